@@ -1,0 +1,91 @@
+"""What a build would make, counted exactly, and what it would cost, estimated from a few sources rendered in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from augment.balance import count_boxes
+from augment.compiler import Prepared, examined
+from augment.counts import Counts
+from augment.labels import label_variant
+from augment.plan import Variant
+from augment.recipe import Original, Recipe
+from augment.render import render
+from datasets import images
+from datasets.coco import annotation_body
+from datasets.sources import Run, Source
+from datasets.terminal import Progress
+
+SAMPLED = 24
+# A record's ids, brackets and keys, and its image's line in SHA256SUMS; measured on COCO.
+RECORD_BYTES = 450
+
+
+class Plan(NamedTuple):
+    """`bytes` and `seconds` (one worker, this machine) are estimates."""
+
+    counts: Counts
+    bytes: int
+    seconds: float
+
+
+class Cost(NamedTuple):
+    seconds: float
+    bytes: int
+    pixels: int
+
+
+def plan(prepared: Prepared, run: Run, progress: Progress) -> Plan:
+    """Draw and label every variant as a build would; writes nothing."""
+    counts = Counts.empty()
+    every = max(1, len(prepared.sources) // SAMPLED)
+    sampled: list[tuple[Source, list[Variant]]] = []
+    pixels = total_bytes = 0
+    for index, (source, planned) in enumerate(prepared.planned()):
+        counts.before.update(count_boxes(source.annotations))
+        for variant in planned:
+            labels = label_variant(source.annotations, source.image, variant.window, prepared.recipe.labels)
+            counts.add_variant(variant.operation, labels)
+        pixels += derived_pixels(source, planned)
+        total_bytes += sum(examined(source).size for variant in planned if variant.operation == Original.name)
+        if index % every == 0:
+            sampled.append((source, planned))
+        progress("planning", index + 1, len(prepared.sources))
+    costs = list(run(measure, ((source, planned, prepared.recipe) for source, planned in sampled)))
+    share = pixels / max(1, sum(cost.pixels for cost in costs))
+    total_bytes += round(share * sum(cost.bytes for cost in costs))
+    return Plan(counts, total_bytes, share * sum(cost.seconds for cost in costs))
+
+
+def derived_pixels(source: Source, planned: list[Variant]) -> int:
+    """Pixels of a source's variants that are rendered, not copied; what a build's cost follows."""
+    return sum(_sizes(source, planned))
+
+
+def _sizes(source: Source, planned: list[Variant]) -> Iterator[int]:
+    for variant in planned:
+        if variant.operation != Original.name:
+            x0, y0, x1, y1 = variant.window or (0, 0, source.image.width, source.image.height)
+            yield (x1 - x0) * (y1 - y0)
+
+
+def measure(task: tuple[Source, list[Variant], Recipe]) -> Cost:
+    """Make one source's variants in memory: seconds of CPU, bytes of derived images and JSON, derived pixels."""
+    source, planned, recipe = task
+    import augment.pixel  # noqa: F401  (a build imports albumentations once; its second does not count here)
+
+    start = time.process_time()
+    data = images.read_file(source.path)
+    pixels = images.decode(data, examined(source).reading)
+    size = 0
+    for variant in planned:
+        if variant.operation != Original.name:
+            encoded = images.encode_jpeg(render(pixels, variant), recipe.jpeg_quality)
+            hashlib.sha256(encoded)
+            size += len(encoded)
+        labels = label_variant(source.annotations, source.image, variant.window, recipe.labels)
+        size += RECORD_BYTES + sum(len(annotation_body(item)) for item in labels.annotations)
+    return Cost(time.process_time() - start, size, derived_pixels(source, planned))

@@ -1,0 +1,101 @@
+"""Where the work runs: this process, or several. Results come back in the order of the tasks, a few at a time."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import Any
+
+from datasets.errors import DataError
+from datasets.sources import Run
+
+EXECUTORS = ("serial", "process")
+# Tasks under way for each worker: enough to keep it busy, few enough to bound the parent's memory.
+TASKS_PER_WORKER = 4
+
+
+def default_workers() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def executor(kind: str, workers: int | None = None) -> Iterator[Run]:
+    """A `map` that works one task at a time here (`serial`), or on `workers` processes (`process`), one a core.
+
+    Either way one thread works a task: OpenCV and BLAS are held to one each. Raises DataError where a worker dies.
+    """
+    with _serial() if kind == "serial" else _processes(workers or default_workers()) as run:
+        yield run
+
+
+@contextmanager
+def _serial() -> Iterator[Run]:
+    import cv2
+    from threadpoolctl import threadpool_limits
+
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        with threadpool_limits(1):
+            yield map
+    finally:
+        cv2.setNumThreads(threads)
+
+
+@contextmanager
+def _processes(workers: int) -> Iterator[Run]:
+    # Workers are forked from a clean, single-threaded server which has the heavy imports behind it: as fast to start
+    # as a fork of this process, without the locks and threads that it may hold.
+    methods = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    if "forkserver" in methods:
+        context.set_forkserver_preload(["augment.compiler", "augment.pixel"])
+    pool = ProcessPoolExecutor(workers, context, _start_worker)
+    try:
+        yield lambda function, tasks: _ordered(pool, function, tasks, workers * TASKS_PER_WORKER)
+    except BrokenProcessPool:
+        raise DataError(
+            "a worker process died, as happens when memory runs out; nothing was written. "
+            "Try fewer --workers, and look for large images"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _ordered(
+    pool: ProcessPoolExecutor, function: Callable[[Any], Any], tasks: Iterable[Any], ahead: int
+) -> Iterator[Any]:
+    waiting: deque[Future[Any]] = deque()
+    for task in tasks:
+        waiting.append(pool.submit(function, task))
+        if len(waiting) >= ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _start_worker() -> None:
+    import cv2
+    from threadpoolctl import threadpool_limits
+
+    cv2.setNumThreads(1)
+    threadpool_limits(1)
+    # Ctrl-C reaches the whole process group; the parent decides what becomes of it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed cannot end its workers, and they would wait for tasks for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

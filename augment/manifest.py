@@ -1,0 +1,118 @@
+"""Provenance: what a build was made of, so that the same build is recognised and any other is told apart."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from augment.recipe import Recipe
+from datasets import __version__
+from datasets.checks import Repairs
+from datasets.errors import DataError
+from datasets.sources import Inputs, Source
+
+MANIFEST = "manifest.json"
+SUMS = "SHA256SUMS"
+INSTANCES = "annotations/instances.json"
+IMAGES = "images"
+FORMAT = 1
+
+# What can change the bytes of an image or of the JSON.
+LIBRARIES = ("albucore", "albumentations", "msgspec", "numpy", "opencv-python-headless", "pycocotools", "scipy")
+
+
+def identity(inputs: Inputs, sources: list[Source], recipe: Recipe, limit: int | None) -> dict[str, Any]:
+    """Everything that decides a build's bytes: recipe, seed, versions, digests of the inputs. No clock, no path."""
+    python = ".".join(platform.python_version_tuple()[:2])
+    described = []
+    for index, item in enumerate(inputs.inputs):
+        digest = hashlib.sha256()
+        mine = [source for source in sources if source.input == index]
+        for source in mine:
+            if source.examined is not None:
+                digest.update(f"{source.examined.sha256}  {source.image.file_name}\n".encode())
+        described.append(
+            {
+                "annotations": item.annotations.name,
+                "annotations_sha256": inputs.sha256[index],
+                "images": len(mine),
+                "images_sha256": digest.hexdigest(),
+            }
+        )
+    return {
+        "format": FORMAT,
+        "scarcedet": __version__,
+        "recipe": msgspec.to_builtins(recipe),
+        "limit": limit,
+        "inputs": described,
+        "versions": {"python": python, **{name: _version(name) for name in LIBRARIES}},
+    }
+
+
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file of any size."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def sum_line(digest: str, name: str) -> str:
+    """A line of SHA256SUMS as `sha256sum -c` reads it; `name` is relative to the dataset's folder."""
+    return f"{digest}  {name}\n"
+
+
+def complete(identity: dict[str, Any], counts: dict[str, Any], repairs: Repairs) -> dict[str, Any]:
+    """The manifest: the identity, what came out, and what was repaired on the way."""
+    mended = {kind: {"count": len(places), "places": places} for kind, places in sorted(repairs.places.items())}
+    return {**identity, "counts": counts, "repairs": mended}
+
+
+def write(folder: Path, manifest: dict[str, Any]) -> None:
+    text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False)
+    (folder / MANIFEST).write_text(f"{text}\n", encoding="utf-8")
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The manifest of a finished build. Raises DataError where there is none that this version can read."""
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise DataError(f"{path}: expected the manifest of a finished build, found none") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: the manifest cannot be read: {error}") from None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise DataError(f"{path}: expected a manifest of format {FORMAT}, found another")
+    return manifest
+
+
+def differences(wanted: dict[str, Any], found: dict[str, Any]) -> list[str]:
+    """What makes the build in `found` another one than `wanted`, a line each; empty for the same build."""
+    return list(_differences(wanted, {key: found.get(key) for key in wanted}, ""))
+
+
+def _differences(wanted: Any, found: Any, place: str) -> list[str]:
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        keys = [*wanted, *(key for key in found if key not in wanted)]
+        return [
+            line for key in keys for line in _differences(wanted.get(key), found.get(key), f"{place}.{key}".lstrip("."))
+        ]
+    if isinstance(wanted, (list, tuple)) and isinstance(found, (list, tuple)) and len(wanted) == len(found):
+        pairs = enumerate(zip(wanted, found, strict=True))
+        return [line for index, (ours, theirs) in pairs for line in _differences(ours, theirs, f"{place}[{index}]")]
+    return [] if wanted == found else [f"{place}: expected {wanted!r}, found {found!r}"]

@@ -1,0 +1,29 @@
+"""Applying a pixel transform by name and seed: the only module that imports albumentations."""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import Any
+
+import numpy as np
+
+from augment.transforms import SETTINGS
+from datasets.images import Pixels
+
+# albumentations asks an index for its newest version at import otherwise.
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+import albumentations
+
+
+@functools.cache
+def _transform(name: str) -> Any:
+    return getattr(albumentations, name)(p=1.0, **SETTINGS[name])
+
+
+def apply(name: str, seed: int, pixels: Pixels) -> Pixels:
+    """(height, width, 3) uint8 RGB -> the same shape. The same name, seed and pixels give the same bytes anywhere."""
+    transform = _transform(name)
+    transform.set_random_seed(seed)
+    return np.ascontiguousarray(transform(image=pixels)["image"])

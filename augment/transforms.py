@@ -1,0 +1,56 @@
+"""The table of pixel transforms: names and settings only, so that recipes can be checked without albumentations.
+
+Settings are albumentations 2.0.8's defaults with p = 1; the table states only what differs, and why.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+# Drawn as a uniform integer 0..29 (paper, section 2.2), so the order is part of every draw: append, never sort.
+_PAPER: dict[str, dict[str, Any]] = {
+    "Blur": {},
+    "CLAHE": {},
+    "ChannelDropout": {},
+    "ChannelShuffle": {},
+    "Downscale": {},
+    "Equalize": {},
+    "FancyPCA": {},
+    "GaussNoise": {},
+    "GaussianBlur": {},
+    "HueSaturationValue": {},
+    "AdditiveNoise": {},
+    "Emboss": {},
+    "Sharpen": {},
+    "ISONoise": {},
+    "InvertImg": {},
+    # The default, quality 99 to 100, changes nothing that an eye or a network could notice.
+    "ImageCompression": {"quality_range": (30, 80)},
+    "MedianBlur": {},
+    "MotionBlur": {},
+    "MultiplicativeNoise": {},
+    "Posterize": {},
+    "RGBShift": {},
+    "RandomBrightnessContrast": {},
+    "RandomGamma": {},
+    "RandomRain": {},
+    "RandomShadow": {},
+    "RandomSnow": {},
+    "RandomSunFlare": {},
+    "Solarize": {},
+    "ToGray": {},
+    "ToSepia": {},
+}
+
+# Left out of the 30 for their cost (70 to 130 ms an image); a recipe may name them.
+_SLOW: dict[str, dict[str, Any]] = {
+    "RandomFog": {},
+    "Superpixels": {},
+    "GlassBlur": {},
+}
+
+SETTINGS = {**_PAPER, **_SLOW}
+PAPER_TRANSFORMS = tuple(_PAPER)
+ALL_TRANSFORMS = tuple(SETTINGS)
+# What balance copies are altered by (paper, section 2.1).
+COPY_TRANSFORMS = ("ChannelShuffle", "HueSaturationValue", "RandomBrightnessContrast")

@@ -1,0 +1,37 @@
+"""Boxes as arrays: (N, 4) float64, absolute pixels, continuous; the format stands in the name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from datasets.records import BoxXYWH, Window
+
+Boxes = npt.NDArray[np.float64]
+
+
+def xywh_to_xyxy(boxes_xywh: Sequence[BoxXYWH] | Boxes) -> Boxes:
+    """(N, 4) x, y, width, height -> (N, 4) x0, y0, x1, y1; N may be 0."""
+    boxes = np.array(boxes_xywh, dtype=np.float64).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    return boxes
+
+
+def area_xyxy(boxes_xyxy: Boxes) -> npt.NDArray[np.float64]:
+    """(N, 4) -> (N,) square pixels; an inside-out box has area 0."""
+    sides = np.maximum(boxes_xyxy[:, 2:] - boxes_xyxy[:, :2], 0.0)
+    return np.asarray(sides[:, 0] * sides[:, 1])
+
+
+def clip_xyxy(boxes_xyxy: Boxes, window: Window) -> Boxes:
+    """The part of each box inside `window`; one that lies outside comes back with no area."""
+    x0, y0, x1, y1 = window
+    return np.asarray(np.clip(boxes_xyxy, (x0, y0, x0, y0), (x1, y1, x1, y1)))
+
+
+def inside_xyxy(boxes_xyxy: Boxes, window: Window) -> npt.NDArray[np.bool_]:
+    """(N,) True where a box lies wholly inside `window`, its border included."""
+    x0, y0, x1, y1 = window
+    return np.asarray(np.all(boxes_xyxy[:, :2] >= (x0, y0), axis=1) & np.all(boxes_xyxy[:, 2:] <= (x1, y1), axis=1))

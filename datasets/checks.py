@@ -1,0 +1,189 @@
+"""What a good record is: each function looks at one record, repairs what is safe to repair and reports the rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from datasets.errors import Problems
+from datasets.images import path_inside
+from datasets.masks import polygons_area, rle_area, rle_runs
+from datasets.records import Annotation, BoxXYWH, CocoImage, Id, Polygons, Rle
+
+# Boxes may stick out of their image by this many pixels; annotation tools round.
+BOX_TOLERANCE = 1.0
+# Sums like 500.01 + 139.99 miss the image's border by less than this, which is no fault of the data.
+FLOAT_NOISE = 1e-6
+
+
+class RleJson(msgspec.Struct):
+    size: tuple[int, int]
+    counts: list[int] | str
+
+
+class AnnotationJson(msgspec.Struct, kw_only=True):
+    """An annotation as it stands in a file, before anything was checked."""
+
+    id: Id
+    image_id: Id
+    category_id: Id
+    bbox: BoxXYWH
+    area: float | None = None
+    iscrowd: Literal[0, 1] | None = None
+    segmentation: list[list[float]] | RleJson | None = None
+    source_annotation_id: int | None = None
+
+
+class Repairs:
+    """What was mended while reading, by kind: nothing is changed without being counted and listed."""
+
+    def __init__(self) -> None:
+        self.places: dict[str, list[str]] = {}
+
+    def add(self, kind: str, place: str) -> None:
+        self.places.setdefault(kind, []).append(place)
+
+    def extend(self, other: Repairs, prefix: str) -> None:
+        for kind, places in other.places.items():
+            self.places.setdefault(kind, []).extend(prefix + place for place in places)
+
+    def counts(self) -> dict[str, int]:
+        return {kind: len(places) for kind, places in sorted(self.places.items())}
+
+    def as_problems(self) -> Problems:
+        """The repairs as errors, which is what `--strict` makes of them."""
+        problems = Problems()
+        for kind in sorted(self.places):
+            for place in self.places[kind]:
+                problems.add(f"{place}: {kind}")
+        return problems
+
+
+BOX_CLIPPED = "box up to 1 px outside the image, clipped"
+ZERO_AREA = "annotation of zero area, left out"
+SHORT_POLYGON = "polygon of fewer than three points beside others, left out"
+AREA_MISSING = "area missing or 0, computed"
+CROWD_MISSING = "iscrowd missing, set to 0"
+ORIENTATION_IGNORED = "EXIF orientation that the annotations do not follow, taken out of the copy"
+
+
+def check_image(image: CocoImage, place: str, problems: Problems) -> None:
+    if image.width < 1 or image.height < 1:
+        problems.add(f"{place}: expected a width and height of at least 1 px, found {image.width} x {image.height}")
+    try:
+        path_inside(Path(), image.file_name)
+    except ValueError as error:
+        problems.add(
+            f"{place}.file_name: expected a path inside the image folder, found {image.file_name!r}, which {error}"
+        )
+
+
+def check_annotation(
+    found: AnnotationJson, place: str, image: CocoImage, repairs: Repairs, problems: Problems
+) -> Annotation | None:
+    """The annotation, repaired; None where it was left out or is wrong (then `problems` says why)."""
+    before = problems.count
+    box = _checked_box(found.bbox, f"{place}.bbox", image, repairs, problems)
+    segmentation = _checked_segmentation(found.segmentation, f"{place}.segmentation", image, repairs, problems)
+    if found.area is not None and found.area < 0:
+        problems.add(f"{place}.area: expected an area of at least 0, found {found.area:g}")
+    if problems.count > before or box is None:
+        return None
+    area = found.area
+    if not area:
+        repairs.add(AREA_MISSING, place)
+        area = segmentation_area(segmentation) or box[2] * box[3]
+    if found.iscrowd is None:
+        repairs.add(CROWD_MISSING, place)
+    return Annotation(
+        id=found.id,
+        image_id=found.image_id,
+        category_id=found.category_id,
+        bbox=box,
+        area=area,
+        iscrowd=found.iscrowd or 0,
+        segmentation=segmentation,
+        source_annotation_id=found.source_annotation_id,
+    )
+
+
+def segmentation_area(segmentation: Polygons | Rle | None) -> float:
+    """Square pixels; 0 without segmentation."""
+    if segmentation is None:
+        return 0.0
+    return rle_area(segmentation) if isinstance(segmentation, Rle) else polygons_area(segmentation)
+
+
+def _checked_box(box: BoxXYWH, place: str, image: CocoImage, repairs: Repairs, problems: Problems) -> BoxXYWH | None:
+    x, y, width, height = box
+    shown = f"[{x:g}, {y:g}, {width:g}, {height:g}]"
+    if width < 0 or height < 0:
+        problems.add(f"{place}: expected a width and height of at least 0, found {shown}")
+        return None
+    overhang = max(-x, -y, x + width - image.width, y + height - image.height)
+    if overhang > BOX_TOLERANCE + FLOAT_NOISE:
+        problems.add(
+            f"{place}: expected [x, y, width, height] inside the image of {image.width} x {image.height} px "
+            f"(within {BOX_TOLERANCE:g} px), found {shown}"
+        )
+        return None
+    if overhang > FLOAT_NOISE:
+        repairs.add(BOX_CLIPPED, place)
+        x1, y1 = min(x + width, image.width), min(y + height, image.height)
+        x, y = max(x, 0.0), max(y, 0.0)
+        width, height = max(x1 - x, 0.0), max(y1 - y, 0.0)
+    if width * height <= 0:
+        repairs.add(ZERO_AREA, place)
+        return None
+    return x, y, width, height
+
+
+def _checked_segmentation(
+    found: list[list[float]] | RleJson | None, place: str, image: CocoImage, repairs: Repairs, problems: Problems
+) -> Polygons | Rle | None:
+    if found is None:
+        return None
+    if isinstance(found, RleJson):
+        return _checked_rle(found, place, image, problems)
+    # Tools without masks write [] or [[]], which say the same as no segmentation.
+    polygons = [(index, polygon) for index, polygon in enumerate(found) if polygon]
+    for index, polygon in polygons:
+        if len(polygon) % 2:
+            problems.add(f"{place}[{index}]: expected pairs of x and y, found {len(polygon)} numbers")
+            return None
+    whole = [polygon for _, polygon in polygons if len(polygon) >= 6]
+    if polygons and not whole:
+        problems.add(f"{place}: expected a polygon of at least three points, found only shorter ones")
+        return None
+    if len(whole) < len(polygons):
+        repairs.add(SHORT_POLYGON, place)
+    return tuple(map(_compact, whole)) or None
+
+
+def _checked_rle(found: RleJson, place: str, image: CocoImage, problems: Problems) -> Rle | None:
+    if found.size != (image.height, image.width):
+        problems.add(
+            f"{place}.size: expected [height, width] of the image, [{image.height}, {image.width}], "
+            f"found {list(found.size)}"
+        )
+        return None
+    try:
+        counts = found.counts if isinstance(found.counts, str) else np.array(found.counts, dtype=np.int64)
+        rle = Rle(found.size, counts)
+        rle_runs(rle)
+    except (ValueError, OverflowError) as error:
+        problems.add(f"{place}.counts: {error}")
+        return None
+    return rle
+
+
+def _compact(polygon: list[float]) -> npt.NDArray[Any]:
+    """float32 where that holds every coordinate exactly (whole and half pixels), else float64."""
+    exact = np.array(polygon, dtype=np.float64)
+    with np.errstate(over="ignore"):
+        short = exact.astype(np.float32)
+    return short if np.array_equal(short, exact) else exact

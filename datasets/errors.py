@@ -1,0 +1,53 @@
+"""The one exception that a user is meant to read."""
+
+from __future__ import annotations
+
+SHOWN = 20
+
+
+class DataError(Exception):
+    """Input that cannot be used, or an output that must not be written.
+
+    The text is one headline and, below it, the first 20 problems (each naming a file and a place, what was expected
+    and what was found) and a count of the others. Command lines print it and exit with 1.
+    """
+
+    def __init__(self, headline: str, problems: list[str] | None = None, count: int | None = None) -> None:
+        """`count` is the number of problems there were, where not all of them were kept."""
+        self.headline = headline
+        self.problems = problems or []
+        self.count = len(self.problems) if count is None else count
+        super().__init__(headline)
+
+    def __str__(self) -> str:
+        lines = [self.headline, *(f"  {problem}" for problem in self.problems[:SHOWN])]
+        hidden = self.count - min(len(self.problems), SHOWN)
+        if hidden > 0:
+            lines.append(f"  ... and {hidden} more")
+        return "\n".join(lines)
+
+    def __reduce__(self) -> tuple[type[DataError], tuple[str, list[str], int]]:
+        """Keep the problems when the error crosses from a worker process to its parent."""
+        return DataError, (self.headline, self.problems, self.count)
+
+
+class Problems:
+    """Collects problems in bounded memory, so that all offenders can be reported at once."""
+
+    def __init__(self) -> None:
+        self.kept: list[str] = []
+        self.count = 0
+
+    def add(self, problem: str) -> None:
+        if len(self.kept) < SHOWN:
+            self.kept.append(problem)
+        self.count += 1
+
+    def extend(self, other: Problems) -> None:
+        self.kept = (self.kept + other.kept)[:SHOWN]
+        self.count += other.count
+
+    def raise_if_any(self, headline: str) -> None:
+        """Raise DataError with `headline` if anything was added; `{n}` in it stands for the count."""
+        if self.count:
+            raise DataError(headline.format(n=self.count), self.kept, self.count)

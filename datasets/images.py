@@ -1,0 +1,183 @@
+"""The one decoder and the one encoder: JPEG and PNG files <-> (height, width, 3) uint8 RGB arrays.
+
+A file is judged by its bytes, never by its name. `examine` looks at headers only and is what every check uses;
+`decode` makes pixels of what `examine` accepted.
+"""
+
+from __future__ import annotations
+
+import io
+import stat
+import warnings
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import ExifTags, UnidentifiedImageError
+from PIL import Image as PillowImage
+
+from datasets.errors import DataError
+from datasets.exif import set_upright
+
+Pixels = npt.NDArray[np.uint8]  # (height, width, 3) RGB
+
+MAX_PIXELS = 200_000_000
+MAX_BYTES = 2**30
+SUFFIXES = {"JPEG": ".jpg", "PNG": ".png"}
+# Pillow refuses a picture of over twice this, while it reads the head.
+PillowImage.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
+_PNG_END = b"IEND\xaeB`\x82"
+
+
+class Header(NamedTuple):
+    """What the head of an image file says. `width` and `height` are as stored, before `orientation` (EXIF, 1-8)."""
+
+    format: str
+    width: int
+    height: int
+    orientation: int
+    bits: int
+
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        """(width, height) after the EXIF orientation was applied."""
+        return (self.height, self.width) if self.orientation >= 5 else (self.width, self.height)
+
+
+class Reading(NamedTuple):
+    """How a file's pixels are to be read so that they agree with its annotations."""
+
+    format: str
+    orientation: int
+    """The EXIF orientation to apply, 1 where none is."""
+    strip_orientation: bool
+    """The file carries an orientation that its annotations do not follow; a copy must lose it."""
+
+
+def path_inside(folder: Path, file_name: str) -> Path:
+    """`folder / file_name`. Raises ValueError where the name is empty, absolute or climbs out of the folder."""
+    posix, windows = PurePosixPath(file_name), PureWindowsPath(file_name)
+    if not posix.parts or "\0" in file_name:
+        raise ValueError("is empty or holds a NUL character")
+    if posix.is_absolute() or windows.drive or windows.root:
+        raise ValueError("is absolute")
+    if ".." in posix.parts or ".." in windows.parts:
+        raise ValueError("climbs out of the image folder")
+    return folder / file_name
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a regular file. Raises ValueError where there is none, or none of a plausible size."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("expected an image file, found a folder or a device")
+        if status.st_size > MAX_BYTES:
+            raise ValueError(f"expected an image file of at most {MAX_BYTES:,} bytes, found {status.st_size:,}")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise ValueError("expected an image file, found none") from None
+    except OSError as error:
+        raise ValueError(f"expected a readable image file, found: {error.strerror}") from None
+
+
+def examine(data: bytes, width: int, height: int) -> Reading:
+    """Check an image file's bytes against the size in the annotation file and say how to read it.
+
+    The EXIF orientation is applied where the upright size is the given one (as Detectron2 does), ignored where only
+    the stored size is. Raises ValueError, its text `expected ..., found ...`, for an empty, cut, foreign, 16-bit or
+    oversized file and for another size.
+    """
+    header = _read_header(data)
+    if header.bits > 8:
+        raise ValueError(
+            f"expected 8 bits a channel, found {header.bits}; convert it first, e.g. `mogrify -depth 8 FILE`"
+        )
+    _check_whole(data, header.format)
+    if header.upright_size == (width, height):
+        return Reading(header.format, header.orientation, False)
+    if (header.width, header.height) == (width, height):
+        return Reading(header.format, 1, True)
+    upright = "" if header.orientation == 1 else f" (upright {header.upright_size[0]} x {header.upright_size[1]})"
+    raise ValueError(
+        f"expected {width} x {height} px as in the annotation file, found {header.width} x {header.height}{upright}"
+    )
+
+
+def decode(data: bytes, reading: Reading) -> Pixels:
+    """(height, width, 3) RGB. Grey, palette, CMYK and alpha are converted; alpha is dropped, not blended.
+
+    Raises ValueError where the pixel data cannot be decoded.
+    """
+    buffer = np.frombuffer(data, dtype=np.uint8)
+    pixels = cv2.imdecode(buffer, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    if pixels is None:
+        raise ValueError(f"expected a whole {reading.format} picture, found pixel data that cannot be decoded")
+    return _turn(np.asarray(pixels, dtype=np.uint8), reading.orientation)
+
+
+def encode_jpeg(pixels: Pixels, quality: int) -> bytes:
+    """(height, width, 3) RGB -> a baseline JPEG with 4:2:0 chroma."""
+    done, buffer = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        raise DataError(f"a picture of {pixels.shape[1]} x {pixels.shape[0]} px cannot be encoded as JPEG")
+    return buffer.tobytes()
+
+
+def without_orientation(data: bytes, reading: Reading) -> bytes:
+    """The same file with its EXIF orientation set to upright, pixel data untouched. Raises ValueError if it stays."""
+    patched = set_upright(data, reading.format)
+    if _read_header(patched).orientation != 1:
+        raise ValueError("expected an EXIF orientation that can be taken out, found one that cannot")
+    return patched
+
+
+def _read_header(data: bytes) -> Header:
+    if not data:
+        raise ValueError("expected a JPEG or PNG file, found 0 bytes")
+    is_png = data[:4] == b"\x89PNG"
+    try:
+        with warnings.catch_warnings():
+            # It warns from half of that on.
+            warnings.simplefilter("ignore")
+            with PillowImage.open(io.BytesIO(data), formats=("JPEG", "PNG")) as picture:
+                width, height = picture.size
+                orientation = _orientation(picture, data)
+    except PillowImage.DecompressionBombError as error:
+        raise ValueError(f"expected at most {MAX_PIXELS:,} pixels, found more ({error})") from None
+    except UnidentifiedImageError:
+        raise ValueError("expected a JPEG or PNG file, found something else or a damaged head") from None
+    except Exception as error:  # Pillow's parsers raise whatever a damaged file makes them trip over.
+        raise ValueError(f"expected a JPEG or PNG file, found a damaged head ({error})") from None
+    # Pillow opens 16-bit RGB as if it had 8 bits, hence the byte of PNG's IHDR; it refuses 12-bit JPEG itself.
+    bits = data[24] if is_png else 8
+    if not isinstance(orientation, int) or not 1 <= orientation <= 8:
+        orientation = 1
+    return Header("PNG" if is_png else "JPEG", width, height, orientation, bits)
+
+
+def _orientation(picture: PillowImage.Image, data: bytes) -> object:
+    # Pillow decodes a whole PNG to answer this, so it is asked only where there is something to find.
+    if picture.format == "PNG" and b"eXIf" not in data and b"tiff:Orientation" not in data:
+        return 1
+    return picture.getexif().get(ExifTags.Base.Orientation, 1)
+
+
+def _check_whole(data: bytes, file_format: str) -> None:
+    """Raise ValueError for a file that was cut short. Decoders fill in grey for what is missing and say nothing."""
+    # After the start of a JPEG's last scan an end marker cannot be anything else: FF is escaped in the pixel data.
+    whole = _PNG_END in data if file_format == "PNG" else data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda")
+    if not whole:
+        raise ValueError(f"expected a whole {file_format} file, found one that was cut short at {len(data):,} bytes")
+
+
+def _turn(pixels: Pixels, orientation: int) -> Pixels:
+    """Apply an EXIF orientation (EXIF 2.32, table of tag 0x0112)."""
+    if orientation == 1:
+        return pixels
+    if orientation >= 5:
+        pixels = pixels.transpose(1, 0, 2)
+    flips = {2: (1,), 3: (0, 1), 4: (0,), 6: (1,), 7: (0, 1), 8: (0,)}.get(orientation, ())
+    return np.ascontiguousarray(np.flip(pixels, flips))

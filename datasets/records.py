@@ -1,0 +1,99 @@
+"""The records of a COCO dataset as they stand on disk; pixels, boxes `xywh`, ids the dataset's own.
+
+Coordinates are kept in numpy arrays, not Python lists: a polygon point costs 8 to 16 bytes instead of 64.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+# Beyond 2 ** 53, tools that read JSON numbers as floats would mix ids up.
+Id = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
+# x, y of the top left corner, width, height; pixels, continuous.
+BoxXYWH = tuple[float, float, float, float]
+# x0, y0, x1, y1 of a half-open pixel range: x0 <= x < x1.
+Window = tuple[int, int, int, int]
+# Each (2 n,) float32 or float64: x0, y0, x1, y1, ... as in the JSON; float32 only where that loses nothing.
+Polygons = tuple[npt.NDArray[Any], ...]
+
+
+class Rle(msgspec.Struct, frozen=True):
+    """A run-length encoded mask, column by column, starting with a run of zeros.
+
+    `size` is (height, width). `counts` is an int64 array of runs, or COCO's compressed string.
+    """
+
+    size: tuple[int, int]
+    counts: npt.NDArray[np.int64] | str
+
+    def __reduce__(self) -> tuple[type[Rle], tuple[tuple[int, int], npt.NDArray[np.int64] | str]]:
+        return Rle, (self.size, self.counts)
+
+
+class Category(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    id: Id
+    name: str
+    supercategory: str | None = None
+
+
+class CocoImage(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """An image record with the keys that COCO itself has."""
+
+    id: Id
+    file_name: str
+    width: int
+    height: int
+    license: int | str | None = None
+    coco_url: int | str | None = None
+    flickr_url: int | str | None = None
+    date_captured: int | str | None = None
+
+
+class Image(CocoImage, kw_only=True, omit_defaults=True):
+    """An image record, and where the image came from if augment made it.
+
+    `source_input` is the position of the source's dataset among the inputs, `window` is in source pixels, `seed` is
+    that of the pixel transform.
+    """
+
+    source_input: int | None = None
+    source_id: int | None = None
+    source_file_name: str | None = None
+    operation: str | None = None
+    window: Window | None = None
+    transform: str | None = None
+    seed: int | None = None
+
+
+class Annotation(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One object, or with `iscrowd` 1 a region in which objects are neither right nor wrong."""
+
+    id: Id
+    image_id: Id
+    category_id: Id
+    bbox: BoxXYWH
+    area: float
+    iscrowd: int
+    segmentation: Polygons | Rle | None = None
+    source_annotation_id: int | None = None
+
+
+class Dataset(msgspec.Struct, kw_only=True):
+    """A whole annotation file, checked: ids are unique and every reference is good."""
+
+    info: dict[str, Any]
+    licenses: list[dict[str, Any]]
+    categories: list[Category]
+    images: list[Image]
+    annotations: list[Annotation]
+
+    def annotations_by_image(self) -> dict[int, list[Annotation]]:
+        """Annotations in file order under each image id; images without any have an empty list."""
+        grouped: dict[int, list[Annotation]] = {image.id: [] for image in self.images}
+        for annotation in self.annotations:
+            grouped[annotation.image_id].append(annotation)
+        return grouped

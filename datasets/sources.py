@@ -1,0 +1,157 @@
+"""One or more annotation files with their image folders, read as one list of source images."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from datasets import coco, images
+from datasets.checks import ORIENTATION_IGNORED, Repairs
+from datasets.errors import DataError, Problems
+from datasets.records import Annotation, Category, Image
+
+FILES_PER_TASK = 32
+
+
+class Input(NamedTuple):
+    """An annotation file and the folder that its `file_name`s start from."""
+
+    annotations: Path
+    images: Path
+
+
+class Examined(NamedTuple):
+    """What the bytes of an image file are: how to read them, and their SHA-256."""
+
+    reading: images.Reading
+    sha256: str
+    size: int
+
+
+class Source(msgspec.Struct):
+    """One image of an input with its annotations. `examined` is set by `examine_images`."""
+
+    input: int
+    image: Image
+    annotations: list[Annotation]
+    path: Path
+    examined: Examined | None = None
+
+
+class Inputs(msgspec.Struct):
+    """All sources in the order of the inputs and of their files; categories and licences are common to all."""
+
+    inputs: list[Input]
+    sha256: list[str]
+    categories: list[Category]
+    licenses: list[dict[str, Any]]
+    sources: list[Source]
+    repairs: Repairs
+
+
+def read_inputs(inputs: list[Input], *, strict: bool = False) -> Inputs:
+    """Read and check every annotation file; ids and file names may repeat between inputs.
+
+    Raises DataError for a bad file (see `coco.read`), a missing image folder, or category lists that differ.
+    """
+    for item in inputs:
+        if not item.images.is_dir():
+            raise DataError(f"{item.images}: expected the folder of the images, found none")
+    read = [coco.read(item.annotations, strict=strict) for item in inputs]
+    first = read[0].dataset
+    licenses: list[dict[str, Any]] = []
+    sources = []
+    repairs = Repairs()
+    for index, (item, file) in enumerate(zip(inputs, read, strict=True)):
+        _check_same_categories(first.categories, inputs[0].annotations, file.dataset.categories, item.annotations)
+        renamed = merge_licenses(licenses, file.dataset.licenses)
+        annotations = file.dataset.annotations_by_image()
+        for image in file.dataset.images:
+            image.license = renamed.get(image.license, image.license)
+            path = images.path_inside(item.images, image.file_name)
+            sources.append(Source(index, image, annotations[image.id], path))
+        repairs.extend(file.repairs, f"{item.annotations.name} ")
+    return Inputs(inputs, [file.sha256 for file in read], first.categories, licenses, sources, repairs)
+
+
+def _check_same_categories(first: list[Category], first_path: Path, other: list[Category], other_path: Path) -> None:
+    ours, theirs = ({(category.id, category.name) for category in categories} for categories in (first, other))
+    problems = [f"{first_path} has {id_} {name!r}, {other_path} has not" for id_, name in sorted(ours - theirs)]
+    problems += [f"{other_path} has {id_} {name!r}, {first_path} has not" for id_, name in sorted(theirs - ours)]
+    if problems:
+        raise DataError("expected the same category ids and names in all inputs, found differences", problems)
+
+
+def merge_licenses(merged: list[dict[str, Any]], licenses: list[dict[str, Any]]) -> dict[Any, Any]:
+    """Add `licenses` to `merged` in place; returns the ids that had to change, old -> new.
+
+    An id that is free is kept, and an entry with the same content as one of `merged` takes that one's id.
+    """
+
+    def content(entry: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in entry.items() if key != "id"}
+
+    renamed = {}
+    for entry in licenses:
+        same = next((known for known in merged if content(known) == content(entry)), None)
+        if same is not None:
+            renamed[entry.get("id")] = same.get("id")
+            continue
+        used = {known.get("id") for known in merged}
+        number = entry.get("id")
+        if number in used:
+            number = max(known for known in used if isinstance(known, int)) + 1 if isinstance(number, int) else None
+            renamed[entry.get("id")] = number
+        merged.append(entry if number == entry.get("id") else {**entry, "id": number})
+    return renamed
+
+
+Run = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
+
+
+def examine_images(inputs: Inputs, sources: list[Source], run: Run = map) -> Iterator[int]:
+    """Check the image files of `sources` against their records and set `examined`; yields files done so far.
+
+    `run` is `map` or one that works in other processes. EXIF repairs are added to `inputs.repairs`. Raises DataError
+    at the end, listing every file that is missing, cut short, of another size, or no 8-bit JPEG or PNG.
+    """
+    problems = Problems()
+    tasks = ([(source.path, source.image.width, source.image.height) for source in chunk] for chunk in _chunks(sources))
+    done = 0
+    for chunk, results in zip(_chunks(sources), run(examine_files, tasks), strict=True):
+        for source, result in zip(chunk, results, strict=True):
+            if isinstance(result, str):
+                problems.add(f"{source.path}: {result}")
+                continue
+            source.examined = result
+            if result.reading.strip_orientation:
+                inputs.repairs.add(
+                    ORIENTATION_IGNORED, f"{inputs.inputs[source.input].annotations.name} {source.path.name}"
+                )
+        done += len(chunk)
+        yield done
+    problems.raise_if_any("{n} problem(s) in the image files")
+
+
+def examine_files(files: list[tuple[Path, int, int]]) -> list[Examined | str]:
+    """Examine (path, width, height) each; a text says what is wrong with a file."""
+    return [_examine_file(*file) for file in files]
+
+
+def _examine_file(path: Path, width: int, height: int) -> Examined | str:
+    try:
+        data = images.read_file(path)
+        return Examined(images.examine(data, width, height), hashlib.sha256(data).hexdigest(), len(data))
+    except ValueError as error:
+        return str(error)
+
+
+def _chunks(sources: list[Source]) -> Iterator[list[Source]]:
+    remaining = iter(sources)
+    while chunk := list(islice(remaining, FILES_PER_TASK)):
+        yield chunk
