@@ -13,7 +13,7 @@ import click
 from datasets import terminal
 
 if TYPE_CHECKING:
-    from augment.compiler import Request
+    from augment.prepare import Request
     from datasets.sources import Input
 
 # Heavy imports stand inside the commands: `--help` must answer at once.
@@ -46,7 +46,7 @@ def inputs_and_recipe(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--limit", type=click.IntRange(1), metavar="N", help="Take the first N source images only."),
         click.option("--strict", is_flag=True, help="Make every repair of the input an error."),
         click.option("--workers", type=click.IntRange(1, 1024), help="Worker processes  [default: one a core]"),
-        click.option("--executor", type=click.Choice(["serial", "process"]), default="process", show_default=True),
+        click.option("--executor", type=click.Choice(["serial", "process"]), help="[default: serial for 1 worker]"),
     ]
     for option in reversed(options):
         command = option(command)
@@ -56,7 +56,7 @@ def inputs_and_recipe(command: Callable[..., None]) -> Callable[..., None]:
 @main.command()
 @inputs_and_recipe
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
-def plan(as_json: bool, workers: int | None, executor: str, **chosen: Any) -> None:
+def plan(as_json: bool, workers: int | None, executor: str | None, **chosen: Any) -> None:
     """Show what a build would make: images, boxes, bytes, time. Writes nothing.
 
     \b
@@ -64,8 +64,8 @@ def plan(as_json: bool, workers: int | None, executor: str, **chosen: Any) -> No
       python -m augment plan --annotations instances_train.json --images train2017 --recipe balanced
     """
     from augment import estimate, executors
-    from augment.compiler import prepare
     from augment.counts import categories_table, operations_table
+    from augment.prepare import prepare
 
     request = _request(**chosen)
     with (
@@ -98,7 +98,7 @@ def plan(as_json: bool, workers: int | None, executor: str, **chosen: Any) -> No
 @inputs_and_recipe
 @click.option("--output", type=PATH, required=True, help="Folder to make; must be new, empty, or this very build.")
 @click.option("--link", is_flag=True, help="Hard-link originals instead of copying them.")
-def build(output: Path, link: bool, workers: int | None, executor: str, **chosen: Any) -> None:
+def build(output: Path, link: bool, workers: int | None, executor: str | None, **chosen: Any) -> None:
     """Build the expanded dataset: OUTPUT/images, annotations/instances.json, manifest.json, SHA256SUMS.
 
     The same input, recipe and seed give the same bytes for any number of workers.
@@ -131,8 +131,8 @@ def build(output: Path, link: bool, workers: int | None, executor: str, **chosen
 @main.command()
 @click.argument("folder", type=PATH)
 @click.option("--workers", type=click.IntRange(1, 1024), help="Worker processes  [default: one a core]")
-@click.option("--executor", type=click.Choice(["serial", "process"]), default="process", show_default=True)
-def verify(folder: Path, workers: int | None, executor: str) -> None:
+@click.option("--executor", type=click.Choice(["serial", "process"]), help="[default: serial for 1 worker]")
+def verify(folder: Path, workers: int | None, executor: str | None) -> None:
     """Check a built dataset: digests, orphans, ids, sizes, boxes, and every label against the recipe's rule.
 
     \b
@@ -165,7 +165,7 @@ def _request(
     """What the options ask for. Raises click.UsageError where they contradict each other."""
     import msgspec
 
-    from augment.compiler import Request
+    from augment.prepare import Request
     from augment.recipe import load
 
     loaded = load(recipe)

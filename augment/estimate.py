@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from augment.balance import count_boxes
-from augment.compiler import Prepared, examined
 from augment.counts import Counts
-from augment.labels import label_variant
+from augment.labels import Labeller
 from augment.plan import Variant
+from augment.prepare import Prepared, examined
 from augment.recipe import Original, Recipe
 from augment.render import render
 from datasets import images
@@ -46,9 +46,9 @@ def plan(prepared: Prepared, run: Run, progress: Progress) -> Plan:
     pixels = total_bytes = 0
     for index, (source, planned) in enumerate(prepared.planned()):
         counts.before.update(count_boxes(source.annotations))
+        labeller = Labeller(source.annotations, source.image, prepared.recipe.labels)
         for variant in planned:
-            labels = label_variant(source.annotations, source.image, variant.window, prepared.recipe.labels)
-            counts.add_variant(variant.operation, labels)
+            counts.add_variant(variant.operation, labeller.show(variant.window))
         pixels += derived_pixels(source, planned)
         total_bytes += sum(examined(source).size for variant in planned if variant.operation == Original.name)
         if index % every == 0:
@@ -80,12 +80,13 @@ def measure(task: tuple[Source, list[Variant], Recipe]) -> Cost:
     start = time.process_time()
     data = images.read_file(source.path)
     pixels = images.decode(data, examined(source).reading)
+    labeller = Labeller(source.annotations, source.image, recipe.labels)
     size = 0
     for variant in planned:
         if variant.operation != Original.name:
             encoded = images.encode_jpeg(render(pixels, variant), recipe.jpeg_quality)
             hashlib.sha256(encoded)
             size += len(encoded)
-        labels = label_variant(source.annotations, source.image, variant.window, recipe.labels)
+        labels = labeller.show(variant.window)
         size += RECORD_BYTES + sum(len(annotation_body(item)) for item in labels.annotations)
     return Cost(time.process_time() - start, size, derived_pixels(source, planned))

@@ -27,12 +27,16 @@ def default_workers() -> int:
 
 
 @contextmanager
-def executor(kind: str, workers: int | None = None) -> Iterator[Run]:
+def executor(kind: str | None = None, workers: int | None = None) -> Iterator[Run]:
     """A `map` that works one task at a time here (`serial`), or on `workers` processes (`process`), one a core.
+
+    Without a `kind`, one worker works here and several are processes.
 
     Either way one thread works a task: OpenCV and BLAS are held to one each. Raises DataError where a worker dies.
     """
-    with _serial() if kind == "serial" else _processes(workers or default_workers()) as run:
+    workers = workers or default_workers()
+    kind = kind or ("serial" if workers == 1 else "process")
+    with _serial() if kind == "serial" else _processes(workers) as run:
         yield run
 
 
@@ -57,7 +61,7 @@ def _processes(workers: int) -> Iterator[Run]:
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     if "forkserver" in methods:
-        context.set_forkserver_preload(["augment.compiler", "augment.pixel"])
+        context.set_forkserver_preload(["augment.worker", "augment.pixel"])
     pool = ProcessPoolExecutor(workers, context, _start_worker)
     try:
         yield lambda function, tasks: _ordered(pool, function, tasks, workers * TASKS_PER_WORKER)

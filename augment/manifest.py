@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from augment.recipe import Recipe
+from augment.prepare import Prepared
 from datasets import __version__
 from datasets.checks import Repairs
 from datasets.errors import DataError
@@ -27,32 +27,42 @@ FORMAT = 1
 LIBRARIES = ("albucore", "albumentations", "msgspec", "numpy", "opencv-python-headless", "pycocotools", "scipy")
 
 
-def identity(inputs: Inputs, sources: list[Source], recipe: Recipe, limit: int | None) -> dict[str, Any]:
-    """Everything that decides a build's bytes: recipe, seed, versions, digests of the inputs. No clock, no path."""
+def identity(prepared: Prepared, limit: int | None, image_digests: list[str]) -> dict[str, Any]:
+    """Everything that decides a build's bytes: recipe, seed, versions, digests of the inputs. No clock, no path.
+
+    `image_digests` has one SHA-256 an input, over the lines `digest  file_name` of its images (see `ImageDigests`).
+    """
+    inputs = prepared.inputs
     python = ".".join(platform.python_version_tuple()[:2])
-    described = []
-    for index, item in enumerate(inputs.inputs):
-        digest = hashlib.sha256()
-        mine = [source for source in sources if source.input == index]
-        for source in mine:
-            if source.examined is not None:
-                digest.update(f"{source.examined.sha256}  {source.image.file_name}\n".encode())
-        described.append(
-            {
-                "annotations": item.annotations.name,
-                "annotations_sha256": inputs.sha256[index],
-                "images": len(mine),
-                "images_sha256": digest.hexdigest(),
-            }
-        )
     return {
         "format": FORMAT,
         "scarcedet": __version__,
-        "recipe": msgspec.to_builtins(recipe),
+        "recipe": msgspec.to_builtins(prepared.recipe),
         "limit": limit,
-        "inputs": described,
+        "inputs": [
+            {
+                "annotations": item.annotations.name,
+                "annotations_sha256": inputs.sha256[index],
+                "images": sum(source.input == index for source in prepared.sources),
+                "images_sha256": image_digests[index],
+            }
+            for index, item in enumerate(inputs.inputs)
+        ],
         "versions": {"python": python, **{name: _version(name) for name in LIBRARIES}},
     }
+
+
+class ImageDigests:
+    """One SHA-256 an input over all its images, added in the order of the sources."""
+
+    def __init__(self, inputs: Inputs) -> None:
+        self._hashes = [hashlib.sha256() for _ in inputs.inputs]
+
+    def add(self, source: Source, sha256: str) -> None:
+        self._hashes[source.input].update(f"{sha256}  {source.image.file_name}\n".encode())
+
+    def hex(self) -> list[str]:
+        return [item.hexdigest() for item in self._hashes]
 
 
 def _version(distribution: str) -> str:

@@ -14,7 +14,7 @@ import msgspec
 from augment import manifest
 from augment.balance import Balance, count_boxes
 from augment.counts import Counts
-from augment.labels import label_variant
+from augment.labels import Labeller
 from augment.plan import Variant, image_records, variants
 from augment.recipe import Copy, Original, Recipe
 from datasets import coco, images
@@ -148,8 +148,9 @@ def _check_recipe(dataset: Dataset, recipe: Recipe, document: dict[str, Any], pr
         source, objects = _as_source(original, annotations[original.id])
         planned = variants(recipe, source, _as_found(group) if limited else balance.copies(objects))
         _check_images(original, source, group, planned, problems)
+        labeller = Labeller(objects, source, recipe.labels)
         for image, variant in zip(group, planned, strict=False):
-            labels = label_variant(objects, source, variant.window, recipe.labels)
+            labels = labeller.show(variant.window)
             counts.add_variant(variant.operation, labels)
             for fault in _compare_labels(labels.annotations, annotations[image.id]):
                 problems.add(f"{manifest.IMAGES}/{image.file_name}: {fault}")

@@ -167,8 +167,13 @@ def _orientation(picture: PillowImage.Image, data: bytes) -> object:
 
 def _check_whole(data: bytes, file_format: str) -> None:
     """Raise ValueError for a file that was cut short. Decoders fill in grey for what is missing and say nothing."""
-    # After the start of a JPEG's last scan an end marker cannot be anything else: FF is escaped in the pixel data.
-    whole = _PNG_END in data if file_format == "PNG" else data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda")
+    if file_format == "PNG":
+        whole = _PNG_END in data
+    else:
+        # In a JPEG's pixel data FF is escaped, so an end marker after which no scan starts is the end. One that comes
+        # before a scan is that of the thumbnail in the EXIF data.
+        end = data.rfind(b"\xff\xd9")
+        whole = end >= 0 and data.find(b"\xff\xda", end) < 0
     if not whole:
         raise ValueError(f"expected a whole {file_format} file, found one that was cut short at {len(data):,} bytes")
 

@@ -5,6 +5,10 @@ Shapes: a polygon is (2 n,) x0, y0, x1, y1, ...; a mask is (height, width) of 0 
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
@@ -15,6 +19,8 @@ Points = npt.NDArray[np.float64]  # (n, 2)
 
 # Pieces of less than this many square pixels are what rounding leaves on a window's border.
 MIN_PIECE_AREA = 1e-6
+# Coordinates that were cut or moved are rounded to so many decimals.
+DECIMALS = 4
 
 
 def polygon_area(points: Points) -> float:
@@ -28,22 +34,26 @@ def polygons_area(polygons: Polygons) -> float:
     return sum(polygon_area(polygon.astype(np.float64).reshape(-1, 2)) for polygon in polygons)
 
 
-def _clip_half_plane(points: Points, axis: int, bound: float, sign: float) -> Points:
-    """The part of a polygon where `sign * (coordinate - bound)` is not negative; (0, 2) where nothing is."""
-    distance = sign * (points[:, axis] - bound)
-    if distance.min() >= 0:
-        return points
-    following = np.roll(points, -1, axis=0)
-    following_distance = np.roll(distance, -1)
-    inside = distance >= 0
-    crosses = inside != (following_distance >= 0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        share = distance / (distance - following_distance)
-        crossings = points + share[:, None] * (following - points)
-    crossings[:, axis] = bound
-    # Each edge gives its start where that is inside, then its crossing where it has one, in this order.
-    candidates = np.stack([points, crossings], axis=1).reshape(-1, 2)
-    return np.asarray(candidates[np.stack([inside, crosses], axis=1).reshape(-1)])
+def _clip_half_plane(points: Points, axis: int, bound: float, keep_above: bool) -> Points:
+    """The part of a polygon on one side of the line `coordinate[axis] == bound`; (0, 2) where nothing is."""
+    coordinates = points[:, axis]
+    inside = coordinates >= bound if keep_above else coordinates <= bound
+    crossed = (inside != np.concatenate((inside[1:], inside[:1]))).nonzero()[0].tolist()
+    pieces: list[Any] = []
+    start = 0
+    # Stretches of points inside, each ended or begun by the place where its edge crosses the line.
+    for index in crossed:
+        if inside[index]:
+            pieces.append(points[start : index + 1])
+        begin, end = points[index].tolist(), points[(index + 1) % len(points)].tolist()
+        share = (bound - begin[axis]) / (end[axis] - begin[axis])
+        crossing = [begin[0] + share * (end[0] - begin[0]), begin[1] + share * (end[1] - begin[1])]
+        crossing[axis] = bound
+        pieces.append([crossing])
+        start = index + 1
+    if inside[-1]:
+        pieces.append(points[start:])
+    return np.concatenate(pieces) if pieces else points[:0]
 
 
 def clip_polygon(points: Points, window: Window) -> Points | None:
@@ -54,38 +64,62 @@ def clip_polygon(points: Points, window: Window) -> Points | None:
     of one polygon stay joined by edges of no width along the window's border.
     """
     x0, y0, x1, y1 = window
-    for axis, bound, sign in ((0, x0, 1.0), (0, x1, -1.0), (1, y0, 1.0), (1, y1, -1.0)):
-        points = _clip_half_plane(points, axis, bound, sign)
-        if len(points) < 3:
-            return None
+    left, top = points.min(axis=0).tolist()
+    right, bottom = points.max(axis=0).tolist()
+    if left >= x1 or right <= x0 or top >= y1 or bottom <= y0:
+        return None
+    sides = ((left < x0, 0, x0, True), (right > x1, 0, x1, False), (top < y0, 1, y0, True), (bottom > y1, 1, y1, False))
+    for reaches_over, axis, bound, keep_above in sides:
+        if reaches_over:
+            points = _clip_half_plane(points, axis, bound, keep_above)
+            if len(points) < 3:
+                return None
     return points if polygon_area(points) > MIN_PIECE_AREA else None
 
 
-def crop_polygons(polygons: Polygons, window: Window) -> Polygons:
-    """The polygons' parts inside `window`, in the window's own coordinates; empty where nothing is left.
+class Outlines:
+    """The polygons of all objects of an image, side by side in one array, so that a window moves them at once."""
 
-    Coordinates are rounded to 1e-4 px: moved by whole pixels, the two decimals of COCO stay two decimals.
-    """
-    x0, y0, x1, y1 = window
-    cropped = []
-    for polygon in polygons:
-        points: Points = polygon.reshape(-1, 2).astype(np.float64)
-        left, top = points.min(axis=0)
-        right, bottom = points.max(axis=0)
-        if left < x0 or top < y0 or right > x1 or bottom > y1:
-            clipped = clip_polygon(points, window)
-            if clipped is None:
-                continue
-            points = clipped
-        points -= (x0, y0)
-        cropped.append(np.round(points, 4).reshape(-1))
-    return tuple(cropped)
+    def __init__(self, objects: Sequence[Polygons]) -> None:
+        """`objects` holds each object's polygons, () for one without."""
+        flat = [polygon for polygons in objects for polygon in polygons]
+        ends = list(itertools.accumulate((len(polygon) // 2 for polygon in flat), initial=0))
+        self._slices = list(itertools.pairwise(ends))
+        counts = itertools.accumulate(map(len, objects), initial=0)
+        self._objects = [range(*pair) for pair in itertools.pairwise(counts)]
+        self._points: Points = np.concatenate(flat, dtype=np.float64).reshape(-1, 2) if flat else np.empty((0, 2))
+        self._low = np.minimum.reduceat(self._points, ends[:-1]) if flat else self._points
+        self._high = np.maximum.reduceat(self._points, ends[:-1]) if flat else self._points
+
+    def crop(self, window: Window) -> Callable[[int], Polygons]:
+        """A function: object index -> its polygons' parts inside `window`, in the window's own coordinates, or ().
+
+        Coordinates are rounded to 1e-4 px: moved by whole pixels, the two decimals of COCO stay two decimals.
+        """
+        corner, far = np.array(window[:2], dtype=np.float64), np.array(window[2:], dtype=np.float64)
+        moved = np.round(self._points - corner, DECIMALS)
+        inside = np.all((self._low >= corner) & (self._high <= far), axis=1)
+
+        def part(index: int) -> npt.NDArray[np.float64] | None:
+            start, end = self._slices[index]
+            if inside[index]:
+                return moved[start:end].reshape(-1)
+            clipped = clip_polygon(self._points[start:end], window)
+            return None if clipped is None else np.round(clipped - corner, DECIMALS).reshape(-1)
+
+        return lambda index: tuple(piece for at in self._objects[index] if (piece := part(at)) is not None)
+
+
+def crop_polygons(polygons: Polygons, window: Window) -> Polygons:
+    """One object's polygons inside `window`; see `Outlines.crop`."""
+    return Outlines([polygons]).crop(window)(0)
 
 
 def polygons_to_rle(polygons: Polygons, height: int, width: int) -> Rle:
     """The union of the polygons as runs, rasterised by COCO's own rule."""
-    parts = coco_mask.frPyObjects([polygon.astype(np.float64).tolist() for polygon in polygons], height, width)
-    return mask_to_rle(coco_mask.decode(coco_mask.merge(parts)))
+    parts = coco_mask.frPyObjects([polygon.tolist() for polygon in polygons], height, width)
+    whole = parts[0] if len(parts) == 1 else coco_mask.merge(parts)
+    return Rle((height, width), _decompress(whole["counts"].decode("ascii")))
 
 
 def mask_to_rle(mask: npt.NDArray[np.uint8]) -> Rle:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -26,11 +25,11 @@ class Input(NamedTuple):
 
 
 class Examined(NamedTuple):
-    """What the bytes of an image file are: how to read them, and their SHA-256."""
+    """How an image file is to be read, with its size in bytes and its time of change, which tell whether it stays."""
 
     reading: images.Reading
-    sha256: str
     size: int
+    mtime_ns: int
 
 
 class Source(msgspec.Struct):
@@ -146,7 +145,7 @@ def examine_files(files: list[tuple[Path, int, int]]) -> list[Examined | str]:
 def _examine_file(path: Path, width: int, height: int) -> Examined | str:
     try:
         data = images.read_file(path)
-        return Examined(images.examine(data, width, height), hashlib.sha256(data).hexdigest(), len(data))
+        return Examined(images.examine(data, width, height), len(data), path.stat().st_mtime_ns)
     except ValueError as error:
         return str(error)
 

@@ -1,0 +1,105 @@
+"""What a worker does: one source, read and decoded once, all its variants rendered, labelled and written."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from augment.balance import count_boxes
+from augment.counts import Counts
+from augment.labels import Labeller
+from augment.plan import Variant
+from augment.prepare import examined
+from augment.recipe import LabelRule, Original
+from augment.render import render
+from datasets import images
+from datasets.coco import annotation_body
+from datasets.errors import DataError
+from datasets.records import Image
+from datasets.sources import Examined, Source
+
+
+class SourceTask(NamedTuple):
+    """All that a worker needs to make one source's variants."""
+
+    source: Source
+    variants: list[Variant]
+    records: list[Image]
+    rule: LabelRule
+    quality: int
+    folder: Path
+    link: bool
+
+
+class SourceResult(NamedTuple):
+    """`sha256` is the source file's; `annotations` are (image id, JSON bodies); `files` are (name, SHA-256, bytes)."""
+
+    sha256: str
+    annotations: list[tuple[int, list[bytes]]]
+    files: list[tuple[str, str, int]]
+    counts: Counts
+
+
+def compile_source(task: SourceTask) -> SourceResult:
+    """Read and decode one source, once, and write all its variants. Raises DataError naming a file that fails."""
+    source, file = task.source, examined(task.source)
+    data = _read_unchanged(source.path, file)
+    try:
+        pixels = images.decode(data, file.reading)
+    except ValueError as error:
+        raise DataError(f"{source.path}: {error}") from None
+    source_sha256 = hashlib.sha256(data).hexdigest()
+    labeller = Labeller(source.annotations, source.image, task.rule)
+    counts = Counts.empty()
+    counts.before = count_boxes(source.annotations)
+    annotations, files = [], []
+    uncut: list[bytes] | None = None
+    for variant, record in zip(task.variants, task.records, strict=True):
+        if variant.operation == Original.name:
+            written = _write_original(task, data, file, task.folder / record.file_name)
+        else:
+            written = images.encode_jpeg(render(pixels, variant), task.quality)
+            (task.folder / record.file_name).write_bytes(written)
+        sha256 = source_sha256 if written is data else hashlib.sha256(written).hexdigest()
+        files.append((record.file_name, sha256, len(written)))
+        labels = labeller.show(variant.window)
+        counts.add_variant(variant.operation, labels)
+        # The same for every variant that cuts nothing.
+        bodies = uncut if variant.window is None else None
+        if bodies is None:
+            bodies = [annotation_body(item) for item in labels.annotations]
+        if variant.window is None:
+            uncut = bodies
+        annotations.append((record.id, bodies))
+    return SourceResult(source_sha256, annotations, files, counts)
+
+
+def _read_unchanged(path: Path, file: Examined) -> bytes:
+    """The file's bytes. Raises DataError where it is no longer what was checked."""
+    try:
+        data = images.read_file(path)
+        changed = len(data) != file.size or path.stat().st_mtime_ns != file.mtime_ns
+    except (ValueError, OSError) as error:
+        raise DataError(f"{path}: changed while the build ran: {error}") from None
+    if changed:
+        raise DataError(f"{path}: changed while the build ran; give the same command again")
+    return data
+
+
+def _write_original(task: SourceTask, data: bytes, file: Examined, target: Path) -> bytes:
+    """Copy or link the source file; returns the bytes written, `data` itself where nothing was changed."""
+    if file.reading.strip_orientation:
+        data = images.without_orientation(data, file.reading)
+    elif task.link:
+        try:
+            os.link(task.source.path.resolve(), target)
+        except OSError as error:
+            raise DataError(
+                f"{task.source.path}: cannot be hard-linked into {target.parent} ({error.strerror}); "
+                "input and output must lie on one file system, or leave --link out"
+            ) from None
+        return data
+    target.write_bytes(data)
+    return data
