@@ -37,7 +37,7 @@ def inputs_and_recipe(command: Callable[..., None]) -> Callable[..., None]:
     """The options that say what to compile, shared by plan and build."""
     options = [
         click.option("--annotations", type=PATH, multiple=True, help="COCO annotation file; may be repeated."),
-        click.option("--images", type=PATH, multiple=True, help="Image folder of the annotation file before it."),
+        click.option("--images", type=PATH, multiple=True, help="Image folder of each annotation file."),
         click.option("--data", metavar="NAME|FILE", help="Data that datasets/specs/NAME.yaml describes."),
         click.option(
             "--recipe", default="expanded", show_default=True, help="balanced, expanded, everything or a YAML file."
@@ -175,19 +175,16 @@ def _request(
 
 
 def _inputs(annotations: tuple[Path, ...], images: tuple[Path, ...], data: str | None) -> list[Input]:
-    from datasets.sources import Input
+    from datasets.sources import pair_inputs
     from datasets.spec import compiled_inputs
 
     if data is not None:
         if annotations or images:
             raise click.UsageError("give either --data, or --annotations and --images")
         return compiled_inputs(data)
-    if not annotations or len(annotations) != len(images):
-        raise click.UsageError(
-            f"expected one --images for each --annotations (or --data), found {len(annotations)} --annotations "
-            f"and {len(images)} --images"
-        )
-    return [Input(*pair) for pair in zip(annotations, images, strict=True)]
+    if not annotations:
+        raise click.UsageError("say what to compile: --annotations FILE --images FOLDER, or --data NAME")
+    return pair_inputs(annotations, images)
 
 
 def _repair_lines(repairs: dict[str, int]) -> list[str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from augment import manifest
 from augment.counts import Counts
-from augment.output import check_output, staging
+from augment.output import check_output
 from augment.plan import Variant, image_records
 from augment.prepare import Prepared, Request, examined, prepare
 from augment.worker import SourceTask, compile_source
@@ -17,6 +18,7 @@ from datasets.coco import DatasetWriter
 from datasets.errors import DataError
 from datasets.records import Image
 from datasets.sources import Run, Source
+from datasets.staging import staging
 from datasets.terminal import Progress
 
 
@@ -40,6 +42,8 @@ def build(request: Request, output: Path, run: Run, progress: Progress) -> Built
     if (output / manifest.MANIFEST).exists():
         _check_same_build(output, prepared, request.limit, run)
         return Built(output, None, 0, prepared)
+    # The sources stay to the end; looking through them for garbage again and again would cost a tenth of the time.
+    gc.freeze()
     with staging(output) as folder:
         compiled = _compile(prepared, folder, request.link, run, progress)
         identity = manifest.identity(prepared, request.limit, compiled.image_digests)

@@ -41,10 +41,8 @@ def prepare(request: Request, run: Run, progress: Progress) -> Prepared:
     """Read and check everything that a build reads. Raises DataError with all offenders; writes nothing."""
     inputs = read_inputs(request.inputs, strict=request.strict)
     sources = inputs.sources[: request.limit]
-    for done in examine_images(inputs, sources, run):
+    for done in examine_images(inputs, sources, run, strict=request.strict):
         progress("checking", done, len(sources))
-    if request.strict:
-        inputs.repairs.as_problems().raise_if_any("{n} problem(s) that --strict does not repair")
     return Prepared(inputs, sources, request.recipe)
 
 

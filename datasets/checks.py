@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from datasets.errors import Problems
+from datasets.errors import SHOWN, Problems
 from datasets.images import path_inside
 from datasets.masks import polygons_area, rle_area, rle_runs
 from datasets.records import Annotation, BoxXYWH, CocoImage, Id, Polygons, Rle
@@ -53,6 +53,16 @@ class Repairs:
 
     def counts(self) -> dict[str, int]:
         return {kind: len(places) for kind, places in sorted(self.places.items())}
+
+    def lines(self) -> list[str]:
+        """What was repaired, for a person: each kind with its count and its first places."""
+        lines = []
+        for kind, places in sorted(self.places.items()):
+            lines.append(f"repaired: {len(places):,} x {kind}")
+            lines += [f"  {place}" for place in places[:SHOWN]]
+            if len(places) > SHOWN:
+                lines.append(f"  ... and {len(places) - SHOWN:,} more")
+        return lines
 
     def as_problems(self) -> Problems:
         """The repairs as errors, which is what `--strict` makes of them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from datasets import coco, images
 from datasets.checks import ORIENTATION_IGNORED, Repairs
 from datasets.errors import DataError, Problems
 from datasets.records import Annotation, Category, Image
+from datasets.terminal import Progress
 
 FILES_PER_TASK = 32
 
@@ -113,11 +114,29 @@ def merge_licenses(merged: list[dict[str, Any]], licenses: list[dict[str, Any]])
 Run = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 
 
-def examine_images(inputs: Inputs, sources: list[Source], run: Run = map) -> Iterator[int]:
+def pair_inputs(annotations: Sequence[Path], images: Sequence[Path]) -> list[Input]:
+    """One input of each annotation file and the image folder at the same place. Raises DataError for odd ones out."""
+    if len(annotations) != len(images):
+        raise DataError(
+            f"expected one --images for each --annotations, found {len(annotations)} and {len(images)} of them"
+        )
+    return [Input(*pair) for pair in zip(annotations, images, strict=True)]
+
+
+def read_checked(inputs: list[Input], *, strict: bool, progress: Progress) -> Inputs:
+    """`read_inputs` and `examine_images` of everything, in this process."""
+    read = read_inputs(inputs, strict=strict)
+    for done in examine_images(read, read.sources, strict=strict):
+        progress("checking", done, len(read.sources))
+    return read
+
+
+def examine_images(inputs: Inputs, sources: list[Source], run: Run = map, *, strict: bool = False) -> Iterator[int]:
     """Check the image files of `sources` against their records and set `examined`; yields files done so far.
 
     `run` is `map` or one that works in other processes. EXIF repairs are added to `inputs.repairs`. Raises DataError
-    at the end, listing every file that is missing, cut short, of another size, or no 8-bit JPEG or PNG.
+    at the end, listing every file that is missing, cut short, of another size, or no 8-bit JPEG or PNG; with
+    `strict`, every repair too.
     """
     problems = Problems()
     tasks = ([(source.path, source.image.width, source.image.height) for source in chunk] for chunk in _chunks(sources))
@@ -135,6 +154,8 @@ def examine_images(inputs: Inputs, sources: list[Source], run: Run = map) -> Ite
         done += len(chunk)
         yield done
     problems.raise_if_any("{n} problem(s) in the image files")
+    if strict:
+        inputs.repairs.as_problems().raise_if_any("{n} problem(s) that --strict does not repair")
 
 
 def examine_files(files: list[tuple[Path, int, int]]) -> list[Examined | str]:

@@ -1,0 +1,84 @@
+"""python -m datasets sample | check"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from datasets import terminal
+
+# Heavy imports stand inside the commands: `--help` must answer at once.
+
+PATH = click.Path(path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def main() -> None:
+    """Draw and check COCO datasets.
+
+    \b
+    Example:
+      python -m datasets sample --output datasets/sample
+      python -m datasets check --annotations instances_train.json --images train2017
+    """
+
+
+@main.command()
+@click.option("--output", type=PATH, required=True, help="New or empty folder.")
+def sample(output: Path) -> None:
+    """Draw the sample dataset: 60 training, 20 validation and 20 test images of eight kinds of shapes.
+
+    \b
+    Example:
+      python -m datasets sample --output datasets/sample
+    """
+    from datasets.sample import SPLITS, write_sample
+
+    write_sample(output)
+    click.echo(f"{output}: " + ", ".join(f"{split.name} {split.images}" for split in SPLITS) + " images")
+
+
+@main.command()
+@click.option("--annotations", type=PATH, multiple=True, required=True, help="COCO annotation file; may be repeated.")
+@click.option(
+    "--images", type=PATH, multiple=True, required=True, help="Image folder of the annotation file before it."
+)
+@click.option("--strict", is_flag=True, help="Make every repair an error.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with the place of every repair.")
+def check(annotations: tuple[Path, ...], images: tuple[Path, ...], strict: bool, as_json: bool) -> None:
+    """Check annotation files and their images as every stage reads them. Writes nothing; exit 1 if refused.
+
+    \b
+    Example:
+      python -m datasets check --annotations instances_train.json --images train2017
+    """
+    from datasets.sources import pair_inputs, read_checked
+
+    with terminal.progress_bar() as progress:
+        inputs = read_checked(pair_inputs(annotations, images), strict=strict, progress=progress)
+    objects = [item for source in inputs.sources for item in source.annotations]
+    document = {
+        "images": len(inputs.sources),
+        "annotations": len(objects),
+        "crowds": sum(item.iscrowd for item in objects),
+        "with_segmentation": sum(item.segmentation is not None for item in objects),
+        "categories": len(inputs.categories),
+        "categories_present": len({item.category_id for item in objects}),
+        "repairs": inputs.repairs.places,
+    }
+    if as_json:
+        click.echo(json.dumps(document, indent=1, ensure_ascii=False))
+        return
+    click.echo(
+        f"good: {document['images']:,} images, {document['annotations']:,} annotations ({document['crowds']:,} crowds, "
+        f"{document['with_segmentation']:,} with segmentation), {document['categories_present']:,} of "
+        f"{document['categories']:,} categories present"
+    )
+    for line in inputs.repairs.lines():
+        click.echo(line)
+
+
+if __name__ == "__main__":
+    terminal.run(main, "python -m datasets")
