@@ -1,0 +1,70 @@
+# Every target sets up what it needs, once. With an environment of your own: make TARGET PYTHON=python3
+# Run `make` for the list.
+
+DATA ?= sample
+RECIPE ?= expanded
+ARGS ?=
+HOST_PYTHON ?= python3
+
+export PYTHONPATH := $(CURDIR)
+# albumentations asks an index for its newest version otherwise.
+export NO_ALBUMENTATIONS_UPDATE := 1
+
+VENV := .venv
+ifdef PYTHON
+LIGHT :=
+DEV :=
+else
+PYTHON := $(VENV)/bin/python
+LIGHT := $(VENV)/light.stamp
+DEV := $(VENV)/dev.stamp
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help setup dataset test lint format bench clean
+.DELETE_ON_ERROR:
+
+help:  ## List the targets
+	@echo "usage: make TARGET [DATA=sample] [RECIPE=expanded] [PYTHON=python3]"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-12s %s\n", $$1, $$2 }'
+
+setup: $(LIGHT) $(DEV)  ## Make .venv with the exact versions of constraints.txt
+
+$(VENV)/bin/python:
+	@$(HOST_PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v < (3, 13) else "expected Python 3.10 to 3.12, found %d.%d; name another: make HOST_PYTHON=python3.11" % v)'
+	$(HOST_PYTHON) -m venv $(VENV)
+
+# `pip install .` installs what setup.cfg requires and no module: the code runs from this checkout.
+$(VENV)/light.stamp: setup.cfg constraints.txt | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt .
+	@touch $@
+
+$(VENV)/dev.stamp: setup.cfg constraints.txt $(VENV)/light.stamp
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt '.[dev]'
+	@touch $@
+
+dataset: $(LIGHT) $(if $(filter sample,$(DATA)),datasets/sample)  ## Compile DATA by RECIPE into datasets/DATA-RECIPE
+	$(PYTHON) -m augment build --data $(DATA) --recipe $(RECIPE) --output datasets/$(basename $(notdir $(DATA)))-$(basename $(notdir $(RECIPE))) $(ARGS)
+
+datasets/sample: | $(LIGHT)
+	$(PYTHON) -m datasets sample --output $@
+
+test: $(DEV)  ## Run the tests
+	$(PYTHON) -m pytest $(ARGS)
+
+lint: $(DEV)  ## Check format, style and types
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m mypy
+
+format: $(DEV)  ## Format the code
+	$(PYTHON) -m ruff format .
+	$(PYTHON) -m ruff check --fix .
+
+bench: $(LIGHT) datasets/sample  ## Measure the compiler against the bare work and a user's script
+	$(PYTHON) benchmarks/bench_augment.py run $(ARGS)
+
+clean:  ## Remove .venv, caches and the compiled sample; no other data
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+	rm -rf datasets/sample datasets/sample-balanced datasets/sample-expanded datasets/sample-everything
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
