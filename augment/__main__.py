@@ -175,7 +175,7 @@ def _request(
 
 
 def _inputs(annotations: tuple[Path, ...], images: tuple[Path, ...], data: str | None) -> list[Input]:
-    from datasets.sources import pair_inputs
+    from datasets.sources import Input
     from datasets.spec import compiled_inputs
 
     if data is not None:
@@ -184,7 +184,7 @@ def _inputs(annotations: tuple[Path, ...], images: tuple[Path, ...], data: str |
         return compiled_inputs(data)
     if not annotations:
         raise click.UsageError("say what to compile: --annotations FILE --images FOLDER, or --data NAME")
-    return pair_inputs(annotations, images)
+    return [Input(*pair) for pair in terminal.pairs(annotations, images)]
 
 
 def _repair_lines(repairs: dict[str, int]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from fractions import Fraction
 from typing import NamedTuple
 
 from augment.recipe import Copy
@@ -27,9 +28,14 @@ class Balance(NamedTuple):
         return lambda operation: copies(operation, present, self.boxes, self.images)
 
 
-def target_boxes(operation: Copy, images: int) -> float:
-    """The number of boxes that a category should have: as given, or a fraction of the number of source images."""
-    return operation.target_boxes if operation.target_boxes is not None else operation.target_fraction * images
+def target_boxes(operation: Copy, images: int) -> Fraction:
+    """The number of boxes that a category should have: as given, or a fraction of the number of source images.
+
+    Exact: as floats, 0.29 of 100 images would be 28.999999999999996 and its floor one too few.
+    """
+    if operation.target_boxes is not None:
+        return Fraction(operation.target_boxes)
+    return Fraction(str(operation.target_fraction)) * images
 
 
 def copies(operation: Copy, present: Iterable[int], boxes: Counter[int], images: int) -> int:

@@ -41,20 +41,24 @@ class Cost(NamedTuple):
 def plan(prepared: Prepared, run: Run, progress: Progress) -> Plan:
     """Draw and label every variant as a build would; writes nothing."""
     counts = Counts.empty()
-    every = max(1, len(prepared.sources) // SAMPLED)
-    sampled: list[tuple[Source, list[Variant]]] = []
+    rendered: list[int] = []
     pixels = total_bytes = 0
     for index, (source, planned) in enumerate(prepared.planned()):
         counts.before.update(count_boxes(source.annotations))
         labeller = Labeller(source.annotations, source.image, prepared.recipe.labels)
         for variant in planned:
             counts.add_variant(variant.operation, labeller.show(variant.window))
-        pixels += derived_pixels(source, planned)
+        size = derived_pixels(source, planned)
+        pixels += size
         total_bytes += sum(examined(source).size for variant in planned if variant.operation == Original.name)
-        if index % every == 0:
-            sampled.append((source, planned))
+        total_bytes += 0 if size else RECORD_BYTES * len(planned)
+        if size:
+            rendered.append(index)
         progress("planning", index + 1, len(prepared.sources))
-    costs = list(run(measure, ((source, planned, prepared.recipe) for source, planned in sampled)))
+    # Evenly among the sources of which anything is rendered: with balance copies these may be few.
+    chosen = set(rendered[:: max(1, len(rendered) // SAMPLED)])
+    tasks = ((*pair, prepared.recipe) for index, pair in enumerate(prepared.planned()) if index in chosen)
+    costs = list(run(measure, tasks))
     share = pixels / max(1, sum(cost.pixels for cost in costs))
     total_bytes += round(share * sum(cost.bytes for cost in costs))
     return Plan(counts, total_bytes, share * sum(cost.seconds for cost in costs))

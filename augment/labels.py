@@ -11,20 +11,16 @@ from collections import Counter
 from typing import NamedTuple
 
 import msgspec
-import numpy as np
 
 from augment.recipe import LabelRule
-from datasets.boxes import Boxes, area_xyxy, clip_xyxy, inside_xyxy, xywh_to_xyxy
-from datasets.checks import segmentation_area
-from datasets.masks import Outlines, crop_rle, polygons_to_rle
+from datasets.masks import DECIMALS, Outlines, Piece, crop_rle, polygons_to_rle, rle_area
 from datasets.records import Annotation, BoxXYWH, Image, Polygons, Rle, Window
 
 KEEP, IGNORE, DROP, CROWD = "kept", "ignored", "dropped", "crowd"
 CASES = (KEEP, IGNORE, DROP, CROWD)
-_CASE_OF = (KEEP, IGNORE, DROP)
 
-# Sums of decimals (33.3 + 66.7) are off by float noise; a box must not count as cut because of it.
-DECIMALS = 6
+# x0, y0, x1, y1; pixels, continuous.
+BoxXYXY = tuple[float, float, float, float]
 
 
 class Labels(NamedTuple):
@@ -34,27 +30,31 @@ class Labels(NamedTuple):
     cases: Counter[str]
 
 
-class Decision(NamedTuple):
-    """Per box: its case, its visible part `xyxy` in source coordinates, and whether it lies wholly inside."""
+def judge(box_xyxy: BoxXYXY, visible: BoxXYXY, window: BoxXYXY, rule: LabelRule) -> str:
+    """KEEP, IGNORE or DROP for one box of source pixels, of which `window` shows the part `visible`.
 
-    cases: list[str]
-    visible: Boxes
-    inside: list[bool]
-
-
-def decide(boxes_xyxy: Boxes, window: Window, rule: LabelRule) -> Decision:
-    """Judge (N, 4) boxes of source pixels by a crop's window; the cases are KEEP, IGNORE and DROP."""
-    visible = clip_xyxy(boxes_xyxy, window)
-    visible_area = area_xyxy(visible)
-    area = area_xyxy(boxes_xyxy)
+    Plain floats: an image has a handful of boxes, for which arrays cost more than they save.
+    """
+    if visible == box_xyxy:
+        return KEEP
     # Divisions, not products: a quotient of exact areas rounds to the same float as the threshold it equals.
-    share = np.divide(visible_area, area, out=np.zeros_like(area), where=area > 0)
-    ratio = visible_area / ((window[2] - window[0]) * (window[3] - window[1]))
-    inside = inside_xyxy(boxes_xyxy, window)
-    large = ratio > rule.min_area_ratio
-    keep = inside | (large & (share >= rule.min_visible))
-    cases = [_CASE_OF[index] for index in np.where(keep, 0, np.where(large, 1, 2)).tolist()]
-    return Decision(cases, visible, inside.tolist())
+    visible_area = area(visible)
+    if visible_area / area(window) <= rule.min_area_ratio:
+        return DROP
+    return KEEP if visible_area / area(box_xyxy) >= rule.min_visible else IGNORE
+
+
+def area(box_xyxy: BoxXYXY) -> float:
+    """Square pixels; an inside-out box has area 0."""
+    x0, y0, x1, y1 = box_xyxy
+    return (x1 - x0) * (y1 - y0) if x1 > x0 and y1 > y0 else 0.0
+
+
+def clip(box_xyxy: BoxXYXY, window: BoxXYXY) -> BoxXYXY:
+    """The part of a box inside `window`; one that lies outside comes back inside-out or without area."""
+    x0, y0, x1, y1 = box_xyxy
+    left, top, right, bottom = window
+    return max(x0, left), max(y0, top), min(x1, right), min(y1, bottom)
 
 
 def label_variant(annotations: list[Annotation], image: Image, window: Window | None, rule: LabelRule) -> Labels:
@@ -68,8 +68,8 @@ class Labeller:
     def __init__(self, annotations: list[Annotation], image: Image, rule: LabelRule) -> None:
         self.annotations = annotations
         self.rule = rule
-        boxes = np.round(xywh_to_xyxy([item.bbox for item in annotations]), DECIMALS)
-        self.boxes = clip_xyxy(boxes, (0, 0, image.width, image.height))
+        whole = (0.0, 0.0, float(image.width), float(image.height))
+        self.boxes = [clip(_corners(item.bbox), whole) for item in annotations]
         polygons = [item.segmentation if isinstance(item.segmentation, tuple) else () for item in annotations]
         self.outlines = Outlines(polygons)
 
@@ -82,24 +82,26 @@ class Labeller:
         """
         if window is None:
             return self._all()
-        decision = decide(self.boxes, window, self.rule)
         outlines = self.outlines.crop(window)
-        boxes = _relative_xywh(decision.visible, window)
-        rows = zip(self.annotations, decision.cases, boxes, decision.inside, strict=True)
+        left, top, right, bottom = window
+        frame = (float(left), float(top), float(right), float(bottom))
         survivors = []
         counts: Counter[str] = Counter()
-        for index, (annotation, case, box, inside) in enumerate(rows):
+        for index, annotation in enumerate(self.annotations):
+            box = self.boxes[index]
+            visible = clip(box, frame)
             if annotation.iscrowd:
-                case = CROWD if box[2] * box[3] > 0 else DROP
-            if inside:
-                box = (*box[:2], *annotation.bbox[2:])
+                case = CROWD if area(visible) > 0 else DROP
+            else:
+                case = judge(box, visible, frame, self.rule)
             survivor = None
             if case != DROP:
                 mask = annotation.segmentation
                 cropped = crop_rle(mask, window) if isinstance(mask, Rle) else outlines(index)
                 if mask is None or cropped:
-                    survivor = _shown(annotation, case, box, inside, cropped or None, window)
-                    survivors.append(survivor)
+                    survivor = _shown(annotation, case, visible, visible == box, cropped, window)
+            if survivor is not None:
+                survivors.append(survivor)
             counts[DROP if survivor is None else case] += 1
         return Labels(survivors, counts)
 
@@ -109,27 +111,52 @@ class Labeller:
         return Labels(shown, Counter(CROWD if item.iscrowd else KEEP for item in shown))
 
 
-def _relative_xywh(boxes_xyxy: Boxes, window: Window) -> list[BoxXYWH]:
-    """Boxes in the window's own coordinates, to the 1e-4 px that masks are rounded to."""
-    relative = np.round(boxes_xyxy - (window[:2] * 2), 4)
-    relative[:, 2:] = np.round(relative[:, 2:] - relative[:, :2], 4)
-    return [(x, y, width, height) for x, y, width, height in relative.tolist()]
+def _corners(box_xywh: BoxXYWH) -> BoxXYXY:
+    """Corners of a box; sums of decimals (33.3 + 66.7) are freed of float noise, by which no box counts as cut."""
+    x, y, width, height = box_xywh
+    return x, y, round(x + width, 6), round(y + height, 6)
 
 
 def _shown(
-    annotation: Annotation, case: str, box: BoxXYWH, inside: bool, cropped: Polygons | Rle | None, window: Window
-) -> Annotation:
-    """The annotation as the window shows it; `cropped` is what it shows of the mask, if there is one."""
-    area = annotation.area if inside else round(segmentation_area(cropped) or box[2] * box[3], 4)
-    if case == IGNORE and isinstance(cropped, tuple):
-        cropped = polygons_to_rle(cropped, window[3] - window[1], window[2] - window[0])
+    annotation: Annotation,
+    case: str,
+    visible: BoxXYXY,
+    inside: bool,
+    cropped: list[Piece] | Rle | None,
+    window: Window,
+) -> Annotation | None:
+    """The annotation as the window shows it; `cropped` is what it shows of the mask, [] or None without one.
+
+    None where an ignored object's mask has no pixel left.
+    """
+    left, top, right, bottom = window
+    x, y = round(visible[0] - left, DECIMALS), round(visible[1] - top, DECIMALS)
+    if inside:
+        # The object is whole, so its size stays what it was; only rounding `x` up may push it over the border.
+        width, height = min(annotation.bbox[2], right - left - x), min(annotation.bbox[3], bottom - top - y)
+        size = annotation.area
+    else:
+        width = round(visible[2] - left - x, DECIMALS)
+        height = round(visible[3] - top - y, DECIMALS)
+        size = round(_area(cropped) if cropped else width * height, DECIMALS)
+    segmentation: Polygons | Rle | None = cropped if isinstance(cropped, Rle) else None
+    if isinstance(cropped, list) and cropped:
+        segmentation = tuple([piece.points.reshape(-1) for piece in cropped])
+        if case == IGNORE:
+            segmentation = polygons_to_rle(segmentation, bottom - top, right - left)
+            if segmentation is None:
+                return None
     return Annotation(
         id=0,
         image_id=0,
         category_id=annotation.category_id,
-        bbox=box,
-        area=area,
+        bbox=(x, y, width, height),
+        area=size,
         iscrowd=0 if case == KEEP else 1,
-        segmentation=cropped,
+        segmentation=segmentation,
         source_annotation_id=annotation.id,
     )
+
+
+def _area(cropped: list[Piece] | Rle) -> float:
+    return rle_area(cropped) if isinstance(cropped, Rle) else sum(piece.area for piece in cropped)

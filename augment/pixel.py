@@ -16,6 +16,9 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 import albumentations
 
+# Several transforms fail on fewer pixels a side: they shrink, average or throw shadows that need some room.
+SMALLEST = 32
+
 
 @functools.cache
 def _transform(name: str) -> Any:
@@ -26,4 +29,8 @@ def apply(name: str, seed: int, pixels: Pixels) -> Pixels:
     """(height, width, 3) uint8 RGB -> the same shape. The same name, seed and pixels give the same bytes anywhere."""
     transform = _transform(name)
     transform.set_random_seed(seed)
-    return np.ascontiguousarray(transform(image=pixels)["image"])
+    height, width = pixels.shape[:2]
+    if min(height, width) < SMALLEST:
+        pixels = np.pad(pixels, ((0, max(0, SMALLEST - height)), (0, max(0, SMALLEST - width)), (0, 0)), mode="edge")
+    changed = transform(image=pixels)["image"]
+    return np.ascontiguousarray(changed[:height, :width])

@@ -45,25 +45,36 @@ class SourceResult(NamedTuple):
 def compile_source(task: SourceTask) -> SourceResult:
     """Read and decode one source, once, and write all its variants. Raises DataError naming a file that fails."""
     source, file = task.source, examined(task.source)
+    # All labels before any pixel: between pictures, their code and data would fall out of the caches each time.
+    counts, annotations = _label(task)
     data = _read_unchanged(source.path, file)
     try:
         pixels = images.decode(data, file.reading)
     except ValueError as error:
         raise DataError(f"{source.path}: {error}") from None
     source_sha256 = hashlib.sha256(data).hexdigest()
+    files = []
+    for variant, record in zip(task.variants, task.records, strict=True):
+        target = task.folder / record.file_name
+        if variant.operation == Original.name:
+            written = _write_original(task, data, file, target)
+        else:
+            written = images.encode_jpeg(render(pixels, variant), task.quality)
+            target.write_bytes(written)
+        sha256 = source_sha256 if written is data else hashlib.sha256(written).hexdigest()
+        files.append((record.file_name, sha256, len(written)))
+    return SourceResult(source_sha256, annotations, files, counts)
+
+
+def _label(task: SourceTask) -> tuple[Counts, list[tuple[int, list[bytes]]]]:
+    """The counts of all variants, and per image id the JSON of its annotations without ids."""
+    source = task.source
     labeller = Labeller(source.annotations, source.image, task.rule)
     counts = Counts.empty()
     counts.before = count_boxes(source.annotations)
-    annotations, files = [], []
+    annotations = []
     uncut: list[bytes] | None = None
     for variant, record in zip(task.variants, task.records, strict=True):
-        if variant.operation == Original.name:
-            written = _write_original(task, data, file, task.folder / record.file_name)
-        else:
-            written = images.encode_jpeg(render(pixels, variant), task.quality)
-            (task.folder / record.file_name).write_bytes(written)
-        sha256 = source_sha256 if written is data else hashlib.sha256(written).hexdigest()
-        files.append((record.file_name, sha256, len(written)))
         labels = labeller.show(variant.window)
         counts.add_variant(variant.operation, labels)
         # The same for every variant that cuts nothing.
@@ -73,7 +84,7 @@ def compile_source(task: SourceTask) -> SourceResult:
         if variant.window is None:
             uncut = bodies
         annotations.append((record.id, bodies))
-    return SourceResult(source_sha256, annotations, files, counts)
+    return counts, annotations
 
 
 def _read_unchanged(path: Path, file: Examined) -> bytes:

@@ -54,10 +54,11 @@ def check(annotations: tuple[Path, ...], images: tuple[Path, ...], strict: bool,
     Example:
       python -m datasets check --annotations instances_train.json --images train2017
     """
-    from datasets.sources import pair_inputs, read_checked
+    from datasets.sources import Input, read_checked
 
+    paths = [Input(*pair) for pair in terminal.pairs(annotations, images)]
     with terminal.progress_bar() as progress:
-        inputs = read_checked(pair_inputs(annotations, images), strict=strict, progress=progress)
+        inputs = read_checked(paths, strict=strict, progress=progress)
     objects = [item for source in inputs.sources for item in source.annotations]
     document = {
         "images": len(inputs.sources),

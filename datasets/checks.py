@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -33,8 +33,13 @@ class AnnotationJson(msgspec.Struct, kw_only=True):
     category_id: Id
     bbox: BoxXYWH
     area: float | None = None
-    iscrowd: Literal[0, 1] | None = None
+    iscrowd: Annotated[int, msgspec.Meta(ge=0, le=1)] | None = None
     segmentation: list[list[float]] | RleJson | None = None
+
+
+class TracedAnnotationJson(AnnotationJson, kw_only=True):
+    """With the key that augment adds."""
+
     source_annotation_id: int | None = None
 
 
@@ -81,7 +86,9 @@ CROWD_MISSING = "iscrowd missing, set to 0"
 ORIENTATION_IGNORED = "EXIF orientation that the annotations do not follow, taken out of the copy"
 
 
-def check_image(image: CocoImage, place: str, problems: Problems) -> None:
+def check_image(image: CocoImage, place: str, problems: Problems) -> bool:
+    """Whether an image record is good; where not, `problems` says why."""
+    before = problems.count
     if image.width < 1 or image.height < 1:
         problems.add(f"{place}: expected a width and height of at least 1 px, found {image.width} x {image.height}")
     try:
@@ -90,6 +97,7 @@ def check_image(image: CocoImage, place: str, problems: Problems) -> None:
         problems.add(
             f"{place}.file_name: expected a path inside the image folder, found {image.file_name!r}, which {error}"
         )
+    return problems.count == before
 
 
 def check_annotation(
@@ -117,7 +125,7 @@ def check_annotation(
         area=area,
         iscrowd=found.iscrowd or 0,
         segmentation=segmentation,
-        source_annotation_id=found.source_annotation_id,
+        source_annotation_id=found.source_annotation_id if isinstance(found, TracedAnnotationJson) else None,
     )
 
 
@@ -160,18 +168,19 @@ def _checked_segmentation(
     if isinstance(found, RleJson):
         return _checked_rle(found, place, image, problems)
     # Tools without masks write [] or [[]], which say the same as no segmentation.
-    polygons = [(index, polygon) for index, polygon in enumerate(found) if polygon]
-    for index, polygon in polygons:
+    if not any(found):
+        return None
+    for index, polygon in enumerate(found):
         if len(polygon) % 2:
             problems.add(f"{place}[{index}]: expected pairs of x and y, found {len(polygon)} numbers")
             return None
-    whole = [polygon for _, polygon in polygons if len(polygon) >= 6]
-    if polygons and not whole:
+    whole = [polygon for polygon in found if len(polygon) >= 6]
+    if not whole:
         problems.add(f"{place}: expected a polygon of at least three points, found only shorter ones")
         return None
-    if len(whole) < len(polygons):
+    if len(whole) < len(found):
         repairs.add(SHORT_POLYGON, place)
-    return tuple(map(_compact, whole)) or None
+    return tuple(map(_compact, whole))
 
 
 def _checked_rle(found: RleJson, place: str, image: CocoImage, problems: Problems) -> Rle | None:

@@ -48,6 +48,8 @@ class Problems:
         self.count += other.count
 
     def raise_if_any(self, headline: str) -> None:
-        """Raise DataError with `headline` if anything was added; `{n}` in it stands for the count."""
+        """Raise DataError with `headline` if anything was added; the last `{n}` in it stands for the count."""
         if self.count:
-            raise DataError(headline.format(n=self.count), self.kept, self.count)
+            # Not str.format: a path in the headline may have braces of its own.
+            before, _, after = headline.rpartition("{n}")
+            raise DataError(f"{before}{self.count}{after}" if after else headline, self.kept, self.count)

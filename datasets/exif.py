@@ -28,6 +28,16 @@ def set_upright(data: bytes, file_format: str) -> bytes:
     return bytes(patched)
 
 
+def jpeg_scan_start(data: bytes) -> int:
+    """Where the pixel data of a JPEG starts, past all segments of its head; -1 where there is none."""
+    place = 2
+    while place + 4 <= len(data) and data[place] == 0xFF:
+        if data[place + 1] == 0xDA:
+            return place
+        place += 1 if data[place + 1] == 0xFF else 2 + struct.unpack_from(">H", data, place + 2)[0]
+    return -1
+
+
 def _jpeg_segments(data: bytes) -> Iterator[tuple[str, int, int]]:
     """(kind, start, end) of the payload of each EXIF and XMP segment before the pixel data."""
     place = 2

@@ -19,7 +19,7 @@ from PIL import ExifTags, UnidentifiedImageError
 from PIL import Image as PillowImage
 
 from datasets.errors import DataError
-from datasets.exif import set_upright
+from datasets.exif import jpeg_scan_start, set_upright
 
 Pixels = npt.NDArray[np.uint8]  # (height, width, 3) RGB
 
@@ -29,6 +29,8 @@ SUFFIXES = {"JPEG": ".jpg", "PNG": ".png"}
 # Pillow refuses a picture of over twice this, while it reads the head.
 PillowImage.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
 _PNG_END = b"IEND\xaeB`\x82"
+# Chunks in which a PNG can carry an orientation: EXIF, EXIF in a text chunk, XMP.
+_PNG_ORIENTATION_MARKS = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
 
 
 class Header(NamedTuple):
@@ -160,7 +162,7 @@ def _read_header(data: bytes) -> Header:
 
 def _orientation(picture: PillowImage.Image, data: bytes) -> object:
     # Pillow decodes a whole PNG to answer this, so it is asked only where there is something to find.
-    if picture.format == "PNG" and b"eXIf" not in data and b"tiff:Orientation" not in data:
+    if picture.format == "PNG" and not any(mark in data for mark in _PNG_ORIENTATION_MARKS):
         return 1
     return picture.getexif().get(ExifTags.Base.Orientation, 1)
 
@@ -170,10 +172,10 @@ def _check_whole(data: bytes, file_format: str) -> None:
     if file_format == "PNG":
         whole = _PNG_END in data
     else:
-        # In a JPEG's pixel data FF is escaped, so an end marker after which no scan starts is the end. One that comes
-        # before a scan is that of the thumbnail in the EXIF data.
-        end = data.rfind(b"\xff\xd9")
-        whole = end >= 0 and data.find(b"\xff\xda", end) < 0
+        # In a JPEG's pixel data FF is escaped, so an end marker there is one; a thumbnail's stands before it. Cameras
+        # append things, so the end need not be the last of the file.
+        start = jpeg_scan_start(data)
+        whole = start >= 0 and (data.endswith(b"\xff\xd9") or data.find(b"\xff\xd9", start) >= 0)
     if not whole:
         raise ValueError(f"expected a whole {file_format} file, found one that was cut short at {len(data):,} bytes")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +17,8 @@ from datasets.records import Polygons, Rle, Window
 
 Points = npt.NDArray[np.float64]  # (n, 2)
 
-# Pieces of less than this many square pixels are what rounding leaves on a window's border.
-MIN_PIECE_AREA = 1e-6
+# Pieces of at most this many square pixels are what rounding leaves on a window's border.
+MIN_PIECE_AREA = 1e-4
 # Coordinates that were cut or moved are rounded to so many decimals.
 DECIMALS = 4
 
@@ -26,8 +26,8 @@ DECIMALS = 4
 def polygon_area(points: Points) -> float:
     """Square pixels inside (n, 2) points, by the shoelace formula; parts that overlap themselves count twice."""
     # Relative to the first point: far from the origin the products would cancel badly.
-    x, y = (points - points[0]).T
-    return abs(float(np.dot(x[:-1], y[1:]) - np.dot(x[1:], y[:-1]))) / 2.0
+    x, y = np.ascontiguousarray((points - points[0]).T)
+    return abs(float(x[:-1] @ y[1:] - x[1:] @ y[:-1])) / 2.0
 
 
 def polygons_area(polygons: Polygons) -> float:
@@ -63,18 +63,51 @@ def clip_polygon(points: Points, window: Window) -> Points | None:
     crosses itself, since cutting at a line does not change how often the outline winds around a point inside. Pieces
     of one polygon stay joined by edges of no width along the window's border.
     """
+    clipped = _clip(points, window, points.min(axis=0).tolist(), points.max(axis=0).tolist())
+    return None if clipped is None or _is_nothing(clipped, polygon_area(clipped), window) else clipped
+
+
+def _is_nothing(clipped: Points, area: float, window: Window) -> bool:
+    """Does a clipped polygon only run along the window's border?
+
+    Area alone cannot tell: that of a bow tie is 0 where its wings, which turn opposite ways, are equal.
+    """
+    if area > MIN_PIECE_AREA:
+        return False
+    (left, top), (right, bottom) = clipped.min(axis=0).tolist(), clipped.max(axis=0).tolist()
+    if (right - left) * (bottom - top) <= MIN_PIECE_AREA:
+        return True
     x0, y0, x1, y1 = window
-    left, top = points.min(axis=0).tolist()
-    right, bottom = points.max(axis=0).tolist()
-    if left >= x1 or right <= x0 or top >= y1 or bottom <= y0:
+    # The middle of an edge lies on the border only where the whole edge does.
+    x, y = (clipped + np.roll(clipped, 1, axis=0)).T / 2
+    return not ((x > x0) & (x < x1) & (y > y0) & (y < y1)).any()
+
+
+def _clip(points: Points, window: Window, low: list[float], high: list[float]) -> Points | None:
+    """`clip_polygon` of points whose extremes are known; what is left may have no area."""
+    x0, y0, x1, y1 = window
+    if low[0] >= x1 or high[0] <= x0 or low[1] >= y1 or high[1] <= y0:
         return None
-    sides = ((left < x0, 0, x0, True), (right > x1, 0, x1, False), (top < y0, 1, y0, True), (bottom > y1, 1, y1, False))
-    for reaches_over, axis, bound, keep_above in sides:
-        if reaches_over:
-            points = _clip_half_plane(points, axis, bound, keep_above)
-            if len(points) < 3:
-                return None
-    return points if polygon_area(points) > MIN_PIECE_AREA else None
+    if low[0] < x0:
+        points = _clip_half_plane(points, 0, x0, True)
+    if high[0] > x1 and len(points) > 2:
+        points = _clip_half_plane(points, 0, x1, False)
+    if low[1] < y0 and len(points) > 2:
+        points = _clip_half_plane(points, 1, y0, True)
+    if high[1] > y1 and len(points) > 2:
+        points = _clip_half_plane(points, 1, y1, False)
+    return points if len(points) > 2 else None
+
+
+class Piece(NamedTuple):
+    """What a window shows of a polygon: (n, 2) points, and their area where it was cut."""
+
+    points: Points
+    cut_area: float | None = None
+
+    @property
+    def area(self) -> float:
+        return polygon_area(self.points) if self.cut_area is None else self.cut_area
 
 
 class Outlines:
@@ -88,38 +121,41 @@ class Outlines:
         counts = itertools.accumulate(map(len, objects), initial=0)
         self._objects = [range(*pair) for pair in itertools.pairwise(counts)]
         self._points: Points = np.concatenate(flat, dtype=np.float64).reshape(-1, 2) if flat else np.empty((0, 2))
-        self._low = np.minimum.reduceat(self._points, ends[:-1]) if flat else self._points
-        self._high = np.maximum.reduceat(self._points, ends[:-1]) if flat else self._points
+        self._low = np.minimum.reduceat(self._points, ends[:-1]).tolist() if flat else []
+        self._high = np.maximum.reduceat(self._points, ends[:-1]).tolist() if flat else []
 
-    def crop(self, window: Window) -> Callable[[int], Polygons]:
-        """A function: object index -> its polygons' parts inside `window`, in the window's own coordinates, or ().
+    def crop(self, window: Window) -> Callable[[int], list[Piece]]:
+        """A function: object index -> the parts of its polygons inside `window`, in the window's own coordinates.
 
         Coordinates are rounded to 1e-4 px: moved by whole pixels, the two decimals of COCO stay two decimals.
         """
-        corner, far = np.array(window[:2], dtype=np.float64), np.array(window[2:], dtype=np.float64)
+        x0, y0, x1, y1 = window
+        corner = np.array((x0, y0), dtype=np.float64)
         moved = np.round(self._points - corner, DECIMALS)
-        inside = np.all((self._low >= corner) & (self._high <= far), axis=1)
 
-        def part(index: int) -> npt.NDArray[np.float64] | None:
-            start, end = self._slices[index]
-            if inside[index]:
-                return moved[start:end].reshape(-1)
-            clipped = clip_polygon(self._points[start:end], window)
-            return None if clipped is None else np.round(clipped - corner, DECIMALS).reshape(-1)
+        def piece(at: int) -> Piece | None:
+            low, high = self._low[at], self._high[at]
+            if low[0] >= x0 and low[1] >= y0 and high[0] <= x1 and high[1] <= y1:
+                return Piece(moved[slice(*self._slices[at])])
+            clipped = _clip(self._points[slice(*self._slices[at])], window, low, high)
+            if clipped is None:
+                return None
+            area = polygon_area(clipped)
+            return None if _is_nothing(clipped, area, window) else Piece((clipped - corner).round(DECIMALS), area)
 
-        return lambda index: tuple(piece for at in self._objects[index] if (piece := part(at)) is not None)
+        return lambda index: [found for at in self._objects[index] if (found := piece(at)) is not None]
 
 
 def crop_polygons(polygons: Polygons, window: Window) -> Polygons:
-    """One object's polygons inside `window`; see `Outlines.crop`."""
-    return Outlines([polygons]).crop(window)(0)
+    """One object's polygons inside `window`, () where nothing is left; see `Outlines.crop`."""
+    return tuple(piece.points.reshape(-1) for piece in Outlines([polygons]).crop(window)(0))
 
 
-def polygons_to_rle(polygons: Polygons, height: int, width: int) -> Rle:
-    """The union of the polygons as runs, rasterised by COCO's own rule."""
+def polygons_to_rle(polygons: Polygons, height: int, width: int) -> Rle | None:
+    """The union of the polygons as a compressed string, rasterised by COCO's own rule; None without a pixel."""
     parts = coco_mask.frPyObjects([polygon.tolist() for polygon in polygons], height, width)
     whole = parts[0] if len(parts) == 1 else coco_mask.merge(parts)
-    return Rle((height, width), _decompress(whole["counts"].decode("ascii")))
+    return Rle((height, width), whole["counts"].decode("ascii")) if coco_mask.area(whole) else None
 
 
 def mask_to_rle(mask: npt.NDArray[np.uint8]) -> Rle:
@@ -178,10 +214,10 @@ def _decompress(counts: str) -> npt.NDArray[np.int64]:
     Each character holds five bits, least significant first, and a sixth that says whether more follow; the last
     group's top bit is the sign. From the fourth run on, the difference to the run two places before is stored.
     """
-    groups = np.frombuffer(counts.encode("latin-1", "replace"), dtype=np.uint8).astype(np.int64) - 48
+    groups = np.frombuffer(counts.encode("utf-8", "replace"), dtype=np.uint8).astype(np.int64) - 48
     if groups.size == 0:
         return groups
-    if groups.min() < 0 or groups.max() > 63 or groups[-1] & 32:
+    if not counts.isascii() or groups.min() < 0 or groups.max() > 63 or groups[-1] & 32:
         raise ValueError("the compressed counts are not a whole COCO run-length string")
     ends = np.flatnonzero((groups & 32) == 0)
     lengths = np.diff(ends, prepend=-1)

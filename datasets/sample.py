@@ -218,10 +218,16 @@ def _annotation(category_id: int, points: Points) -> Annotation:
         image_id=0,
         category_id=category_id,
         bbox=_box(points),
-        area=round(polygon_area(points), 2),
+        area=_area(points),
         iscrowd=0,
         segmentation=(points.reshape(-1),),
     )
+
+
+def _area(points: Points) -> float:
+    """Square pixels, summed in whole hundredths of a pixel: exact, so the same on every processor."""
+    x, y = np.round(points.T * 100).astype(np.int64)
+    return round(abs(int(x @ np.roll(y, -1) - np.roll(x, -1) @ y)) / 2 / 100**2, 2)
 
 
 def _draw_crowd(canvas: Pixels, rng: np.random.Generator) -> Annotation:

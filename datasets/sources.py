@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -72,7 +72,8 @@ def read_inputs(inputs: list[Input], *, strict: bool = False) -> Inputs:
         renamed = merge_licenses(licenses, file.dataset.licenses)
         annotations = file.dataset.annotations_by_image()
         for image in file.dataset.images:
-            image.license = renamed.get(image.license, image.license)
+            if image.license is not None:
+                image.license = renamed.get(image.license, image.license)
             path = images.path_inside(item.images, image.file_name)
             sources.append(Source(index, image, annotations[image.id], path))
         repairs.extend(file.repairs, f"{item.annotations.name} ")
@@ -87,40 +88,34 @@ def _check_same_categories(first: list[Category], first_path: Path, other: list[
         raise DataError("expected the same category ids and names in all inputs, found differences", problems)
 
 
-def merge_licenses(merged: list[dict[str, Any]], licenses: list[dict[str, Any]]) -> dict[Any, Any]:
+def merge_licenses(merged: list[dict[str, Any]], licenses: list[dict[str, Any]]) -> dict[int | str, int | str]:
     """Add `licenses` to `merged` in place; returns the ids that had to change, old -> new.
 
     An id that is free is kept, and an entry with the same content as one of `merged` takes that one's id.
     """
 
-    def content(entry: dict[str, Any]) -> dict[str, Any]:
-        return {key: value for key, value in entry.items() if key != "id"}
-
-    renamed = {}
+    renamed: dict[int | str, int | str] = {}
     for entry in licenses:
-        same = next((known for known in merged if content(known) == content(entry)), None)
-        if same is not None:
-            renamed[entry.get("id")] = same.get("id")
-            continue
-        used = {known.get("id") for known in merged}
         number = entry.get("id")
-        if number in used:
-            number = max(known for known in used if isinstance(known, int)) + 1 if isinstance(number, int) else None
-            renamed[entry.get("id")] = number
-        merged.append(entry if number == entry.get("id") else {**entry, "id": number})
+        same = next((known.get("id") for known in merged if _content(known) == _content(entry)), None)
+        if not isinstance(number, (int, str)) or isinstance(number, bool):
+            merged.append(entry)
+        elif isinstance(same, (int, str)):
+            renamed[number] = same
+        elif any(known.get("id") == number for known in merged):
+            taken = [known.get("id") for known in merged]
+            renamed[number] = max((item for item in taken if isinstance(item, int)), default=0) + 1
+            merged.append({**entry, "id": renamed[number]})
+        else:
+            merged.append(entry)
     return renamed
 
 
+def _content(entry: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in entry.items() if key != "id"}
+
+
 Run = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
-
-
-def pair_inputs(annotations: Sequence[Path], images: Sequence[Path]) -> list[Input]:
-    """One input of each annotation file and the image folder at the same place. Raises DataError for odd ones out."""
-    if len(annotations) != len(images):
-        raise DataError(
-            f"expected one --images for each --annotations, found {len(annotations)} and {len(images)} of them"
-        )
-    return [Input(*pair) for pair in zip(annotations, images, strict=True)]
 
 
 def read_checked(inputs: list[Input], *, strict: bool, progress: Progress) -> Inputs:

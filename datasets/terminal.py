@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import click
 
@@ -12,25 +14,30 @@ from datasets.errors import DataError
 
 
 def run(command: click.Command, prog_name: str) -> None:
-    """Run a click command and leave the process: 0 done, 1 bad data or a full disk, 2 wrong usage, 130 Ctrl-C.
+    """Run a click command and leave the process.
+
+    Exit codes: 0 done, 1 bad data or a full disk, 2 wrong usage, 130 Ctrl-C, 141 where the reader of our output (a
+    pager, head) went away.
 
     Only errors that speak of the user's data or machine are caught: a bug still shows its traceback.
     """
+    stdout = sys.stdout
     try:
-        command.main(prog_name=prog_name, standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        result = command.main(prog_name=prog_name, standalone_mode=False)
+        stdout.flush()
+    except SystemExit as stop:
+        # click makes of a reader that went away an exit with 1, and puts a wrapper around the stream.
+        sys.exit(stop.code if sys.stdout is stdout else 141)
+    except BrokenPipeError:
+        # What is left in the buffer must go somewhere, or the interpreter complains while it shuts down.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())
+        sys.exit(141)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         sys.exit(130)
-    except BrokenPipeError:
-        # The reader of our output (a pager, head) has gone; nothing is wrong. Closing stderr keeps the interpreter
-        # from complaining about the same pipe once more while it shuts down.
-        sys.stderr.close()
-        sys.exit(141)
     except DataError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)
@@ -38,6 +45,17 @@ def run(command: click.Command, prog_name: str) -> None:
         where = f" ({error.filename})" if error.filename else ""
         click.echo(f"error: {error.strerror or error}{where}", err=True)
         sys.exit(1)
+    sys.exit(result if isinstance(result, int) else 0)
+
+
+def pairs(annotations: Sequence[Path], images: Sequence[Path]) -> list[tuple[Path, Path]]:
+    """Each --annotations with the --images at the same place. Raises click.UsageError where one is left over."""
+    if not annotations or len(annotations) != len(images):
+        raise click.UsageError(
+            f"expected one --images for each --annotations, found {len(annotations)} --annotations "
+            f"and {len(images)} --images"
+        )
+    return list(zip(annotations, images, strict=True))
 
 
 Progress = Callable[[str, int, int], None]  # (what is being done, how many are done, of how many)

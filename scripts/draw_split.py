@@ -1,6 +1,6 @@
 """Draw data of the challenge's size from COCO 2017: training and validation from train2017, val2017 as the test set.
 
-    python scripts/draw_split.py --coco datasets/coco --output datasets/coco-small
+python scripts/draw_split.py --coco datasets/coco --output datasets/coco-small
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import msgspec
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from datasets import coco, terminal  # noqa: E402
-from datasets.errors import DataError  # noqa: E402
-from datasets.records import Dataset  # noqa: E402
-from datasets.staging import staging  # noqa: E402
+from datasets import coco, terminal
+from datasets.errors import DataError
+from datasets.records import Dataset
+from datasets.staging import staging
 
 TRAIN, VAL = 5873, 4946
 

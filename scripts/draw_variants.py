@@ -25,6 +25,8 @@ from datasets.records import Annotation, Image, Rle  # noqa: E402
 
 COLORS = {"kept": (0, 200, 0), "ignored": (255, 170, 0), "dropped": (255, 40, 40)}
 TITLE_HEIGHT = 22
+# Of 255: how strongly masks are tinted.
+SHADE = 45
 COLUMNS = 3
 
 
@@ -92,11 +94,11 @@ def shade(picture: PillowImage.Image, item: Annotation, scale: float, color: tup
         return
     mask = PillowImage.new("L", picture.size, 0)
     if isinstance(item.segmentation, Rle):
-        mask = PillowImage.fromarray(rle_to_mask(item.segmentation) * 80).resize(picture.size)
+        mask = PillowImage.fromarray(rle_to_mask(item.segmentation) * SHADE).resize(picture.size)
     else:
         pen = ImageDraw.Draw(mask)
         for polygon in item.segmentation:
-            pen.polygon([value * scale for value in polygon.tolist()], fill=80)
+            pen.polygon([value * scale for value in polygon.tolist()], fill=SHADE)
     picture.paste(PillowImage.new("RGB", picture.size, color), (0, 0), mask)
 
 

@@ -17,7 +17,7 @@ from datasets.sample import SPLITS, write_sample
 from datasets.sources import Input, read_checked
 
 # Of all annotation files, then all images, in the order of their names.
-SHA256 = "6599b7e9e39c0ddeebdfe0316ca391c49a354f4eee0657a38f7360e47685a746"
+SHA256 = "41559d4b35604bd9322a2651114d93c4a4a2723bc1a31ea43e6cf722a44a01e8"
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,160 @@
+"""From the bytes of an annotation file to typed records, each with its place in the file.
+
+A file is taken apart in two steps. The outer one splits it into records without looking inside; the inner one parses
+record by record into typed structs. So every offender is found, each with its place, and only one record at a time
+is held as plain Python objects.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import msgspec
+
+from datasets.errors import DataError, Problems
+
+
+class WithId(Protocol):
+    @property
+    def id(self) -> int: ...
+
+
+Record = TypeVar("Record", bound=WithId)
+
+_PLACE = re.compile(r"(?P<what>.*?)(?: - at `\$(?P<where>.*)`)?", re.DOTALL)
+_BOM = b"\xef\xbb\xbf"
+
+
+class Document(NamedTuple):
+    """An annotation file, split into records that were not parsed yet."""
+
+    info: dict[str, Any]
+    licenses: list[dict[str, Any]]
+    images: list[msgspec.Raw]
+    annotations: list[msgspec.Raw]
+    categories: list[msgspec.Raw]
+
+    @classmethod
+    def split(cls, data: bytes, path: Path) -> Document:
+        """Raises DataError for what is not JSON, not an object, or lacks one of the three lists."""
+        try:
+            # msgspec looks at text only where it makes strings of it, which is too late for an error of the whole file.
+            data = data.removeprefix(_BOM)
+            str(data, "utf-8")
+            keys = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+        except UnicodeDecodeError as error:
+            raise DataError(f"{path}: not valid JSON", [f"expected UTF-8 text: {error}"]) from None
+        except msgspec.ValidationError as error:
+            raise DataError(f"{path}: expected a COCO dataset, a JSON object: {error}") from None
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise DataError(f"{path}: not valid JSON", _why_no_json(data, error)) from None
+        problems = Problems()
+        lists = {}
+        for name in ("images", "annotations", "categories"):
+            lists[name] = _records(keys, name, problems)
+        problems.raise_if_any(f"{path}: not a COCO dataset")
+        return cls(
+            _or_empty(keys.get("info"), dict[str, Any], {}),
+            _or_empty(keys.get("licenses"), list[dict[str, Any]], []),
+            lists["images"],
+            lists["annotations"],
+            lists["categories"],
+        )
+
+
+def _records(keys: dict[str, msgspec.Raw], name: str, problems: Problems) -> list[msgspec.Raw]:
+    if name not in keys:
+        problems.add(f"$: expected the key {name!r}, found only {', '.join(map(repr, keys)) or 'no key'}")
+        return []
+    try:
+        records = msgspec.json.decode(keys[name], type=list[msgspec.Raw])
+    except msgspec.ValidationError as error:
+        problems.add(f"$.{name}: {error}")
+        return []
+    if not records:
+        problems.add(f"$.{name}: expected at least one, found none")
+    return records
+
+
+def _or_empty(raw: msgspec.Raw | None, kind: type[Any], empty: Any) -> Any:
+    """`info` and `licenses` serve readers only; where they are missing or odd, the dataset is none the worse."""
+    try:
+        return empty if raw is None else msgspec.json.decode(raw, type=kind)
+    except msgspec.ValidationError:
+        return empty
+
+
+def _why_no_json(data: bytes, error: Exception) -> list[str]:
+    """The reasons, one a line. NaN and infinity are no JSON, but Python writes them: each is named by its place."""
+    try:
+        loaded = json.loads(data)
+    except json.JSONDecodeError as found:
+        return [f"line {found.lineno}, column {found.colno}: {found.msg}; the file has {len(data):,} bytes"]
+    except (UnicodeDecodeError, RecursionError, ValueError) as found:
+        return [f"{found}; the file has {len(data):,} bytes"]
+    places = list(_not_finite(loaded, "$"))
+    return [f"{place}: expected a finite number, found {value}" for place, value in places] or [str(error)]
+
+
+def _not_finite(value: Any, place: str) -> Iterator[tuple[str, float]]:
+    if isinstance(value, float) and not math.isfinite(value):
+        yield place, value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _not_finite(inner, f"{place}.{key}")
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _not_finite(inner, f"{place}[{index}]")
+
+
+def parse_records(
+    raws: list[msgspec.Raw], kind: type[Record], name: str, problems: Problems, refused: set[int | None]
+) -> Iterator[tuple[str, Record]]:
+    """(place, record) of each record that parses and whose id is new; `refused` gets the ids of those that do not."""
+    decoder = msgspec.json.Decoder(kind)
+    first_with: dict[int, int] = {}
+    for index, raw in enumerate(raws):
+        place = f"$.{name}[{index}]"
+        try:
+            record = decoder.decode(raw)
+        except msgspec.ValidationError as error:
+            problems.add(_explain(error, raw, place))
+            refused.add(_id_of(raw))
+            continue
+        first = first_with.setdefault(record.id, index)
+        if first != index:
+            problems.add(f"{place}.id: expected an id of its own, found {record.id}, which $.{name}[{first}] has")
+            continue
+        yield place, record
+
+
+def _id_of(raw: msgspec.Raw) -> int | None:
+    """The id of a record that does not parse, where it has one."""
+    try:
+        return msgspec.json.decode(raw, type=_OnlyId).id
+    except msgspec.ValidationError:
+        return None
+
+
+class _OnlyId(msgspec.Struct):
+    id: int
+
+
+def _explain(error: msgspec.ValidationError, raw: msgspec.Raw, place: str) -> str:
+    """The place in the file, what was expected and what was found."""
+    match = _PLACE.fullmatch(str(error))
+    what, where = (match["what"], match["where"] or "") if match else (str(error), "")
+    try:
+        found: Any = json.loads(bytes(raw))
+        for key, index in re.findall(r"\.([^.\[]+)|\[(\d+)\]", where):
+            found = found[key] if key else found[int(index)]
+    except (LookupError, TypeError, ValueError):
+        # A key that stands twice, or a number of thousands of digits: the place must do.
+        return f"{place}{where}: {what}"
+    shown = json.dumps(found)
+    return f"{place}{where}: {what}, found {shown if len(shown) <= 80 else shown[:77] + '...'}"

@@ -1,0 +1,235 @@
+"""Builds that must not or cannot be made: refused or cut short, they change nothing and leave nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from augment import recipe
+from augment.compiler import Built
+from augment.executors import executor
+from datasets.errors import DataError
+from datasets.sources import Input, Run
+from datasets.staging import staging
+
+Draw = Callable[..., Input]
+Make = Callable[..., Built]
+Tree = Callable[[Path], dict[str, bytes]]
+
+
+@pytest.fixture
+def source(draw: Draw, tmp_path: Path) -> Input:
+    """Two small images, in a folder of their own."""
+    return draw(tmp_path / "data", only=(7, 12))
+
+
+def at_end_of(stage: str, act: Callable[[], Any]) -> Callable[[str, int, int], None]:
+    """Progress that acts when a stage of the build is done."""
+
+    def progress(what: str, done: int, of: int) -> None:
+        if what == stage and done == of:
+            act()
+
+    return progress
+
+
+def raise_interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("output", ["data", "data/images", "data/images/out", "."])
+def test_an_output_that_touches_an_input_is_refused(
+    source: Input, make: Make, tree: Tree, tmp_path: Path, output: str
+) -> None:
+    before = tree(tmp_path)
+    with pytest.raises(DataError, match="expected an output"):
+        make(source, tmp_path / output)
+    assert tree(tmp_path) == before
+
+
+def test_somebody_s_files_and_folders_are_refused(source: Input, make: Make, tree: Tree, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("mine")
+    before = tree(tmp_path)
+    for output in ("mine", "mine/thesis.tex"):
+        with pytest.raises(DataError, match="expected a"):
+            make(source, tmp_path / output)
+    with pytest.raises(OSError, match=r"thesis\.tex"):
+        make(source, tmp_path / "mine" / "thesis.tex" / "out")
+    assert tree(tmp_path) == before
+
+
+def test_a_folder_that_cannot_be_written_is_an_error(
+    source: Input, make: Make, tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(path: Path, *_: Any, **__: Any) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    before = tree(tmp_path)
+    monkeypatch.setattr(Path, "mkdir", forbidden)
+    with pytest.raises(PermissionError):
+        make(source, tmp_path / "out")
+    assert tree(tmp_path) == before
+
+
+def test_the_very_build_again_changes_nothing(source: Input, make: Make, tree: Tree, tmp_path: Path) -> None:
+    make(source, tmp_path / "out")
+    before = tree(tmp_path)
+    stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    again = make(source, tmp_path / "out", link=True)
+    assert again.counts is None
+    assert tree(tmp_path) == before
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == stamps
+
+
+def test_another_build_is_refused_and_what_differs_is_named(
+    source: Input, make: Make, tree: Tree, tmp_path: Path
+) -> None:
+    make(source, tmp_path / "out")
+    before = tree(tmp_path / "out")
+    seeded = msgspec.structs.replace(recipe.load("expanded"), seed=1)
+    for chosen, more, named in (
+        (seeded, {}, "recipe.seed: expected 1, found 0"),
+        ("balanced", {}, "recipe.name: expected 'balanced', found 'expanded'"),
+        ("expanded", {"limit": 1}, "limit: expected 1, found None"),
+    ):
+        with pytest.raises(DataError, match="holds another build") as caught:
+            make(source, tmp_path / "out", chosen, **more)
+        assert named in caught.value.problems
+    picture = source.images / "tall.jpg"
+    picture.write_bytes(picture.read_bytes() + b"\0")
+    with pytest.raises(DataError, match="holds another build") as caught:
+        make(source, tmp_path / "out")
+    assert "inputs[0].images_sha256: " in str(caught.value)
+    assert tree(tmp_path / "out") == before
+
+
+def test_a_build_of_another_version_is_refused(source: Input, make: Make, tmp_path: Path) -> None:
+    make(source, tmp_path / "out")
+    path = tmp_path / "out" / "manifest.json"
+    document = json.loads(path.read_bytes())
+    document["versions"]["opencv-python-headless"] = "1.0"
+    path.write_text(json.dumps(document))
+    with pytest.raises(DataError, match=r"versions\.opencv-python-headless: expected '.*', found '1\.0'"):
+        make(source, tmp_path / "out")
+
+
+@pytest.mark.parametrize("content", [b"{", b"{}", b'{"format": 99}'])
+def test_a_manifest_that_is_none_is_refused(
+    source: Input, make: Make, tree: Tree, tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "manifest.json").write_bytes(content)
+    with pytest.raises(DataError, match=r"manifest\.json: "):
+        make(source, tmp_path / "out")
+    assert tree(tmp_path / "out") == {"manifest.json": content}
+
+
+def test_bad_images_are_all_named_before_anything_is_written(source: Input, make: Make, tmp_path: Path) -> None:
+    (source.images / "tall.jpg").write_bytes((source.images / "tall.jpg").read_bytes()[:-100])
+    (source.images / "grey.jpg").unlink()
+    with pytest.raises(DataError, match=r"(?s)2 problem\(s\).*tall\.jpg: .*cut short.*grey\.jpg: .*found none"):
+        make(source, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+@pytest.mark.parametrize("change", ["other bytes", "gone", "a folder", "another size"])
+def test_a_source_that_changes_while_the_build_runs_ends_it(
+    source: Input, make: Make, tmp_path: Path, change: str
+) -> None:
+    path = source.images / "grey.jpg"
+
+    def act() -> None:
+        data = path.read_bytes()
+        path.unlink()
+        if change == "a folder":
+            path.mkdir()
+        elif change != "gone":
+            path.write_bytes(data[:-10] + bytes(10) if change == "other bytes" else data + b"\0")
+
+    with pytest.raises(DataError, match=r"grey\.jpg: changed while the build ran"):
+        make(source, tmp_path / "out", progress=at_end_of("checking", act))
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_pixels_that_cannot_be_decoded_end_the_build_with_the_file_s_name(
+    source: Input, make: Make, tmp_path: Path
+) -> None:
+    # Whole from its head to its end marker, but without quantisation tables, which no check of headers can tell.
+    path = source.images / "tall.jpg"
+    path.write_bytes(path.read_bytes().replace(b"\xff\xdb", b"\xff\xfe"))
+    with pytest.raises(DataError, match=r"tall\.jpg: expected a whole JPEG picture"):
+        make(source, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+@pytest.mark.parametrize("stage", ["checking", "rendering"])
+def test_ctrl_c_leaves_nothing(source: Input, make: Make, tmp_path: Path, stage: str) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        make(source, tmp_path / "out", progress=at_end_of(stage, raise_interrupt))
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+    make(source, tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "out"]
+
+
+def test_a_killed_worker_ends_the_build_and_leaves_nothing(source: Input, make: Make, tmp_path: Path) -> None:
+    def deadly(run: Run) -> Run:
+        """Runs the checks, and in place of the rendering a function that ends its process."""
+
+        def start(function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
+            if (tmp_path / "out.partial").exists():
+                return run(signal.raise_signal, [signal.SIGKILL])
+            return run(function, tasks)
+
+        return start
+
+    with pytest.raises(DataError, match="a worker process died"), executor("process", 1) as run:
+        make(source, tmp_path / "out", run=deadly(run))
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_what_a_killed_build_left_is_taken_over(source: Input, make: Make, tree: Tree, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+
+    def killed() -> None:
+        shutil.copytree(tmp_path / "out.partial", kept)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make(source, tmp_path / "out", progress=at_end_of("rendering", killed))
+    assert not (tmp_path / "out").exists()
+    assert any((kept / "images").iterdir())
+    kept.rename(tmp_path / "out.partial")
+    (tmp_path / "out.partial.lock").touch()
+    make(source, tmp_path / "out")
+    make(source, tmp_path / "clean")
+    assert tree(tmp_path / "out") == tree(tmp_path / "clean")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clean", "data", "out"]
+
+
+def test_two_builds_at_once_of_one_output_are_refused(source: Input, make: Make, tmp_path: Path) -> None:
+    with staging(tmp_path / "out") as folder:
+        (folder / "manifest.json").touch()
+        with pytest.raises(DataError, match="another build is writing it"):
+            make(source, tmp_path / "out")
+        assert (folder / "manifest.json").exists()
+    assert not (tmp_path / "out.partial").exists()
+
+
+def test_a_link_across_file_systems_is_an_error_that_says_so(
+    source: Input, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def across(*_: Any, **__: Any) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr("os.link", across)
+    with pytest.raises(DataError, match=r"cannot be hard-linked.*Invalid cross-device link.*leave --link out"):
+        make(source, tmp_path / "out", link=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]

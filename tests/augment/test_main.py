@@ -1,0 +1,219 @@
+"""The command line: plan, build and verify, what they print, and with which code they end."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from click.testing import CliRunner
+
+from augment import compiler
+from augment.__main__ import main
+from datasets import terminal
+from datasets.sources import Input
+
+Draw = Callable[..., Input]
+Tree = Callable[[Path], dict[str, bytes]]
+
+
+class Ended(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Cli = Callable[..., Ended]
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """cli("verify", folder): what a shell would see of `python -m augment verify FOLDER`; a bug shows its traceback."""
+
+    def run(*arguments: object) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["augment", *map(str, arguments)])
+        capsys.readouterr()
+        try:
+            terminal.run(main, "python -m augment")
+        except SystemExit as stop:
+            return Ended(int(stop.code or 0), *capsys.readouterr())
+        return Ended(0, *capsys.readouterr())
+
+    return run
+
+
+def given(*inputs: Input) -> list[object]:
+    """The options for these inputs, and to work in this process."""
+    options = [option for item in inputs for option in ("--annotations", item.annotations, "--images", item.images)]
+    return [*options, "--executor", "serial"]
+
+
+@pytest.fixture
+def source(draw: Draw, tmp_path: Path) -> Input:
+    """Two small images, in a folder of their own."""
+    return draw(tmp_path / "data", only=(7, 12))
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+@pytest.mark.parametrize("command", [[], ["plan"], ["build"], ["verify"]])
+def test_help_has_an_example(command: list[str], flag: str) -> None:
+    ended = CliRunner().invoke(main, [*command, flag])
+    assert ended.exit_code == 0
+    _, example = ended.output.split("Example:")
+    assert " ".join(["python -m augment", *command]) in example
+
+
+def test_help_imports_nothing_that_takes_time(python: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    heavy = "{'numpy', 'cv2', 'msgspec', 'PIL', 'albumentations', 'multiprocessing'}"
+    done = python("-c", f"import sys, augment.__main__; print(*{heavy} & set(sys.modules))")
+    assert (done.returncode, done.stdout.split()) == (0, [])
+
+
+def test_plan_prints_tables_and_writes_nothing(cli: Cli, source: Input, tree: Tree, tmp_path: Path) -> None:
+    before = tree(tmp_path)
+    code, out, err = cli("plan", *given(source))
+    assert (code, err) == (0, "")
+    assert out.startswith("recipe expanded, seed 0: 2 source images\n")
+    rows = [line.split() for line in out.splitlines()]
+    assert ["pixel", "2", "4", "0", "0", "0"] in rows
+    assert next(row for row in rows if row[:1] == ["total"])[1] == "12"
+    assert "with one worker (estimated)" in out
+    assert tree(tmp_path) == before
+
+
+def test_plan_prints_the_build_s_counts_as_json(cli: Cli, drawn: Input, built: Callable[[str], Path]) -> None:
+    code, out, err = cli("plan", *given(drawn), "--recipe", "everything", "--json")
+    assert (code, err) == (0, "")
+    document = json.loads(out)
+    cost = document.pop("estimate")
+    assert (cost["bytes"] > 0, cost["seconds_one_worker"] >= 0) == (True, True)
+    assert document.pop("repairs") == {"EXIF orientation that the annotations do not follow, taken out of the copy": 1}
+    assert document == json.loads((built("everything") / "manifest.json").read_bytes())["counts"]
+
+
+def test_build_then_verify_then_build_again(cli: Cli, source: Input, tree: Tree, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    code, text, err = cli("build", *given(source), "--output", out)
+    assert (code, err) == (0, "")
+    assert text.splitlines()[-1].startswith(f"{out}: ")
+    assert text.splitlines()[-2].split()[:2] == ["total", "12"]
+    code, text, err = cli("verify", out, "--executor", "serial")
+    assert (code, err) == (0, "")
+    # 2 * 6 images, the annotations and the manifest.
+    assert text.startswith(f"{out}: good; 14 files, 12 images, ")
+    before = tree(out)
+    assert cli("build", *given(source), "--output", out) == (
+        0,
+        f"{out}: this very build is there already; nothing to do\n",
+        "",
+    )
+    assert tree(out) == before
+
+
+def test_options_reach_the_build(cli: Cli, drawn: Input, tmp_path: Path) -> None:
+    code, _, _ = cli("build", *given(drawn), "--output", tmp_path / "out", "--seed", "5", "--limit", "3", "--link")
+    assert code == 0
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_bytes())
+    assert (manifest["recipe"]["seed"], manifest["limit"], manifest["inputs"][0]["images"]) == (5, 3, 3)
+    assert manifest["counts"]["images"] == 3 * 6
+    first = next(path for path in (tmp_path / "out" / "images").iterdir() if path.name.startswith("000000001_"))
+    assert first.samefile(drawn.images / "tall.jpg")
+
+
+def test_several_inputs_become_one_dataset(cli: Cli, draw: Draw, tmp_path: Path) -> None:
+    inputs = draw(tmp_path / "a", only=(7,)), draw(tmp_path / "b", only=(7, 12))
+    assert cli("build", *given(*inputs), "--output", tmp_path / "out", "--recipe", "balanced").code == 0
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_bytes())
+    assert [item["images"] for item in manifest["inputs"]] == [1, 2]
+
+
+@pytest.mark.usefixtures("source")
+def test_data_and_recipe_may_be_files(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "data.yaml").write_text(
+        "about: mine\ntrain: {annotations: data/annotations.json, images: data/images}\n"
+    )
+    (tmp_path / "recipe.yaml").write_text("name: mine\noperations: [{operation: original}]\n")
+    arguments = ["--data", tmp_path / "data.yaml", "--recipe", tmp_path / "recipe.yaml", "--executor", "serial"]
+    code, out, err = cli("plan", *arguments)
+    assert (code, err) == (0, "")
+    assert out.startswith("recipe mine, seed 0: 2 source images\n")
+
+
+def test_repairs_are_told_and_strict_refuses_them(cli: Cli, drawn: Input, tmp_path: Path) -> None:
+    code, text, _ = cli("build", *given(drawn), "--output", tmp_path / "out")
+    assert code == 0
+    assert "repaired: 1 x EXIF orientation that the annotations do not follow, taken out of the copy" in text
+    code, text, err = cli("plan", *given(drawn), "--strict")
+    assert (code, text) == (1, "")
+    assert err.startswith("error: 1 problem(s) that --strict does not repair\n")
+    assert "exif to ignore.jpg" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["plan"], "--annotations FILE --images FOLDER, or --data NAME"),
+        (["plan", "--annotations", "a", "--annotations", "b", "--images", "c"], "expected one --images for each"),
+        (["build", "--annotations", "a", "--output", "o"], "expected one --images for each"),
+        (["plan", "--data", "sample", "--images", "c"], "either --data, or --annotations and --images"),
+        (["build", "--annotations", "a", "--images", "b"], "--output"),
+        (["plan", "--data", "sample", "--limit", "0"], "--limit"),
+        (["plan", "--data", "sample", "--workers", "0"], "--workers"),
+        (["plan", "--data", "sample", "--seed", "-1"], "--seed"),
+        (["plan", "--data", "sample", "--executor", "threads"], "serial"),
+        (["plan", "--colour"], "--colour"),
+        (["verify"], "FOLDER"),
+        (["compile"], "compile"),
+    ],
+)
+def test_wrong_usage_ends_with_2(arguments: list[str], expected: str) -> None:
+    ended = CliRunner().invoke(main, arguments)
+    assert ended.exit_code == 2
+    assert expected in " ".join(ended.output.split())
+
+
+def test_bad_data_ends_with_1_and_no_traceback(cli: Cli, source: Input, tmp_path: Path) -> None:
+    (source.images / "tall.jpg").write_bytes(b"no picture")
+    cases: list[tuple[list[object], str]] = [
+        (["plan", *given(source)], f"1 problem(s) in the image files\n  {source.images / 'tall.jpg'}: expected a JPEG"),
+        (["plan", *given(source), "--recipe", "expandet"], "expandet: expected a YAML file or one of balanced,"),
+        (["plan", *given(Input(tmp_path / "none.json", source.images))], f"{tmp_path / 'none.json'}: "),
+        (["plan", *given(Input(source.annotations, tmp_path / "none"))], f"{tmp_path / 'none'}: expected the folder"),
+        (["plan", "--data", "nobody"], "nobody: expected a YAML file or one of "),
+        (["build", *given(source), "--output", source.images], f"{source.images}: expected an output outside"),
+        (["verify", tmp_path / "none", "--executor", "serial"], f"{tmp_path / 'none' / 'manifest.json'}: expected"),
+    ]
+    for arguments, expected in cases:
+        code, out, err = cli(*arguments)
+        assert (code, out) == (1, ""), arguments
+        assert err.startswith(f"error: {expected}")
+
+
+def test_what_verify_finds_ends_with_1(cli: Cli, copied: Callable[[str], Path]) -> None:
+    folder = copied("balanced")
+    name = min(path.name for path in (folder / "images").iterdir())
+    (folder / "images" / name).unlink()
+    code, out, err = cli("verify", folder, "--executor", "serial")
+    assert (code, out) == (1, "")
+    assert err == f"error: {folder}: 1 problem(s)\n  images/{name}: expected an image file, found none\n"
+
+
+def test_an_output_below_a_file_ends_with_1_and_its_name(cli: Cli, source: Input, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    code, out, err = cli("build", *given(source), "--output", tmp_path / "file" / "out")
+    assert (code, out) == (1, "")
+    assert err.startswith("error: ")
+    assert str(tmp_path / "file") in err
+
+
+def test_ctrl_c_ends_with_130(cli: Cli, source: Input, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compiler, "build", interrupted)
+    code, out, err = cli("build", *given(source), "--output", tmp_path / "out")
+    assert (code, out, err.strip()) == (130, "", "interrupted")

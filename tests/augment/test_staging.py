@@ -1,0 +1,136 @@
+"""A build appears whole or not at all, and nothing that a build leaves behind stands in the next one's way."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datasets.errors import DataError
+from datasets.staging import staging
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+def write_build(folder: Path, marks: str = "new") -> None:
+    (folder / "images").mkdir()
+    (folder / "images" / "a.jpg").write_text(marks)
+    (folder / "manifest.json").write_text(marks)
+
+
+def cut_short(output: Path, act: Callable[[Path], None], error: BaseException | None = None) -> None:
+    """A build that writes something, and then ends with an error: Ctrl-C, or the one given."""
+    with staging(output) as folder:
+        write_build(folder, "old")
+        act(folder)
+        raise error or KeyboardInterrupt
+
+
+@pytest.mark.parametrize("before", ["nothing", "an empty folder", "folders above it missing"])
+def test_a_finished_build_appears_under_its_name(tmp_path: Path, before: str) -> None:
+    output = tmp_path / "far" / "away" / "out" if before.startswith("folders") else tmp_path / "out"
+    if before == "an empty folder":
+        output.mkdir()
+    with staging(output) as folder:
+        write_build(folder)
+        assert not (output / "images").exists()
+    assert names(output) == ["images", "images/a.jpg", "manifest.json"]
+    assert names(output.parent) == ["out", *(f"out/{name}" for name in names(output))]
+
+
+@pytest.mark.parametrize("error", [DataError("bad"), KeyboardInterrupt(), OSError(28, "No space left on device")])
+def test_a_build_that_fails_leaves_nothing(tmp_path: Path, error: BaseException) -> None:
+    with pytest.raises(type(error)):
+        cut_short(tmp_path / "out", lambda _: None, error)
+    assert names(tmp_path) == []
+
+
+def test_what_a_killed_build_left_is_taken_over(tmp_path: Path) -> None:
+    # A killed process closes its files and does nothing else.
+    def keep(folder: Path) -> None:
+        (folder / "images" / "old.jpg").touch()
+        (folder / "link").symlink_to(tmp_path)
+        shutil.copytree(folder, tmp_path / "kept", symlinks=True)
+
+    with pytest.raises(KeyboardInterrupt):
+        cut_short(tmp_path / "out", keep)
+    (tmp_path / "kept").rename(tmp_path / "out.partial")
+    (tmp_path / "out.partial.lock").touch()
+    with staging(tmp_path / "out") as folder:
+        write_build(folder)
+    assert names(tmp_path / "out") == ["images", "images/a.jpg", "manifest.json"]
+    assert (tmp_path / "out" / "manifest.json").read_text() == "new"
+
+
+def test_a_build_killed_just_before_the_last_renaming_does_not_block_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any, **__: Any) -> None:
+        shutil.copytree(tmp_path / "out.partial", tmp_path / "kept")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        for name in ("rename", "replace"):
+            patched.setattr(os, name, killed)
+            patched.setattr(Path, name, killed)
+        with pytest.raises(KeyboardInterrupt), staging(tmp_path / "out") as folder:
+            write_build(folder)
+    (tmp_path / "kept").rename(tmp_path / "out.partial")
+    (tmp_path / "out.partial.lock").touch()
+    with staging(tmp_path / "out") as folder:
+        write_build(folder)
+    assert names(tmp_path / "out") == ["images", "images/a.jpg", "manifest.json"]
+
+
+@pytest.mark.parametrize("removals", range(5))
+def test_a_second_ctrl_c_while_cleaning_up_does_not_block_the_next_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, removals: int
+) -> None:
+    left = removals
+
+    def impatient(real: Callable[..., None]) -> Callable[..., None]:
+        def remove(*args: Any, **more: Any) -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise KeyboardInterrupt
+            real(*args, **more)
+
+        return remove
+
+    with monkeypatch.context() as patched:
+
+        def patch(_: Path) -> None:
+            for name in ("unlink", "rmdir", "remove"):
+                patched.setattr(os, name, impatient(getattr(os, name)))
+
+        with pytest.raises(KeyboardInterrupt):
+            cut_short(tmp_path / "out", patch)
+    with staging(tmp_path / "out") as folder:
+        write_build(folder)
+    assert names(tmp_path / "out") == ["images", "images/a.jpg", "manifest.json"]
+
+
+def test_a_second_build_at_once_is_refused_and_harms_nothing(tmp_path: Path) -> None:
+    with staging(tmp_path / "out") as folder:
+        write_build(folder)
+        with pytest.raises(DataError, match="another build is writing it"), staging(tmp_path / "out"):
+            pytest.fail("two builds at work")
+        assert (folder / "images" / "a.jpg").exists()
+    assert names(tmp_path / "out") == ["images", "images/a.jpg", "manifest.json"]
+
+
+def test_a_folder_that_only_has_the_name_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "out.partial").mkdir()
+    (tmp_path / "out.partial" / "thesis.tex").write_text("mine")
+    with pytest.raises(DataError, match=r"out\.partial: .*move it away"), staging(tmp_path / "out"):
+        pytest.fail("somebody's files taken for a build's")
+    assert names(tmp_path) == ["out.partial", "out.partial/thesis.tex"]
+    with pytest.raises(DataError, match="move it away"), staging(tmp_path / "out"):
+        pytest.fail("somebody's files taken for a build's at the second try")
