@@ -62,7 +62,7 @@ def test_a_box_up_to_a_pixel_outside_is_clipped_and_counted(box: Box, clipped: B
     assert repairs == {checks.BOX_CLIPPED: 1}
 
 
-@pytest.mark.parametrize("box", [(-1.01, 5, 9, 9), (5, -1.1, 9, 9), (32, 5, 9.1, 9), (5, 22, 9, 9.1), (60, 5, 5, 5)])
+@pytest.mark.parametrize("box", [(-1.001, 5, 9, 9), (5, -1.1, 9, 9), (32, 5, 9.1, 9), (5, 22, 9, 9.1), (60, 5, 5, 5)])
 def test_a_box_farther_outside_is_refused_with_both_sizes(box: Box) -> None:
     checked, repairs, (problem,) = check(bbox=box)
 

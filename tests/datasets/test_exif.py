@@ -198,8 +198,9 @@ def test_nothing_that_a_file_holds_breaks_the_patch(
 ) -> None:
     order = data.draw(st.sampled_from([b"II*\0", b"MM\0*"]))
     exif = order + struct.pack("<I", offset) + noise
-    heads = [b"\xff\xd8\xff\xe1" + struct.pack(">H", data.draw(st.integers(0, 300))) + b"Exif\0\0" + exif]
-    heads += [b"\x89PNG\r\n\x1a\n" + struct.pack(">I", len(exif)) + b"eXIf" + exif + bytes(4), noise, exif]
+    length = len(exif) + data.draw(st.integers(-10, 10))
+    heads = [b"\xff\xd8\xff\xe1" + struct.pack(">H", max(0, 2 + 6 + length)) + b"Exif\0\0" + exif]
+    heads += [b"\x89PNG\r\n\x1a\n" + struct.pack(">I", max(0, length)) + b"eXIf" + exif + bytes(4), noise, exif]
 
     for head in heads:
         assert len(set_upright(head, file_format)) == len(head)

@@ -96,7 +96,9 @@ def test_an_orientation_is_applied_where_the_upright_size_is_the_jsons(
     reading = images.examine(data, *upright.size)
 
     assert reading == Reading(file_format, orientation, False)
-    assert far(images.decode(data, reading), upright) <= tolerance
+    pixels = images.decode(data, reading)
+    assert pixels.flags.c_contiguous
+    assert far(pixels, upright) <= tolerance
 
 
 @pytest.mark.parametrize("orientation", range(5, 9))

@@ -127,6 +127,7 @@ def test_cropping_to_the_whole_image_changes_nothing(mask: Mask) -> None:
         ([5, 6], f"add up to {5 + 6} px"),
         ([5, 8], f"add up to {5 + 8} px"),
         ([13, -1], "negative or longer"),
+        ([5, -1, 8], "negative or longer"),
         ([-1, 13], "negative or longer"),
         ([2**62, 2**62, 2**62, 2**62, 12], "negative or longer"),
     ],

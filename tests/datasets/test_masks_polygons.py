@@ -208,6 +208,14 @@ def test_nothing_is_left_of_a_polygon_that_touches_the_window(shift: tuple[int, 
     assert clip_polygon(square + shift, (0, 0, 10, 10)) is None
 
 
+@pytest.mark.parametrize(("width", "left"), [(0.001, True), (1e-9, False)])
+def test_a_sliver_is_left_but_not_what_rounding_leaves(width: float, left: bool) -> None:
+    sliver = ring((10 - width, 0), (16, 0), (16, 6), (10 - width, 6))
+
+    assert clipped_area(sliver, (0, 0, 10, 10)) == pytest.approx(6 * width if left else 0)
+    assert (clip_polygon(sliver, (0, 0, 10, 10)) is not None) == left
+
+
 # Two triangles of 4 px² that meet in (2, 2): left (0, 0), (2, 2), (0, 4) and right (4, 0), (4, 4), (2, 2).
 BOW_TIE = ring((0, 0), (4, 4), (4, 0), (0, 4))
 
