@@ -84,10 +84,11 @@ def _compile(prepared: Prepared, folder: Path, link: bool, run: Run, progress: P
         DatasetWriter(folder / manifest.INSTANCES, _info(prepared), inputs.licenses, inputs.categories) as writer,
         (folder / manifest.SUMS).open("w", encoding="utf-8") as sums,
     ):
-        writer.images(image for _, _, records in _numbered(prepared) for image in records)
+        planned = list(prepared.planned())
+        writer.images(image for _, _, records in _numbered(planned) for image in records)
         tasks = (
-            SourceTask(source, planned, records, recipe.labels, recipe.jpeg_quality, folder / manifest.IMAGES, link)
-            for source, planned, records in _numbered(prepared)
+            SourceTask(source, variants, records, recipe.labels, recipe.jpeg_quality, folder / manifest.IMAGES, link)
+            for source, variants, records in _numbered(planned)
         )
         results = zip(prepared.sources, run(compile_source, tasks), strict=True)
         for done, (source, result) in enumerate(results, start=1):
@@ -113,10 +114,12 @@ def _info(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _numbered(prepared: Prepared) -> Iterator[tuple[Source, list[Variant], list[Image]]]:
+def _numbered(
+    planned: list[tuple[Source, list[Variant]]],
+) -> Iterator[tuple[Source, list[Variant], list[Image]]]:
     """Every source with its variants and their image records, ids counting up from 1."""
     next_id = 1
-    for source, planned in prepared.planned():
+    for source, variants in planned:
         file_format = examined(source).reading.format
-        yield source, planned, image_records(planned, source.image, source.input, file_format, next_id)
-        next_id += len(planned)
+        yield source, variants, image_records(variants, source.image, source.input, file_format, next_id)
+        next_id += len(variants)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -89,9 +90,12 @@ def test_the_thresholds_belong_to_the_recipe() -> None:
 
 
 def test_float_noise_does_not_make_a_box_cut() -> None:
-    # 133.3 + 66.7 is 200.00000000000003 in floats; with r = 0.3 * 0.4 a cut box would be dropped.
-    corners = (199.7, 100.0, 199.7 + (200 - 199.7), 100.4)
-    assert shown(annotation(corners))[0] == KEEP
+    # A box of 0.003 of an image 200 px wide, centred at 0.9985 of it: its right border is 200.00000000000003.
+    x, width = (0.9985 - 0.003 / 2) * 200, 0.003 * 200
+    assert x + width > 200
+    # Cut, it would be dropped for r = 0.6 * 0.4 / 10,000.
+    item = msgspec.structs.replace(annotation((x, 100, 200, 100.4)), bbox=(x, 100.0, width, 0.4))
+    assert shown(item)[0] == KEEP
 
 
 quarters = st.integers(0, 4 * 300).map(lambda value: value / 4)

@@ -117,6 +117,6 @@ def test_seeds_change_what_is_drawn_and_nothing_else(name: str) -> None:
 
 
 def test_compression_is_strong_enough_to_matter() -> None:
-    # JPEG at quality 99, albumentations' default, changes noise by under 2 levels on average.
-    change = np.abs(pixel.apply("ImageCompression", 0, IMAGES["noise"]).astype(int) - IMAGES["noise"]).mean()
-    assert change > 5
+    # JPEG at quality 80 changes these pixels by 5.9 levels on average; at 99, albumentations' default, by 0.1.
+    grey_pixels = IMAGES["grey"]
+    assert np.abs(pixel.apply("ImageCompression", 0, grey_pixels).astype(int) - grey_pixels).mean() > 5
