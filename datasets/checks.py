@@ -18,6 +18,8 @@ from datasets.records import Annotation, BoxXYWH, CocoImage, Id, Polygons, Rle
 BOX_TOLERANCE = 1.0
 # Sums like 500.01 + 139.99 miss the image's border by less than this, which is no fault of the data.
 FLOAT_NOISE = 1e-6
+# Polygons may leave their image, but no further than any picture could reach.
+MAX_COORDINATE = 1e7
 
 
 class RleJson(msgspec.Struct):
@@ -173,6 +175,9 @@ def _checked_segmentation(
     for index, polygon in enumerate(found):
         if len(polygon) % 2:
             problems.add(f"{place}[{index}]: expected pairs of x and y, found {len(polygon)} numbers")
+            return None
+        if max(map(abs, polygon), default=0) > MAX_COORDINATE:
+            problems.add(f"{place}[{index}]: expected coordinates of up to {MAX_COORDINATE:g} px, found larger ones")
             return None
     whole = [polygon for polygon in found if len(polygon) >= 6]
     if not whole:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, NamedTuple
@@ -59,7 +60,8 @@ def read(path: Path, *, strict: bool = False, provenance: bool = False) -> ReadF
     return ReadFile(dataset, repairs, hashlib.sha256(data).hexdigest())
 
 
-class _Known(NamedTuple, Generic[Record]):
+@dataclass(frozen=True)
+class _Known(Generic[Record]):
     """Records that others refer to, by id; `refused` are the ids of bad ones, so that no reference is reported too."""
 
     records: dict[int, Record]

@@ -24,7 +24,11 @@ DECIMALS = 4
 
 
 def polygon_area(points: Points) -> float:
-    """Square pixels inside (n, 2) points, by the shoelace formula; parts that overlap themselves count twice."""
+    """Square pixels inside (n, 2) points, by the shoelace formula.
+
+    In an outline that crosses itself, parts wound around twice count twice and parts that turn the other way count
+    against the rest, as in COCO's own areas.
+    """
     # Relative to the first point: far from the origin the products would cancel badly.
     x, y = np.ascontiguousarray((points - points[0]).T)
     return abs(float(x[:-1] @ y[1:] - x[1:] @ y[:-1])) / 2.0

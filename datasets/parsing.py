@@ -92,12 +92,11 @@ def _or_empty(raw: msgspec.Raw | None, kind: type[Any], empty: Any) -> Any:
 def _why_no_json(data: bytes, error: Exception) -> list[str]:
     """The reasons, one a line. NaN and infinity are no JSON, but Python writes them: each is named by its place."""
     try:
-        loaded = json.loads(data)
+        places = list(_not_finite(json.loads(data), "$"))
     except json.JSONDecodeError as found:
         return [f"line {found.lineno}, column {found.colno}: {found.msg}; the file has {len(data):,} bytes"]
     except (UnicodeDecodeError, RecursionError, ValueError) as found:
         return [f"{found}; the file has {len(data):,} bytes"]
-    places = list(_not_finite(loaded, "$"))
     return [f"{place}: expected a finite number, found {value}" for place, value in places] or [str(error)]
 
 

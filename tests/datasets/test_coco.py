@@ -201,12 +201,20 @@ def test_every_offender_is_listed_twenty_and_then_a_count(document: Document, re
     assert str(error).endswith(f"... and {32 - 20} more")
 
 
-def test_a_bad_image_record_is_one_offender_however_many_annotations_it_has(
-    document: Document, refused: Refused
+@pytest.mark.parametrize(
+    ("keys", "value", "place"),
+    [
+        (("images", 0, "width"), "40", "$.images[0].width: "),
+        (("images", 0, "width"), -40, "$.images[0]: "),
+        (("categories", 1, "name"), 5, "$.categories[1].name: "),
+    ],
+)
+def test_a_bad_record_is_one_offender_however_many_annotations_refer_to_it(
+    keys: tuple[str | int, ...], value: Any, place: str, document: Document, refused: Refused
 ) -> None:
-    (problem,) = refused(changed(document, ("images", 0, "width"), "40")).problems
+    (problem,) = refused(changed(document, keys, value)).problems
 
-    assert problem.startswith("$.images[0].width: ")
+    assert problem.startswith(place)
 
 
 def test_an_annotation_file_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -224,4 +232,4 @@ def test_braces_in_a_path_are_only_text(document: Document, tmp_path: Path) -> N
     with pytest.raises(DataError) as caught:
         coco.read(path)
 
-    assert len(caught.value.problems) == 1
+    assert caught.value.headline == f"{path}: 1 problem(s) in the annotation file"

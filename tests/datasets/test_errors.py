@@ -69,7 +69,7 @@ def test_the_headline_tells_the_count() -> None:
     assert str(caught.value).splitlines()[-1] == f"  ... and {25 - 20} more"
 
 
-@pytest.mark.parametrize("path", ["{a}.json", "{}.json", "{0}.json", "{.json", "a}.json"])
+@pytest.mark.parametrize("path", ["{a}.json", "{n}.json", "{}.json", "{0}.json", "{.json", "a}.json"])
 def test_braces_in_a_path_are_only_text(path: str) -> None:
     with pytest.raises(DataError) as caught:
         collected(1).raise_if_any(f"{path}: {{n}} problem(s)")

@@ -222,6 +222,11 @@ def test_polygons_become_runs_by_cocos_own_rule() -> None:
     assert np.array_equal(rle_to_mask(rle), np.asarray(coco_mask.decode(parts)).max(axis=2))
 
 
+def test_polygons_that_cover_no_pixel_are_no_mask() -> None:
+    assert polygons_to_rle(polygons([30.0, 30.0, 40.0, 30.0, 40.0, 40.0]), 20, 22) is None
+    assert polygons_to_rle(polygons([5.0, 5.0, 5.0, 5.0, 5.0, 5.0]), 20, 22) is None
+
+
 def test_overlapping_polygons_of_an_object_are_counted_once() -> None:
     square = [2.0, 2.0, 8.0, 2.0, 8.0, 8.0, 2.0, 8.0]
     rle = polygons_to_rle(polygons(square, square), 10, 10)
