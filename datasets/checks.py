@@ -19,7 +19,7 @@ BOX_TOLERANCE = 1.0
 # Sums like 500.01 + 139.99 miss the image's border by less than this, which is no fault of the data.
 FLOAT_NOISE = 1e-6
 # Polygons may leave their image, but no further than any picture could reach.
-MAX_COORDINATE = 1e7
+MAX_COORDINATE = 1e9
 
 
 class RleJson(msgspec.Struct):
@@ -140,15 +140,14 @@ def segmentation_area(segmentation: Polygons | Rle | None) -> float:
 
 def _checked_box(box: BoxXYWH, place: str, image: CocoImage, repairs: Repairs, problems: Problems) -> BoxXYWH | None:
     x, y, width, height = box
-    shown = f"[{x:g}, {y:g}, {width:g}, {height:g}]"
     if width < 0 or height < 0:
-        problems.add(f"{place}: expected a width and height of at least 0, found {shown}")
+        problems.add(f"{place}: expected a width and height of at least 0, found {_shown(box)}")
         return None
     overhang = max(-x, -y, x + width - image.width, y + height - image.height)
     if overhang > BOX_TOLERANCE + FLOAT_NOISE:
         problems.add(
             f"{place}: expected [x, y, width, height] inside the image of {image.width} x {image.height} px "
-            f"(within {BOX_TOLERANCE:g} px), found {shown}"
+            f"(within {BOX_TOLERANCE:g} px), found {_shown(box)}"
         )
         return None
     if overhang > FLOAT_NOISE:
@@ -160,6 +159,10 @@ def _checked_box(box: BoxXYWH, place: str, image: CocoImage, repairs: Repairs, p
         repairs.add(ZERO_AREA, place)
         return None
     return x, y, width, height
+
+
+def _shown(box: BoxXYWH) -> str:
+    return "[" + ", ".join(f"{value:g}" for value in box) + "]"
 
 
 def _checked_segmentation(
@@ -176,16 +179,17 @@ def _checked_segmentation(
         if len(polygon) % 2:
             problems.add(f"{place}[{index}]: expected pairs of x and y, found {len(polygon)} numbers")
             return None
-        if max(map(abs, polygon), default=0) > MAX_COORDINATE:
-            problems.add(f"{place}[{index}]: expected coordinates of up to {MAX_COORDINATE:g} px, found larger ones")
-            return None
     whole = [polygon for polygon in found if len(polygon) >= 6]
     if not whole:
         problems.add(f"{place}: expected a polygon of at least three points, found only shorter ones")
         return None
     if len(whole) < len(found):
         repairs.add(SHORT_POLYGON, place)
-    return tuple(map(_compact, whole))
+    arrays = [np.array(polygon, dtype=np.float64) for polygon in whole]
+    if any(_is_huge(array) for array in arrays):
+        problems.add(f"{place}: expected coordinates of up to {MAX_COORDINATE:g} px, found larger ones")
+        return None
+    return tuple([_compact(array) for array in arrays])
 
 
 def _checked_rle(found: RleJson, place: str, image: CocoImage, problems: Problems) -> Rle | None:
@@ -205,9 +209,13 @@ def _checked_rle(found: RleJson, place: str, image: CocoImage, problems: Problem
     return rle
 
 
-def _compact(polygon: list[float]) -> npt.NDArray[Any]:
-    """float32 where that holds every coordinate exactly (whole and half pixels), else float64."""
-    exact = np.array(polygon, dtype=np.float64)
+def _is_huge(polygon: npt.NDArray[np.float64]) -> bool:
+    # The sum of squares is one cheap call, and clears all but the odd ones.
     with np.errstate(over="ignore"):
-        short = exact.astype(np.float32)
-    return short if np.array_equal(short, exact) else exact
+        return bool(polygon @ polygon > MAX_COORDINATE**2 and np.abs(polygon).max() > MAX_COORDINATE)
+
+
+def _compact(polygon: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
+    """float32 where that holds every coordinate exactly (whole and half pixels), else float64."""
+    short = polygon.astype(np.float32)
+    return short if (short == polygon).all() else polygon

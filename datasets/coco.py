@@ -136,7 +136,7 @@ class DatasetWriter:
 
     with DatasetWriter(path, info, licenses, categories) as writer:
         writer.images(images)                       # first all images,
-        writer.annotation(1, image_id, body)        # then the annotations
+        writer.annotations(image_id, 1, bodies)     # then the annotations, image by image
     """
 
     def __init__(
@@ -156,8 +156,11 @@ class DatasetWriter:
         self._file.write(b'\n],"annotations":[')
         self._empty = True
 
-    def annotation(self, annotation_id: int, image_id: int, body: bytes) -> None:
-        self._line(b'{"id":%d,"image_id":%d,%b' % (annotation_id, image_id, body))
+    def annotations(self, image_id: int, first_id: int, bodies: list[bytes]) -> None:
+        """The annotations of one image, ids counting up from `first_id`."""
+        records = [b'{"id":%d,"image_id":%d,%b' % (at, image_id, body) for at, body in enumerate(bodies, first_id)]
+        if records:
+            self._line(b",\n".join(records))
 
     def _line(self, record: bytes) -> None:
         self._file.write((b"\n" if self._empty else b",\n") + record)
@@ -184,4 +187,4 @@ def write(path: Path, dataset: Dataset) -> None:
     with DatasetWriter(path, dataset.info, dataset.licenses, dataset.categories) as writer:
         writer.images(dataset.images)
         for annotation in dataset.annotations:
-            writer.annotation(annotation.id, annotation.image_id, annotation_body(annotation))
+            writer.annotations(annotation.image_id, annotation.id, [annotation_body(annotation)])

@@ -120,12 +120,12 @@ def decode(data: bytes, reading: Reading) -> Pixels:
     return _turn(np.asarray(pixels, dtype=np.uint8), reading.orientation)
 
 
-def encode_jpeg(pixels: Pixels, quality: int) -> bytes:
-    """(height, width, 3) RGB -> a baseline JPEG with 4:2:0 chroma."""
+def encode_jpeg(pixels: Pixels, quality: int) -> memoryview:
+    """(height, width, 3) RGB -> the bytes of a baseline JPEG with 4:2:0 chroma."""
     done, buffer = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
         raise DataError(f"a picture of {pixels.shape[1]} x {pixels.shape[0]} px cannot be encoded as JPEG")
-    return buffer.tobytes()
+    return buffer.data
 
 
 def without_orientation(data: bytes, reading: Reading) -> bytes:

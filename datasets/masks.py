@@ -29,9 +29,10 @@ def polygon_area(points: Points) -> float:
     In an outline that crosses itself, parts wound around twice count twice and parts that turn the other way count
     against the rest, as in COCO's own areas.
     """
-    # Relative to the first point: far from the origin the products would cancel badly.
-    x, y = np.ascontiguousarray((points - points[0]).T)
-    return abs(float(x[:-1] @ y[1:] - x[1:] @ y[:-1])) / 2.0
+    # Points as complex numbers: the imaginary part of conj(a) * b is their cross product. They are taken relative to
+    # the first one, since far from the origin the products would cancel badly.
+    corners = np.ascontiguousarray(points - points[0]).view(np.complex128).reshape(-1)
+    return abs(float(np.vdot(corners[:-1], corners[1:]).imag)) / 2.0
 
 
 def polygons_area(polygons: Polygons) -> float:
@@ -42,7 +43,9 @@ def _clip_half_plane(points: Points, axis: int, bound: float, keep_above: bool) 
     """The part of a polygon on one side of the line `coordinate[axis] == bound`; (0, 2) where nothing is."""
     coordinates = points[:, axis]
     inside = coordinates >= bound if keep_above else coordinates <= bound
-    crossed = (inside != np.concatenate((inside[1:], inside[:1]))).nonzero()[0].tolist()
+    crossed = (inside[1:] != inside[:-1]).nonzero()[0].tolist()
+    if inside[-1] != inside[0]:
+        crossed.append(len(points) - 1)
     pieces: list[Any] = []
     start = 0
     # Stretches of points inside, each ended or begun by the place where its edge crosses the line.
@@ -135,7 +138,7 @@ class Outlines:
         """
         x0, y0, x1, y1 = window
         corner = np.array((x0, y0), dtype=np.float64)
-        moved = np.round(self._points - corner, DECIMALS)
+        moved = (self._points - corner).round(DECIMALS)
 
         def piece(at: int) -> Piece | None:
             low, high = self._low[at], self._high[at]

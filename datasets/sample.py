@@ -260,9 +260,9 @@ def _encode(canvas: Pixels, place: int) -> bytes:
         grey = cv2.cvtColor(canvas, cv2.COLOR_RGB2GRAY)
         return cv2.imencode(".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
     if place != TURNED:
-        return images.encode_jpeg(canvas, QUALITY)
+        return images.encode_jpeg(canvas, QUALITY).tobytes()
     # Stored lying on its side; orientation 6 tells a reader to turn it a quarter clockwise.
-    stored = images.encode_jpeg(np.ascontiguousarray(np.rot90(canvas)), QUALITY)
+    stored = images.encode_jpeg(np.ascontiguousarray(np.rot90(canvas)), QUALITY).tobytes()
     tiff = b"II*\0\x08\0\0\0" + b"\x01\0" + b"\x12\x01\x03\0\x01\0\0\0" + bytes([EXIF_TURN, 0, 0, 0]) + b"\0\0\0\0"
     exif = b"Exif\0\0" + tiff
     return stored[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + stored[2:]

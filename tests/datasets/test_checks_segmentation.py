@@ -34,6 +34,15 @@ def good(**changed: Any) -> Annotation:
     return checked
 
 
+@pytest.mark.parametrize("value", [1.01 * checks.MAX_COORDINATE, -1e20, 1e308])
+def test_coordinates_that_no_picture_reaches_are_refused(value: float) -> None:
+    # Their products would overflow when the polygon is cut.
+    checked, _, problems = check(segmentation=[[*SQUARE[:-1], value]])
+
+    assert checked is None
+    assert problems == ["$.annotations[3].segmentation: expected coordinates of up to 1e+09 px, found larger ones"]
+
+
 @pytest.mark.parametrize("segmentation", [None, [], [[]], [[], []]])
 def test_no_segmentation_may_be_written_in_every_way_that_tools_have(segmentation: list[list[float]] | None) -> None:
     checked, repairs, problems = check(segmentation=segmentation)
@@ -126,7 +135,10 @@ def test_a_missing_area_is_that_of_the_mask_else_the_box(area: float | None, seg
     assert repairs == {checks.AREA_MISSING: 1}
 
 
-@given(st.lists(st.tuples(*[st.floats(allow_nan=False, allow_infinity=False)] * 2), min_size=3, max_size=6))
+coordinates = st.floats(-checks.MAX_COORDINATE, checks.MAX_COORDINATE)
+
+
+@given(st.lists(st.tuples(coordinates, coordinates), min_size=3, max_size=6))
 @settings(max_examples=200, deadline=None)
 def test_coordinates_are_kept_exactly(points: list[tuple[float, float]]) -> None:
     polygon = [value for point in points for value in point]

@@ -155,12 +155,14 @@ def test_one_body_serves_many_images(document: Document, read: Read, tmp_path: P
 
     with DatasetWriter(path, {}, [], dataset.categories) as writer:
         writer.images(dataset.images)
-        writer.annotation(1, 5, body)
-        writer.annotation(2, 9, body)
+        writer.annotations(5, 1, [body])
+        writer.annotations(9, 2, [body, body])
+        writer.annotations(5, 4, [])
 
-    first, second = json.loads(path.read_bytes())["annotations"]
+    first, second, third = json.loads(path.read_bytes())["annotations"]
     assert first == document["annotations"][0] | {"id": 1, "image_id": 5}
     assert second == first | {"id": 2, "image_id": 9}
+    assert third == second | {"id": 3}
 
 
 @pytest.fixture(params=["new", "old"])

@@ -145,7 +145,7 @@ def test_what_a_camera_appends_to_a_whole_file_is_no_matter(file_format: str, mo
 
 @pytest.mark.parametrize("quality", [50, 95])
 def test_the_encoder_writes_a_jpeg_that_the_decoder_reads(quality: int) -> None:
-    data = images.encode_jpeg(smooth(), quality)
+    data = bytes(images.encode_jpeg(smooth(), quality))
     found = PillowImage.open(io.BytesIO(data))
 
     assert (found.format, found.size, found.mode) == ("JPEG", (WIDTH, HEIGHT), "RGB")
