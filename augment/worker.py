@@ -62,7 +62,7 @@ def compile_source(task: SourceTask) -> SourceResult:
             files.append((record.file_name, sha256, len(copied)))
         else:
             encoded = images.encode_jpeg(render(pixels, variant), task.quality)
-            write_file(target, encoded)
+            target.write_bytes(encoded)
             files.append((record.file_name, hashlib.sha256(encoded).hexdigest(), len(encoded)))
     return SourceResult(source_sha256, annotations, files, counts)
 
@@ -113,13 +113,5 @@ def _write_original(task: SourceTask, data: bytes, file: Examined, target: Path)
                 "input and output must lie on one file system, or leave --link out"
             ) from None
         return data
-    write_file(target, data)
+    target.write_bytes(data)
     return data
-
-
-def write_file(path: Path, data: bytes | memoryview) -> None:
-    """Write a new file. Unbuffered, since the data is there as one piece: a third less than `Path.write_bytes`."""
-    with path.open("xb", buffering=0) as file:
-        left = memoryview(data)
-        while left:
-            left = left[file.write(left) :]

@@ -71,10 +71,12 @@ def read_inputs(inputs: list[Input], *, strict: bool = False) -> Inputs:
         _check_same_categories(first.categories, inputs[0].annotations, file.dataset.categories, item.annotations)
         renamed = merge_licenses(licenses, file.dataset.licenses)
         annotations = file.dataset.annotations_by_image()
+        folder = item.images.absolute()
         for image in file.dataset.images:
             if image.license is not None:
                 image.license = renamed.get(image.license, image.license)
-            path = images.path_inside(item.images, image.file_name)
+            # Absolute: workers may run in another folder.
+            path = images.path_inside(folder, image.file_name)
             sources.append(Source(index, image, annotations[image.id], path))
         repairs.extend(file.repairs, f"{item.annotations.name} ")
     return Inputs(inputs, [file.sha256 for file in read], first.categories, licenses, sources, repairs)

@@ -17,21 +17,22 @@ from datasets.errors import DataError
 def staging(output: Path) -> Iterator[Path]:
     """An empty folder beside `output` that becomes `output` when the block ends well, and is removed when not.
 
-    A file beside it, `OUTPUT.partial.lock`, says that the folder is ours: what a killed build left there is removed
-    first. Raises DataError where another build is at work on it, or where the folder holds something else.
+    A file beside it, `OUTPUT.partial.lock`, says which folder is ours: what a killed build left there is removed
+    first. Raises DataError where another build is at work on it, where the folder is somebody else's, or where nothing
+    can be written.
     """
     folder = output.with_name(f"{output.name}.partial")
     lock = folder.with_name(f"{folder.name}.lock")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    was_there = lock.exists()
-    with lock.open("a", encoding="utf-8") as held:
-        _hold(held, lock, output)
-        ours = was_there or not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    with _held(lock, output) as held:
+        ours = not folder.exists() or held.read() == _identity(folder) or _is_empty(folder)
         try:
             if not ours:
                 raise DataError(f"{folder}: a build needs this name and found something else there; move it away")
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
+            held.truncate(0)
+            held.write(_identity(folder))
+            held.flush()
             yield folder
             folder.replace(output)
         except BaseException:
@@ -42,6 +43,29 @@ def staging(output: Path) -> Iterator[Path]:
             # A folder of ours that could not be removed keeps its lock file, which says whose it is.
             if not (ours and folder.exists()):
                 lock.unlink(missing_ok=True)
+
+
+def _identity(folder: Path) -> str:
+    """What tells a folder from another one of its name."""
+    return str(folder.stat().st_ino)
+
+
+def _is_empty(folder: Path) -> bool:
+    return folder.is_dir() and not any(folder.iterdir())
+
+
+@contextmanager
+def _held(lock: Path, output: Path) -> Iterator[IO[str]]:
+    """The lock file, open for reading and appending and locked; DataError where that cannot be had."""
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        opened = lock.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{output}: cannot be written: {error.strerror} ({error.filename})") from None
+    with opened as held:
+        _hold(held, lock, output)
+        held.seek(0)
+        yield held
 
 
 def _hold(held: IO[str], lock: Path, output: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from augment.executors import TASKS_PER_WORKER, default_workers, executor
+from augment.executors import CALLS_PER_WORKER, TASKS_PER_CALL, default_workers, executor
 from datasets.errors import DataError
 from datasets.sources import Run
 
@@ -57,7 +57,7 @@ def test_tasks_are_taken_as_they_are_needed(two: Run) -> None:
     taken = itertools.count()
     results = two(eval, (str(next(taken)) for _ in itertools.count()))
     assert [next(results) for _ in range(3)] == [0, 1, 2]
-    assert next(taken) <= 3 + 2 * TASKS_PER_WORKER
+    assert next(taken) <= 3 + 2 * CALLS_PER_WORKER * TASKS_PER_CALL
     with executor("serial") as run:
         taken = itertools.count()
         results = run(eval, (str(next(taken)) for _ in itertools.count()))

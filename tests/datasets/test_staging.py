@@ -24,6 +24,12 @@ def write_build(folder: Path, marks: str = "new") -> None:
     (folder / "manifest.json").write_text(marks)
 
 
+def leave_behind(copy: Path, output: Path) -> None:
+    """Put a copy of a build's folder where a killed build would have left it, with its lock file."""
+    folder = copy.rename(output.with_name(f"{output.name}.partial"))
+    folder.with_name(f"{folder.name}.lock").write_text(str(folder.stat().st_ino))
+
+
 def cut_short(output: Path, act: Callable[[Path], None], error: BaseException | None = None) -> None:
     """A build that writes something, and then ends with an error: Ctrl-C, or the one given."""
     with staging(output) as folder:
@@ -60,8 +66,7 @@ def test_what_a_killed_build_left_is_taken_over(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         cut_short(tmp_path / "out", keep)
-    (tmp_path / "kept").rename(tmp_path / "out.partial")
-    (tmp_path / "out.partial.lock").touch()
+    leave_behind(tmp_path / "kept", tmp_path / "out")
     with staging(tmp_path / "out") as folder:
         write_build(folder)
     assert names(tmp_path / "out") == ["images", "images/a.jpg", "manifest.json"]
@@ -81,8 +86,7 @@ def test_a_build_killed_just_before_the_last_renaming_does_not_block_the_next(
             patched.setattr(Path, name, killed)
         with pytest.raises(KeyboardInterrupt), staging(tmp_path / "out") as folder:
             write_build(folder)
-    (tmp_path / "kept").rename(tmp_path / "out.partial")
-    (tmp_path / "out.partial.lock").touch()
+    leave_behind(tmp_path / "kept", tmp_path / "out")
     with staging(tmp_path / "out") as folder:
         write_build(folder)
     assert names(tmp_path / "out") == ["images", "images/a.jpg", "manifest.json"]
@@ -134,3 +138,18 @@ def test_a_folder_that_only_has_the_name_is_left_alone(tmp_path: Path) -> None:
     assert names(tmp_path) == ["out.partial", "out.partial/thesis.tex"]
     with pytest.raises(DataError, match="move it away"), staging(tmp_path / "out"):
         pytest.fail("somebody's files taken for a build's at the second try")
+
+
+def test_a_lock_file_without_its_folder_gives_no_right_to_another(tmp_path: Path) -> None:
+    (tmp_path / "out.partial.lock").write_text("12345")
+    (tmp_path / "out.partial").mkdir()
+    (tmp_path / "out.partial" / "thesis.tex").write_text("mine")
+    with pytest.raises(DataError, match="move it away"), staging(tmp_path / "out"):
+        pytest.fail("somebody's files taken for a build's")
+    assert (tmp_path / "out.partial" / "thesis.tex").read_text() == "mine"
+
+
+def test_where_nothing_can_be_written_the_error_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(DataError, match=r"file/out: cannot be written: .*"), staging(tmp_path / "file" / "out"):
+        pytest.fail("a folder in a file")
