@@ -11,9 +11,11 @@ from collections import Counter
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from augment.recipe import LabelRule
-from datasets.masks import DECIMALS, Outlines, Piece, crop_rle, polygons_to_rle, rle_area
+from datasets.masks import DECIMALS, Outlines, Piece, crop_mask, polygons_to_rle, rle_area, rle_to_mask
 from datasets.records import Annotation, BoxXYWH, Image, Polygons, Rle, Window
 
 KEEP, IGNORE, DROP, CROWD = "kept", "ignored", "dropped", "crowd"
@@ -72,6 +74,7 @@ class Labeller:
         self.boxes = [clip(_corners(item.bbox), whole) for item in annotations]
         polygons = [item.segmentation if isinstance(item.segmentation, tuple) else () for item in annotations]
         self.outlines = Outlines(polygons)
+        self._masks: dict[int, npt.NDArray[np.uint8]] = {}
 
     def show(self, window: Window | None) -> Labels:
         """The labels of a variant that shows `window`, None for one that cuts nothing.
@@ -97,13 +100,18 @@ class Labeller:
             survivor = None
             if case != DROP:
                 mask = annotation.segmentation
-                cropped = crop_rle(mask, window) if isinstance(mask, Rle) else outlines(index)
+                cropped = self._crop_runs(index, mask, window) if isinstance(mask, Rle) else outlines(index)
                 if mask is None or cropped:
                     survivor = _shown(annotation, case, visible, visible == box, cropped, window)
             if survivor is not None:
                 survivors.append(survivor)
             counts[DROP if survivor is None else case] += 1
         return Labels(survivors, counts)
+
+    def _crop_runs(self, index: int, rle: Rle, window: Window) -> Rle | None:
+        if index not in self._masks:
+            self._masks[index] = rle_to_mask(rle)
+        return crop_mask(self._masks[index], window, compressed=isinstance(rle.counts, str))
 
     def _all(self) -> Labels:
         replace = msgspec.structs.replace

@@ -7,7 +7,7 @@ from datasets.images import Pixels
 
 
 def render(pixels: Pixels, variant: Variant) -> Pixels:
-    """(height, width, 3) uint8 RGB -> the variant's pixels; a crop is a view of its source."""
+    """(height, width, 3) uint8 -> the variant's pixels; a crop is a view of its source. A transform needs RGB."""
     if variant.window is not None:
         x0, y0, x1, y1 = variant.window
         pixels = pixels[y0:y1, x0:x1]

@@ -17,6 +17,7 @@ from augment.render import render
 from datasets import images
 from datasets.coco import annotation_body
 from datasets.errors import DataError
+from datasets.images import Pixels
 from datasets.records import Image
 from datasets.sources import Examined, Source
 
@@ -49,10 +50,12 @@ def compile_source(task: SourceTask) -> SourceResult:
     counts, annotations = _label(task)
     data = _read_unchanged(source.path, file)
     try:
-        pixels = images.decode(data, file.reading)
+        # OpenCV's own order, so that crops need no conversion; only albumentations wants RGB.
+        bgr = images.decode(data, file.reading, "BGR")
     except ValueError as error:
         raise DataError(f"{source.path}: {error}") from None
     source_sha256 = hashlib.sha256(data).hexdigest()
+    rgb: Pixels | None = None
     files = []
     for variant, record in zip(task.variants, task.records, strict=True):
         target = task.folder / record.file_name
@@ -61,7 +64,11 @@ def compile_source(task: SourceTask) -> SourceResult:
             sha256 = source_sha256 if copied is data else hashlib.sha256(copied).hexdigest()
             files.append((record.file_name, sha256, len(copied)))
         else:
-            encoded = images.encode_jpeg(render(pixels, variant), task.quality)
+            if variant.transform is None:
+                encoded = images.encode_jpeg(render(bgr, variant), task.quality, "BGR")
+            else:
+                rgb = images.swapped(bgr) if rgb is None else rgb
+                encoded = images.encode_jpeg(render(rgb, variant), task.quality)
             target.write_bytes(encoded)
             files.append((record.file_name, hashlib.sha256(encoded).hexdigest(), len(encoded)))
     return SourceResult(source_sha256, annotations, files, counts)

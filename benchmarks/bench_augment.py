@@ -165,6 +165,8 @@ def measure(command: list[str], folder: Path) -> Cost:
     peak = folder / "peak.txt"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_ALBUMENTATIONS_UPDATE": "1", "PEAK_FILE": str(peak)}
     environment.update({f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")})
+    # What the line before wrote must not be written to the disk at this one's cost.
+    os.sync()
     start = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, __file__, "measured", "--", *arguments], env=environment, stdout=subprocess.DEVNULL
@@ -221,7 +223,8 @@ def bare(jobs: Path, output: Path) -> None:
     count = 0
     for path, _, variants in read_jobs(jobs):
         data = Path(path).read_bytes()
-        pixels: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+        # BGR, OpenCV's own order: only the transform needs RGB.
+        pixels: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
         for operation, window, name, seed in variants:
             count += 1
             target = output / f"{count}.jpg"
@@ -233,9 +236,9 @@ def bare(jobs: Path, output: Path) -> None:
                 if name not in transforms:
                     transforms[name] = transform_of(name)
                 transforms[name].set_random_seed(seed)
-                image = transforms[name](image=image)["image"]
-            bgr = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR)
-            target.write_bytes(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes())
+                changed = transforms[name](image=cv2.cvtColor(image, cv2.COLOR_BGR2RGB))["image"]
+                image = cv2.cvtColor(changed, cv2.COLOR_RGB2BGR)
+            target.write_bytes(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes())
 
 
 @main.command(hidden=True)

@@ -10,7 +10,7 @@ import io
 import stat
 import warnings
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -21,7 +21,8 @@ from PIL import Image as PillowImage
 from datasets.errors import DataError
 from datasets.exif import jpeg_scan_start, set_upright
 
-Pixels = npt.NDArray[np.uint8]  # (height, width, 3) RGB
+Pixels = npt.NDArray[np.uint8]  # (height, width, 3), RGB where nothing else is said
+Order = Literal["RGB", "BGR"]
 
 MAX_PIXELS = 200_000_000
 MAX_BYTES = 2**30
@@ -108,21 +109,29 @@ def examine(data: bytes, width: int, height: int) -> Reading:
     )
 
 
-def decode(data: bytes, reading: Reading) -> Pixels:
-    """(height, width, 3) RGB. Grey, palette, CMYK and alpha are converted; alpha is dropped, not blended.
+def decode(data: bytes, reading: Reading, order: Order = "RGB") -> Pixels:
+    """(height, width, 3), RGB unless `order` says otherwise.
 
-    Raises ValueError where the pixel data cannot be decoded.
+    Grey, palette, CMYK and alpha are converted; alpha is dropped, not blended. Raises ValueError where the pixel data
+    cannot be decoded.
     """
     buffer = np.frombuffer(data, dtype=np.uint8)
-    pixels = cv2.imdecode(buffer, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    color = cv2.IMREAD_COLOR_RGB if order == "RGB" else cv2.IMREAD_COLOR
+    pixels = cv2.imdecode(buffer, color | cv2.IMREAD_IGNORE_ORIENTATION)
     if pixels is None:
         raise ValueError(f"expected a whole {reading.format} picture, found pixel data that cannot be decoded")
     return _turn(np.asarray(pixels, dtype=np.uint8), reading.orientation)
 
 
-def encode_jpeg(pixels: Pixels, quality: int) -> memoryview:
-    """(height, width, 3) RGB -> the bytes of a baseline JPEG with 4:2:0 chroma."""
-    done, buffer = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+def swapped(pixels: Pixels) -> Pixels:
+    """RGB -> BGR, and back."""
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), dtype=np.uint8)
+
+
+def encode_jpeg(pixels: Pixels, quality: int, order: Order = "RGB") -> memoryview:
+    """(height, width, 3), RGB unless `order` says otherwise -> the bytes of a baseline JPEG with 4:2:0 chroma."""
+    bgr = swapped(pixels) if order == "RGB" else pixels
+    done, buffer = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
         raise DataError(f"a picture of {pixels.shape[1]} x {pixels.shape[0]} px cannot be encoded as JPEG")
     return buffer.data

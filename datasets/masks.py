@@ -188,14 +188,14 @@ def rle_area(rle: Rle) -> float:
     return float(rle_runs(rle)[1::2].sum())
 
 
-def crop_rle(rle: Rle, window: Window) -> Rle | None:
-    """The part of a mask inside `window`, in the form (runs or string) of the source; None where nothing is left."""
+def crop_mask(whole: npt.NDArray[np.uint8], window: Window, *, compressed: bool) -> Rle | None:
+    """The part of a (height, width) mask inside `window` as runs or, `compressed`, as a string; None if it is empty."""
     x0, y0, x1, y1 = window
-    mask = rle_to_mask(rle)[y0:y1, x0:x1]
+    mask = whole[y0:y1, x0:x1]
     if not mask.any():
         return None
     cropped = mask_to_rle(mask)
-    if isinstance(rle.counts, str):
+    if compressed:
         return Rle(cropped.size, coco_mask.encode(np.asfortranarray(mask))["counts"].decode("ascii"))
     return cropped
 

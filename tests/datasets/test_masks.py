@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco_mask
 
-from datasets.masks import crop_rle, mask_to_rle, polygons_to_rle, rle_area, rle_runs, rle_to_mask
+from datasets.masks import crop_mask, mask_to_rle, polygons_to_rle, rle_area, rle_runs, rle_to_mask
 from datasets.records import Polygons, Rle, Window
 
 # pycocotools 2.0 returns an array type that numpy 2 complains about.
@@ -28,6 +28,10 @@ blocks = st.builds(
     lambda height, width, x, y: np.pad(np.ones((height, width), dtype=np.uint8), ((y, 40), (x, 55))),
     *[st.integers(1, 60)] * 4,
 )
+
+
+def crop_rle(rle: Rle, window: Window) -> Rle | None:
+    return crop_mask(rle_to_mask(rle), window, compressed=isinstance(rle.counts, str))
 
 
 def text_of(mask: Mask) -> str:
