@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,15 +41,6 @@ def build(request: Request, output: Path, run: Run, progress: Progress) -> Built
     if (output / manifest.MANIFEST).exists():
         _check_same_build(output, prepared, request.limit, run)
         return Built(output, None, 0, prepared)
-    # The sources stay to the end; looking through them for garbage again and again would cost a tenth of the time.
-    gc.freeze()
-    try:
-        return _build(request, output, prepared, run, progress)
-    finally:
-        gc.unfreeze()
-
-
-def _build(request: Request, output: Path, prepared: Prepared, run: Run, progress: Progress) -> Built:
     with staging(output) as folder:
         compiled = _compile(prepared, folder, request.link, run, progress)
         identity = manifest.identity(prepared, request.limit, compiled.image_digests)

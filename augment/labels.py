@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from augment.recipe import LabelRule
-from datasets.masks import DECIMALS, Outlines, Piece, crop_mask, polygons_to_rle, rle_area, rle_to_mask
+from datasets.masks import DECIMALS, MIN_PIECE_AREA, Outlines, Piece, crop_mask, polygons_to_rle, rle_area, rle_to_mask
 from datasets.records import Annotation, BoxXYWH, Image, Polygons, Rle, Window
 
 KEEP, IGNORE, DROP, CROWD = "kept", "ignored", "dropped", "crowd"
@@ -135,7 +135,7 @@ def _shown(
 ) -> Annotation | None:
     """The annotation as the window shows it; `cropped` is what it shows of the mask, [] or None without one.
 
-    None where an ignored object's mask has no pixel left.
+    None where nothing is left of it after rounding, or no pixel of an ignored object's mask.
     """
     left, top, right, bottom = window
     x, y = round(visible[0] - left, DECIMALS), round(visible[1] - top, DECIMALS)
@@ -146,7 +146,9 @@ def _shown(
     else:
         width = round(visible[2] - left - x, DECIMALS)
         height = round(visible[3] - top - y, DECIMALS)
-        size = round(_area(cropped) if cropped else width * height, DECIMALS)
+        if width * height < MIN_PIECE_AREA:
+            return None
+        size = round((_area(cropped) if cropped else 0.0) or width * height, DECIMALS)
     segmentation: Polygons | Rle | None = cropped if isinstance(cropped, Rle) else None
     if isinstance(cropped, list) and cropped:
         segmentation = tuple([piece.points.reshape(-1) for piece in cropped])

@@ -240,3 +240,16 @@ def test_a_cropped_mask_is_the_crop_of_the_mask(
         assert left.area == (7.5 if wanted.sum() == full.sum() else wanted.sum())
         if isinstance(left.segmentation, Rle):
             np.testing.assert_array_equal(decoded(left.segmentation), wanted)
+
+
+def test_a_sliver_of_a_crowd_without_a_mask_is_nothing() -> None:
+    # 0.00004 px of its width are left, which rounds to 0; a box of no width would be refused by every reader.
+    crowd = annotation((0, 0, 50.00004, 50), None, iscrowd=1)
+    assert label_variant([crowd], IMAGE, (50, 0, 150, 100), LabelRule()) == ([], {DROP: 1})
+
+
+def test_a_cut_bow_tie_of_equal_wings_has_the_area_of_its_box() -> None:
+    # Its wings turn opposite ways, so its own area is 0, which would read as a missing one.
+    item = annotation((0, 0, 80, 80), polygon(0, 0, 80, 80, 80, 0, 0, 80))
+    (shown,) = label_variant([item], IMAGE, (0, 20, 80, 60), LabelRule()).annotations
+    assert (shown.bbox, shown.area) == ((0.0, 0.0, 80.0, 40.0), 80 * 40)
