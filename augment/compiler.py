@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from augment.counts import Counts
 from augment.output import check_output
 from augment.plan import Variant, image_records
 from augment.prepare import Prepared, Request, examined, prepare
-from augment.worker import SourceTask, compile_source
+from augment.worker import SourceResult, SourceTask, compile_source
 from datasets import __version__
 from datasets.coco import DatasetWriter
 from datasets.errors import DataError
@@ -87,18 +88,28 @@ def _compile(prepared: Prepared, folder: Path, link: bool, run: Run, progress: P
             SourceTask(source, variants, records, recipe.labels, recipe.jpeg_quality, folder / manifest.IMAGES, link)
             for source, variants, records in _numbered(planned)
         )
-        results = zip(prepared.sources, run(compile_source, tasks), strict=True)
-        for done, (source, result) in enumerate(results, start=1):
-            for image_id, bodies in result.annotations:
-                writer.annotations(image_id, annotation_id, bodies)
-                annotation_id += len(bodies)
-            for name, sha256, length in result.files:
-                sums.write(manifest.sum_line(sha256, f"{manifest.IMAGES}/{name}"))
-                size += length
-            digests.add(source, result.sha256)
-            counts.add(result.counts)
-            progress("rendering", done, len(prepared.sources))
+        with _closing(run(compile_source, tasks)) as results:
+            for done, (source, result) in enumerate(zip(prepared.sources, results, strict=True), start=1):
+                for image_id, bodies in result.annotations:
+                    writer.annotations(image_id, annotation_id, bodies)
+                    annotation_id += len(bodies)
+                for name, sha256, length in result.files:
+                    sums.write(manifest.sum_line(sha256, f"{manifest.IMAGES}/{name}"))
+                    size += length
+                digests.add(source, result.sha256)
+                counts.add(result.counts)
+                progress("rendering", done, len(prepared.sources))
     return _Compiled(counts, size, digests.hex())
+
+
+@contextmanager
+def _closing(results: Iterator[SourceResult]) -> Iterator[Iterator[SourceResult]]:
+    """Close the results of several processes when the block ends, also by Ctrl-C: no worker writes after that."""
+    try:
+        yield results
+    finally:
+        if isinstance(results, Generator):
+            results.close()
 
 
 def _info(prepared: Prepared) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
@@ -85,12 +85,20 @@ def _ordered(
 ) -> Iterator[Any]:
     waiting: deque[Future[list[Any]]] = deque()
     remaining = iter(tasks)
-    while chunk := list(islice(remaining, TASKS_PER_CALL)):
-        waiting.append(pool.submit(_each, function, chunk))
-        if len(waiting) >= ahead:
-            yield from waiting.popleft().result()
-    while waiting:
-        yield from waiting.popleft().result()
+    try:
+        while chunk := list(islice(remaining, TASKS_PER_CALL)):
+            waiting.append(pool.submit(_each, function, chunk))
+            if len(waiting) >= ahead:
+                yield from waiting[0].result()
+                waiting.popleft()
+        while waiting:
+            yield from waiting[0].result()
+            waiting.popleft()
+    finally:
+        # Whoever stops early may clear away what the workers write, so none may be at work any more.
+        for future in waiting:
+            future.cancel()
+        wait(waiting)
 
 
 def _each(function: Callable[[Any], Any], tasks: list[Any]) -> list[Any]:
