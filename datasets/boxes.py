@@ -29,9 +29,3 @@ def clip_xyxy(boxes_xyxy: Boxes, window: Window) -> Boxes:
     """The part of each box inside `window`; one that lies outside comes back with no area."""
     x0, y0, x1, y1 = window
     return np.asarray(np.clip(boxes_xyxy, (x0, y0, x0, y0), (x1, y1, x1, y1)))
-
-
-def inside_xyxy(boxes_xyxy: Boxes, window: Window) -> npt.NDArray[np.bool_]:
-    """(N,) True where a box lies wholly inside `window`, its border included."""
-    x0, y0, x1, y1 = window
-    return np.asarray(np.all(boxes_xyxy[:, :2] >= (x0, y0), axis=1) & np.all(boxes_xyxy[:, 2:] <= (x1, y1), axis=1))
