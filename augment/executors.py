@@ -11,15 +11,13 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from itertools import islice
 from multiprocessing import forkserver
 from typing import Any
 
 from datasets.errors import DataError
-from datasets.sources import Run
+from datasets.sources import Run, chunks
 
-EXECUTORS = ("serial", "process")
-# A call to a worker costs the parent a tenth of a millisecond, which on a machine of two cores a worker goes without.
+# A call to a worker costs the parent some time, which on a machine of two cores a worker goes without.
 TASKS_PER_CALL = 4
 # Calls under way for each worker: enough to keep it busy, few enough to bound the parent's memory.
 CALLS_PER_WORKER = 3
@@ -84,9 +82,8 @@ def _ordered(
     pool: ProcessPoolExecutor, function: Callable[[Any], Any], tasks: Iterable[Any], ahead: int
 ) -> Iterator[Any]:
     waiting: deque[Future[list[Any]]] = deque()
-    remaining = iter(tasks)
     try:
-        while chunk := list(islice(remaining, TASKS_PER_CALL)):
+        for chunk in chunks(tasks, TASKS_PER_CALL):
             waiting.append(pool.submit(_each, function, chunk))
             if len(waiting) >= ahead:
                 yield from waiting[0].result()

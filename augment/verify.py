@@ -21,10 +21,9 @@ from datasets import coco, images
 from datasets.coco import annotation_body
 from datasets.errors import DataError, Problems
 from datasets.records import Annotation, Dataset, Image
-from datasets.sources import Run
+from datasets.sources import FILES_PER_TASK, Run, chunks
 from datasets.terminal import Progress
 
-FILES_PER_TASK = 32
 _SUM_LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
 
 
@@ -51,7 +50,9 @@ def verify(folder: Path, run: Run, progress: Progress) -> Verified:
     _check_orphans(folder, sums, dataset, problems)
     records = {f"{manifest.IMAGES}/{image.file_name}": image for image in dataset.images}
     names = sorted(sums)
-    tasks = ([(folder, name, sums[name], records.get(name)) for name in chunk] for chunk in _chunks(names))
+    tasks = (
+        [(folder, name, sums[name], records.get(name)) for name in chunk] for chunk in chunks(names, FILES_PER_TASK)
+    )
     done = 0
     for faults in run(check_files, tasks):
         for fault in faults:
@@ -223,8 +224,3 @@ def _short(value: Any) -> str:
 
 def _has_arrays(value: Any) -> bool:
     return isinstance(value, tuple) and any(hasattr(item, "tolist") for item in value)
-
-
-def _chunks(names: list[str]) -> Iterator[list[str]]:
-    for start in range(0, len(names), FILES_PER_TASK):
-        yield names[start : start + FILES_PER_TASK]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,8 +18,8 @@ from augment.render import render
 from datasets import images
 from datasets.coco import annotation_body
 from datasets.errors import DataError
-from datasets.images import Pixels
-from datasets.records import Image
+from datasets.images import Pixels, Reading
+from datasets.records import Image, Window
 from datasets.sources import Examined, Source
 
 
@@ -50,29 +51,42 @@ def compile_source(task: SourceTask) -> SourceResult:
     # took half a millisecond a source.
     counts, annotations = _label(task)
     data = _read_unchanged(source.path, file)
+    source_sha256 = hashlib.sha256(data).hexdigest()
+    files = []
+    made = encode_variants(data, file.reading, task.variants, task.quality)
     try:
-        # OpenCV's own order, so that crops need no conversion; only albumentations wants RGB.
-        bgr = images.decode(data, file.reading, "BGR")
+        for encoded, record in zip(made, task.records, strict=True):
+            target = task.folder / record.file_name
+            if encoded is None:
+                copied = _write_original(task, data, file, target)
+                sha256 = source_sha256 if copied is data else hashlib.sha256(copied).hexdigest()
+                files.append((record.file_name, sha256, len(copied)))
+            else:
+                target.write_bytes(encoded)
+                files.append((record.file_name, hashlib.sha256(encoded).hexdigest(), len(encoded)))
     except ValueError as error:
         raise DataError(f"{source.path}: {error}") from None
-    source_sha256 = hashlib.sha256(data).hexdigest()
-    rgb: Pixels | None = None
-    files = []
-    for variant, record in zip(task.variants, task.records, strict=True):
-        target = task.folder / record.file_name
-        if variant.operation == Original.name:
-            copied = _write_original(task, data, file, target)
-            sha256 = source_sha256 if copied is data else hashlib.sha256(copied).hexdigest()
-            files.append((record.file_name, sha256, len(copied)))
-        else:
-            if variant.transform is None:
-                encoded = images.encode_jpeg(render(bgr, variant), task.quality, "BGR")
-            else:
-                rgb = images.swapped(bgr) if rgb is None else rgb
-                encoded = images.encode_jpeg(render(rgb, variant), task.quality)
-            target.write_bytes(encoded)
-            files.append((record.file_name, hashlib.sha256(encoded).hexdigest(), len(encoded)))
     return SourceResult(source_sha256, annotations, files, counts)
+
+
+def encode_variants(
+    data: bytes, reading: Reading, variants: list[Variant], quality: int
+) -> Iterator[memoryview | None]:
+    """The JPEG bytes of each variant of a source file, which is decoded once; None for the original.
+
+    Raises ValueError where the source cannot be decoded.
+    """
+    # OpenCV's own order, so that crops need no conversion; only albumentations wants RGB.
+    bgr = images.decode(data, reading, "BGR")
+    rgb: Pixels | None = None
+    for variant in variants:
+        if variant.operation == Original.name:
+            yield None
+        elif variant.transform is None:
+            yield images.encode_jpeg(render(bgr, variant), quality, "BGR")
+        else:
+            rgb = images.swapped(bgr) if rgb is None else rgb
+            yield images.encode_jpeg(render(rgb, variant), quality)
 
 
 def _label(task: SourceTask) -> tuple[Counts, list[tuple[int, list[bytes]]]]:
@@ -82,17 +96,14 @@ def _label(task: SourceTask) -> tuple[Counts, list[tuple[int, list[bytes]]]]:
     counts = Counts.empty()
     counts.before = count_boxes(source.annotations)
     annotations = []
-    uncut: list[bytes] | None = None
+    # Variants that show the same window, such as all that cut nothing, have the same JSON.
+    bodies: dict[Window | None, list[bytes]] = {}
     for variant, record in zip(task.variants, task.records, strict=True):
         labels = labeller.show(variant.window)
         counts.add_variant(variant.operation, labels)
-        # The same for every variant that cuts nothing.
-        bodies = uncut if variant.window is None else None
-        if bodies is None:
-            bodies = [annotation_body(item) for item in labels.annotations]
-        if variant.window is None:
-            uncut = bodies
-        annotations.append((record.id, bodies))
+        if variant.window not in bodies:
+            bodies[variant.window] = [annotation_body(item) for item in labels.annotations]
+        annotations.append((record.id, bodies[variant.window]))
     return counts, annotations
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -15,7 +15,14 @@ from datasets.errors import DataError, Problems
 from datasets.records import Annotation, Category, Image
 from datasets.terminal import Progress
 
+# A `map`, of this process or of several: (function, tasks) -> results in the order of the tasks.
+Run = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
+
+# Looking at one file takes so little time that a task is a handful of them.
 FILES_PER_TASK = 32
+
+
+Item = TypeVar("Item")
 
 
 class Input(NamedTuple):
@@ -95,7 +102,6 @@ def merge_licenses(merged: list[dict[str, Any]], licenses: list[dict[str, Any]])
 
     An id that is free is kept, and an entry with the same content as one of `merged` takes that one's id.
     """
-
     renamed: dict[int | str, int | str] = {}
     for entry in licenses:
         number = entry.get("id")
@@ -117,9 +123,6 @@ def _content(entry: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in entry.items() if key != "id"}
 
 
-Run = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
-
-
 def read_checked(inputs: list[Input], *, strict: bool, progress: Progress) -> Inputs:
     """`read_inputs` and `examine_images` of everything, in this process."""
     read = read_inputs(inputs, strict=strict)
@@ -136,18 +139,18 @@ def examine_images(inputs: Inputs, sources: list[Source], run: Run = map, *, str
     `strict`, every repair too.
     """
     problems = Problems()
-    tasks = ([(source.path, source.image.width, source.image.height) for source in chunk] for chunk in _chunks(sources))
+    chunked = list(chunks(sources, FILES_PER_TASK))
+    tasks = ([(source.path, source.image.width, source.image.height) for source in chunk] for chunk in chunked)
     done = 0
-    for chunk, results in zip(_chunks(sources), run(examine_files, tasks), strict=True):
+    for chunk, results in zip(chunked, run(examine_files, tasks), strict=True):
         for source, result in zip(chunk, results, strict=True):
             if isinstance(result, str):
                 problems.add(f"{source.path}: {result}")
                 continue
             source.examined = result
             if result.reading.strip_orientation:
-                inputs.repairs.add(
-                    ORIENTATION_IGNORED, f"{inputs.inputs[source.input].annotations.name} {source.path.name}"
-                )
+                item = inputs.inputs[source.input]
+                inputs.repairs.add(ORIENTATION_IGNORED, f"{item.annotations.name} {source.path.name}")
         done += len(chunk)
         yield done
     problems.raise_if_any("{n} problem(s) in the image files")
@@ -168,7 +171,8 @@ def _examine_file(path: Path, width: int, height: int) -> Examined | str:
         return str(error)
 
 
-def _chunks(sources: list[Source]) -> Iterator[list[Source]]:
-    remaining = iter(sources)
-    while chunk := list(islice(remaining, FILES_PER_TASK)):
+def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """The items in lists of `size`, the last one shorter."""
+    remaining = iter(items)
+    while chunk := list(islice(remaining, size)):
         yield chunk
