@@ -1,4 +1,4 @@
-"""python -m datasets sample | check"""
+"""python -m datasets sample | check | evaluate"""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ PATH = click.Path(path_type=Path)
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def main() -> None:
-    """Draw and check COCO datasets.
+    """Draw and check COCO datasets, and evaluate results.
 
     \b
     Example:
       python -m datasets sample --output datasets/sample
       python -m datasets check --annotations instances_train.json --images train2017
+      python -m datasets evaluate --annotations instances_val.json --results results.json
     """
 
 
@@ -79,6 +80,46 @@ def check(annotations: tuple[Path, ...], images: tuple[Path, ...], strict: bool,
     )
     for line in inputs.repairs.lines():
         click.echo(line)
+
+
+@main.command()
+@click.option("--annotations", type=PATH, required=True, help="COCO annotation file.")
+@click.option("--results", type=PATH, required=True, help="COCO results file: a JSON list of detections.")
+@click.option("--per-category", is_flag=True, help="Show the AP of every category too.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with fractions instead of percents.")
+def evaluate(annotations: Path, results: Path, per_category: bool, as_json: bool) -> None:
+    """Show COCO's average precision (AP) and recall (AR) of boxes in percent; "-" where there is no object to find.
+
+    \b
+    Example:
+      python -m datasets evaluate --annotations instances_val.json --results results.json
+    """
+    from datasets import coco, evaluation
+    from datasets.results import read
+
+    dataset, repairs, _ = coco.read(annotations)
+    found = read(results)
+    evaluated = evaluation.evaluate(dataset, found, name=str(results))
+    document = {
+        "images": len(dataset.images),
+        "images_without_detections": len({image.id for image in dataset.images} - set(found.image_ids.tolist())),
+        "detections": len(found),
+        **evaluated.numbers(),
+        **({"per_category": evaluation.category_rows(evaluated, dataset)} if per_category else {}),
+        "repairs": repairs.places,
+    }
+    if as_json:
+        click.echo(json.dumps(document, indent=1, ensure_ascii=False))
+        return
+    lines = [
+        *evaluation.summary_table(evaluated),
+        *(["", *evaluation.categories_table(evaluated, dataset)] if per_category else []),
+        "",
+        f"{document['images']:,} images, {document['images_without_detections']:,} of them without a detection; "
+        f"{document['detections']:,} detections",
+        *repairs.lines(),
+    ]
+    click.echo("\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ import numpy as np
 import orjson
 
 from datasets.checks import AnnotationJson, Repairs, TracedAnnotationJson, check_annotation, check_image
-from datasets.errors import DataError, Problems
-from datasets.parsing import Document, Record, parse_records
+from datasets.errors import Problems
+from datasets.parsing import Document, Record, parse_records, read_bytes
 from datasets.records import Annotation, Category, CocoImage, Dataset, Image, Rle
 
 
@@ -33,10 +33,7 @@ def read(path: Path, *, strict: bool = False, provenance: bool = False) -> ReadF
     With `strict`, what would be repaired is an error. With `provenance`, the keys that augment adds are read too;
     otherwise keys that COCO does not have are dropped. Raises DataError, listing every offender by its place.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: the annotation file cannot be read: {error.strerror}") from None
+    data = read_bytes(path, "annotation file")
     document = Document.split(data, path)
     problems, repairs = Problems(), Repairs()
     categories = _known(document.categories, Category, "categories", problems)
@@ -51,13 +48,35 @@ def read(path: Path, *, strict: bool = False, provenance: bool = False) -> ReadF
         info=document.info,
         licenses=document.licenses,
         categories=list(categories.records.values()),
-        images=[
-            image if isinstance(image, Image) else Image(**msgspec.structs.asdict(image))
-            for image in images.records.values()
-        ],
+        images=_as_images(images.records.values()),
         annotations=annotations,
     )
     return ReadFile(dataset, repairs, hashlib.sha256(data).hexdigest())
+
+
+class ReadImages(NamedTuple):
+    """The images and categories of a checked file, and the SHA-256 of its bytes."""
+
+    images: list[Image]
+    categories: list[Category]
+    sha256: str
+
+
+def read_images(path: Path) -> ReadImages:
+    """Read what a file says of its images, for images that are to be predicted on.
+
+    Such files may lack categories (the list is empty then) and annotations (which are not looked at in any file).
+    Raises DataError as `read` does.
+    """
+    data = read_bytes(path, "annotation file")
+    document = Document.split(data, path, images_only=True)
+    problems = Problems()
+    categories = _known(document.categories, Category, "categories", problems)
+    images = _known(document.images, CocoImage, "images", problems, check_image)
+    problems.raise_if_any(f"{path}: {{n}} problem(s) in the annotation file")
+    return ReadImages(
+        _as_images(images.records.values()), list(categories.records.values()), hashlib.sha256(data).hexdigest()
+    )
 
 
 @dataclass(frozen=True)
@@ -82,6 +101,10 @@ def _known(
         else:
             known.refused.add(record.id)
     return known
+
+
+def _as_images(records: Iterable[CocoImage]) -> list[Image]:
+    return [item if isinstance(item, Image) else Image(**msgspec.structs.asdict(item)) for item in records]
 
 
 def _annotations(

@@ -25,9 +25,33 @@ class WithId(Protocol):
 
 
 Record = TypeVar("Record", bound=WithId)
+Kind = TypeVar("Kind")
 
 _PLACE = re.compile(r"(?P<what>.*?)(?: - at `\$(?P<where>.*)`)?", re.DOTALL)
 _BOM = b"\xef\xbb\xbf"
+
+
+def read_bytes(path: Path, what: str) -> bytes:
+    """The bytes of a file; raises DataError, which says `what` the file was to be, where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: the {what} cannot be read: {error.strerror}") from None
+
+
+def decode(data: bytes, kind: type[Kind], path: Path) -> Kind:
+    """Raises DataError for what is not JSON, msgspec.ValidationError for JSON of another kind."""
+    try:
+        # msgspec looks at text only where it makes strings of it, which is too late for an error of the whole file.
+        data = data.removeprefix(_BOM)
+        str(data, "utf-8")
+        return msgspec.json.decode(data, type=kind)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not valid JSON", [f"expected UTF-8 text: {error}"]) from None
+    except msgspec.ValidationError:
+        raise
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise DataError(f"{path}: not valid JSON", _why_no_json(data, error)) from None
 
 
 class Document(NamedTuple):
@@ -40,43 +64,42 @@ class Document(NamedTuple):
     categories: list[msgspec.Raw]
 
     @classmethod
-    def split(cls, data: bytes, path: Path) -> Document:
-        """Raises DataError for what is not JSON, not an object, or lacks one of the three lists."""
+    def split(cls, data: bytes, path: Path, *, images_only: bool = False) -> Document:
+        """Raises DataError for what is not JSON, not an object, or lacks one of the three lists.
+
+        With `images_only`, categories may be missing or none, and annotations are not looked at: the list is empty.
+        """
         try:
-            # msgspec looks at text only where it makes strings of it, which is too late for an error of the whole file.
-            data = data.removeprefix(_BOM)
-            str(data, "utf-8")
-            keys = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
-        except UnicodeDecodeError as error:
-            raise DataError(f"{path}: not valid JSON", [f"expected UTF-8 text: {error}"]) from None
+            keys = decode(data, dict[str, msgspec.Raw], path)
         except msgspec.ValidationError as error:
             raise DataError(f"{path}: expected a COCO dataset, a JSON object: {error}") from None
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise DataError(f"{path}: not valid JSON", _why_no_json(data, error)) from None
         problems = Problems()
-        lists = {}
-        for name in ("images", "annotations", "categories"):
-            lists[name] = _records(keys, name, problems)
+        images = _records(keys, "images", problems)
+        annotations = [] if images_only else _records(keys, "annotations", problems)
+        categories = _records(keys, "categories", problems, may_lack=images_only)
         problems.raise_if_any(f"{path}: not a COCO dataset")
         return cls(
             _or_empty(keys.get("info"), dict[str, Any], {}),
             _or_empty(keys.get("licenses"), list[dict[str, Any]], []),
-            lists["images"],
-            lists["annotations"],
-            lists["categories"],
+            images,
+            annotations,
+            categories,
         )
 
 
-def _records(keys: dict[str, msgspec.Raw], name: str, problems: Problems) -> list[msgspec.Raw]:
+def _records(
+    keys: dict[str, msgspec.Raw], name: str, problems: Problems, *, may_lack: bool = False
+) -> list[msgspec.Raw]:
     if name not in keys:
-        problems.add(f"$: expected the key {name!r}, found only {', '.join(map(repr, keys)) or 'no key'}")
+        if not may_lack:
+            problems.add(f"$: expected the key {name!r}, found only {', '.join(map(repr, keys)) or 'no key'}")
         return []
     try:
         records = msgspec.json.decode(keys[name], type=list[msgspec.Raw])
     except msgspec.ValidationError as error:
         problems.add(f"$.{name}: {error}")
         return []
-    if not records:
+    if not records and not may_lack:
         problems.add(f"$.{name}: expected at least one, found none")
     return records
 
@@ -122,7 +145,7 @@ def parse_records(
         try:
             record = decoder.decode(raw)
         except msgspec.ValidationError as error:
-            problems.add(_explain(error, raw, place))
+            problems.add(explain(error, raw, place))
             refused.add(_id_of(raw))
             continue
         first = first_with.setdefault(record.id, index)
@@ -144,7 +167,7 @@ class _OnlyId(msgspec.Struct):
     id: int
 
 
-def _explain(error: msgspec.ValidationError, raw: msgspec.Raw, place: str) -> str:
+def explain(error: msgspec.ValidationError, raw: msgspec.Raw, place: str) -> str:
     """The place in the file, what was expected and what was found."""
     match = _PLACE.fullmatch(str(error))
     what, where = (match["what"], match["where"] or "") if match else (str(error), "")

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 # Beyond 2 ** 53, tools that read JSON numbers as floats would mix ids up.
-Id = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
+MAX_ID = 2**53
+Id = Annotated[int, msgspec.Meta(ge=-MAX_ID, le=MAX_ID)]
 # x, y of the top left corner, width, height; pixels, continuous.
 BoxXYWH = tuple[float, float, float, float]
 # x0, y0, x1, y1 of a half-open pixel range: x0 <= x < x1.

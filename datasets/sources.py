@@ -61,15 +61,15 @@ class Inputs(msgspec.Struct):
     repairs: Repairs
 
 
-def read_inputs(inputs: list[Input], *, strict: bool = False) -> Inputs:
+def read_inputs(inputs: list[Input], *, strict: bool = False, provenance: bool = False) -> Inputs:
     """Read and check every annotation file; ids and file names may repeat between inputs.
 
-    Raises DataError for a bad file (see `coco.read`), a missing image folder, or category lists that differ.
+    With `provenance`, the keys that augment adds are read too. Raises DataError for a bad file (see `coco.read`), a missing image folder, or category lists that differ.
     """
     for item in inputs:
         if not item.images.is_dir():
             raise DataError(f"{item.images}: expected the folder of the images, found none")
-    read = [coco.read(item.annotations, strict=strict) for item in inputs]
+    read = [coco.read(item.annotations, strict=strict, provenance=provenance) for item in inputs]
     first = read[0].dataset
     licenses: list[dict[str, Any]] = []
     sources = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -68,11 +69,22 @@ def load(path: Path) -> Spec:
 def compiled_inputs(name_or_path: str) -> list[Input]:
     """The splits to compile. Raises DataError, with what to download, where a file or folder is missing."""
     path = find(name_or_path)
-    spec = load(path)
+    return _inputs(path, load(path), load(path).compile)
+
+
+def split_input(name_or_path: str, name: SplitName) -> Input:
+    """One split. Raises DataError where there is none of that name, or a file or folder of it is missing."""
+    path = find(name_or_path)
+    return _inputs(path, load(path), (name,))[0]
+
+
+def _inputs(path: Path, spec: Spec, names: Iterable[SplitName]) -> list[Input]:
     inputs = []
     missing = []
-    for name in spec.compile:
-        split: Split = getattr(spec, name)
+    for name in names:
+        split: Split | None = getattr(spec, name)
+        if split is None:
+            raise DataError(f"{path}: expected the split {name}, found none")
         item = Input(*((path.parent / part).resolve() for part in (split.annotations, split.images)))
         missing += [f"{name}: {part}" for part in item if not part.exists()]
         inputs.append(item)

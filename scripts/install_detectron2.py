@@ -70,8 +70,8 @@ def __getattr__(name):
     raise AttributeError(f"this Detectron2 is pure Python and has no C++ operator {name!r}; it needs an official build")
 '''
 
-REMEDIES = """Either run this on a machine that has network, `python scripts/install_detectron2.py --wheel-dir DIR`, carry
-  the wheel here and `pip install --no-deps DIR/*.whl`,
+REMEDIES = """Either run this on a machine that has network, `python scripts/install_detectron2.py --wheel-dir DIR`,
+  carry the wheel here and `pip install --no-deps DIR/*.whl`,
 or install an official build by Detectron2's own instructions (its git repository, needs a compiler); it is kept."""
 
 
@@ -111,14 +111,14 @@ def installed() -> str | None:
         version = metadata.version("detectron2")
     except metadata.PackageNotFoundError:
         version = "of unknown version"
-    if version == VERSION:
-        return f"detectron2 {version}: the pure-Python build is installed already"
     folder = Path(spec.origin).parent
     if not any(folder.glob("_C*")):
         raise DataError(
             f"{folder}: expected Detectron2 with its compiled part _C, found none; finish that build, or "
             "`pip uninstall detectron2` and run this again"
         )
+    if version == VERSION:
+        return f"detectron2 {version}: the pure-Python build is installed already"
     return f"detectron2 {version}: the build that is installed already in {folder} is kept"
 
 
@@ -128,8 +128,8 @@ def download(folder: Path) -> Path:
     Not by pip, which refuses the archive for a direct URL among its extras.
     """
     command = [sys.executable, "-m", "unearth", "--no-binary", "--download", str(folder), REQUIREMENT]
-    if "PIP_INDEX_URL" in os.environ:
-        command[3:3] = ["--index-url", os.environ["PIP_INDEX_URL"]]
+    if index := os.environ.get("PIP_INDEX_URL"):  # empty is unset, as for pip
+        command[3:3] = ["--index-url", index]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     archives = sorted(folder.glob("*.tar.gz"))
     if done.returncode or not archives:
@@ -155,8 +155,11 @@ def python_files(archive: bytes) -> Iterator[tuple[str, bytes]]:
         file.seek(0)
         with tarfile.open(fileobj=file, mode="r:gz") as tar:
             for member in tar:
-                path = PurePosixPath(*PurePosixPath(member.name).parts[1:])
-                is_code = path.parts[:1] == ("detectron2",) and path.suffix == ".py" and ".." not in path.parts
+                whole = PurePosixPath(member.name)
+                if whole.is_absolute() or ".." in whole.parts:
+                    continue
+                path = PurePosixPath(*whole.parts[1:])
+                is_code = path.parts[:1] == ("detectron2",) and path.suffix == ".py"
                 if not member.isreg() or member.size > MAX_FILE or not (is_code or str(path) == "LICENSE"):
                     continue
                 content = tar.extractfile(member)
@@ -171,7 +174,7 @@ def write_wheel(path: Path, files: Iterator[tuple[str, bytes]]) -> None:
     requires = "".join(f"Requires-Dist: {item}\n" for item in REQUIRES)
     texts = {
         "METADATA": "Metadata-Version: 2.1\nName: detectron2\n"
-        f"Version: {VERSION}\nLicense: Apache-2.0\nLicense-File: LICENSE\n"
+        f"Version: {VERSION}\nLicense: Apache-2.0\n"
         f"Summary: Detectron2 v0.6, its Python files only\nRequires-Python: >=3.10\n{requires}",
         "WHEEL": "Wheel-Version: 1.0\nGenerator: scarcedet\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }

@@ -1,0 +1,174 @@
+"""COCO's average precision and recall of boxes, by hotcoco."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, Literal, NamedTuple
+
+import hotcoco
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from datasets.errors import DataError
+from datasets.records import Dataset
+from datasets.results import Results
+
+
+class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
+    """The twelve numbers of COCO's summary, from 0 to 1; None where there is nothing to find.
+
+    `ap` is averaged over the IoU thresholds 0.50, 0.55, ..., 0.95, `ap50` and `ap75` are those at one of them. `small`
+    is an area below 32 ** 2 px, `medium` one up to 96 ** 2, `large` all above. Recall is that of the 1, 10 or 100 best
+    detections of a category in an image, precision that of 100. `per_category` is `ap` by category id.
+    """
+
+    ap: float | None
+    ap50: float | None
+    ap75: float | None
+    ap_small: float | None
+    ap_medium: float | None
+    ap_large: float | None
+    ar1: float | None
+    ar10: float | None
+    ar100: float | None
+    ar_small: float | None
+    ar_medium: float | None
+    ar_large: float | None
+    per_category: dict[int, float | None]
+
+    def numbers(self) -> dict[str, float | None]:
+        """The twelve by name, in COCO's order."""
+        return {key: getattr(self, key) for key in METRICS}
+
+
+class Metric(NamedTuple):
+    """How the field calls a number, and where it stands: which curve, thresholds, area range and limit."""
+
+    label: str
+    curve: Literal["precision", "recall"]
+    thresholds: slice = slice(None)  # 0.50, 0.55, ..., 0.95
+    area: int = 0  # all, small, medium, large
+    limit: int = 2  # 1, 10, 100 detections of a category in an image
+
+
+METRICS = {
+    "ap": Metric("AP", "precision"),
+    "ap50": Metric("AP50", "precision", thresholds=slice(0, 1)),
+    "ap75": Metric("AP75", "precision", thresholds=slice(5, 6)),
+    "ap_small": Metric("APs", "precision", area=1),
+    "ap_medium": Metric("APm", "precision", area=2),
+    "ap_large": Metric("APl", "precision", area=3),
+    "ar1": Metric("AR1", "recall", limit=0),
+    "ar10": Metric("AR10", "recall", limit=1),
+    "ar100": Metric("AR100", "recall"),
+    "ar_small": Metric("ARs", "recall", area=1),
+    "ar_medium": Metric("ARm", "recall", area=2),
+    "ar_large": Metric("ARl", "recall", area=3),
+}
+
+
+def evaluate(dataset: Dataset, results: Results, *, name: str = "results") -> Evaluation:
+    """Compare detections with the objects of a dataset as pycocotools' COCOeval does; crowds are ignored regions.
+
+    Equal scores count in the order of the image ids, within an image in that of `results`. Raises DataError, which
+    calls the results `name`, where they have ids that the dataset lacks.
+    """
+    image_ids = np.array(sorted(image.id for image in dataset.images), dtype=np.int64)
+    category_ids = np.array(sorted(category.id for category in dataset.categories), dtype=np.int64)
+    problems = _unknown_ids("image_id", "an image", results.image_ids, image_ids)
+    problems += _unknown_ids("category_id", "a category", results.category_ids, category_ids)
+    if problems:
+        raise DataError(f"{name}: {len(problems)} id(s) that the annotation file does not have", problems)
+    curves = _curves(dataset, results, image_ids, category_ids)
+    numbers = {
+        key: _mean(curves[metric.curve][metric.thresholds, ..., metric.area, metric.limit])
+        for key, metric in METRICS.items()
+    }
+    # (thresholds, recall, categories)
+    precision = curves["precision"][..., METRICS["ap"].area, METRICS["ap"].limit]
+    per_category = {int(id_): _mean(precision[:, :, index]) for index, id_ in enumerate(category_ids)}
+    return Evaluation(**numbers, per_category=per_category)
+
+
+def _unknown_ids(key: str, what: str, ids: npt.NDArray[np.int64], known: npt.NDArray[np.int64]) -> list[str]:
+    """A problem for each id that is not among the known ones, in the order of their first detections."""
+    (places,) = np.nonzero(~np.isin(ids, known))
+    unknown, first, counts = np.unique(ids[places], return_index=True, return_counts=True)
+    return [
+        f"$[{places[first[at]]}].{key}: expected the id of {what}, found {unknown[at]} ({counts[at]:,} detection(s))"
+        for at in np.argsort(first)
+    ]
+
+
+def _curves(
+    dataset: Dataset, results: Results, image_ids: npt.NDArray[np.int64], category_ids: npt.NDArray[np.int64]
+) -> dict[str, npt.NDArray[np.float64]]:
+    """COCOeval's `precision` (thresholds, recall, categories, areas, limits) and `recall` (all but the second).
+
+    Categories are in the order of `category_ids`; -1 stands where there is nothing to find.
+    """
+    # hotcoco takes no negative ids, so it gets ranks instead, which keep COCO's order.
+    annotations = dataset.annotations
+    truth = hotcoco.COCO.from_arrays(
+        [{"id": rank, "file_name": "", "width": 0, "height": 0} for rank in range(len(image_ids))],
+        [{"id": rank, "name": str(rank)} for rank in range(len(category_ids))],
+        np.searchsorted(image_ids, np.array([item.image_id for item in annotations], dtype=np.int64)),
+        np.searchsorted(category_ids, np.array([item.category_id for item in annotations], dtype=np.int64)),
+        np.array([item.bbox for item in annotations], dtype=np.float64).reshape(-1, 4),
+        area=np.array([item.area for item in annotations], dtype=np.float64),
+        iscrowd=np.array([item.iscrowd for item in annotations], dtype=np.int64),
+    )
+    columns = [
+        np.searchsorted(image_ids, results.image_ids)[:, None],
+        results.boxes_xywh,
+        results.scores[:, None],
+        np.searchsorted(category_ids, results.category_ids)[:, None],
+    ]
+    evaluation = hotcoco.COCOeval(truth, truth.load_res(np.hstack(columns)), "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    # Not summarize(), which prints.
+    found = evaluation.eval
+    assert found is not None
+    return {"precision": found["precision"], "recall": found["recall"]}
+
+
+def _mean(values: npt.NDArray[np.float64]) -> float | None:
+    """The mean of what is defined."""
+    defined = values[values > -1]
+    return float(defined.mean()) if defined.size else None
+
+
+def category_rows(evaluation: Evaluation, dataset: Dataset) -> list[dict[str, Any]]:
+    """`id`, `name`, `objects` (crowds do not count) and `ap` of each category, in the order of the file."""
+    objects = Counter(item.category_id for item in dataset.annotations if not item.iscrowd)
+    return [
+        {"id": item.id, "name": item.name, "objects": objects[item.id], "ap": evaluation.per_category[item.id]}
+        for item in dataset.categories
+    ]
+
+
+def summary_table(evaluation: Evaluation) -> list[str]:
+    """Lines: the precisions under their names, then the recalls, in percent."""
+    lines = []
+    for curve in ("precision", "recall"):
+        keys = [key for key, metric in METRICS.items() if metric.curve == curve]
+        lines.append("".join(f"{METRICS[key].label:>7}" for key in keys))
+        lines.append("".join(f"{_percent(getattr(evaluation, key)):>7}" for key in keys))
+    return lines
+
+
+def categories_table(evaluation: Evaluation, dataset: Dataset) -> list[str]:
+    """Lines: the objects of each category and its AP in percent."""
+    return [
+        f"{'category':<24}{'objects':>10}{'AP':>7}",
+        *(
+            f"{row['name'][:23]:<24}{row['objects']:>10,}{_percent(row['ap']):>7}"
+            for row in category_rows(evaluation, dataset)
+        ),
+    ]
+
+
+def _percent(fraction: float | None) -> str:
+    return "-" if fraction is None else f"{100 * fraction:.1f}"

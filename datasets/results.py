@@ -1,0 +1,147 @@
+"""Reading, checking and writing COCO results files: one JSON list of detections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from datasets.errors import DataError, Problems
+from datasets.parsing import decode, explain, read_bytes
+from datasets.records import MAX_ID, Id
+
+Size = Annotated[float, msgspec.Meta(ge=0)]
+Score = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+
+class DetectionJson(msgspec.Struct, gc=False):
+    """A detection as it stands in a file; other keys, such as `segmentation`, are not read."""
+
+    image_id: Id
+    category_id: Id
+    bbox: tuple[float, float, Size, Size]
+    score: Score
+
+
+class Results(msgspec.Struct, frozen=True, eq=False):
+    """N detections as parallel arrays, in any order; ids the dataset's own, boxes in pixels.
+
+    `image_ids` and `category_ids` are (N,) int64, `boxes_xywh` is (N, 4) float64 with sizes of at least 0, `scores` is
+    (N,) float64 from 0 to 1. Raises ValueError for anything else, so that no file is written that cannot be read.
+    """
+
+    image_ids: npt.NDArray[np.int64]
+    category_ids: npt.NDArray[np.int64]
+    boxes_xywh: npt.NDArray[np.float64]
+    scores: npt.NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        count = len(self.scores)
+        _check_array("image_ids", self.image_ids, (count,), np.int64)
+        _check_array("category_ids", self.category_ids, (count,), np.int64)
+        _check_array("boxes_xywh", self.boxes_xywh, (count, 4), np.float64)
+        _check_array("scores", self.scores, (count,), np.float64)
+        for name, ids in (("image_ids", self.image_ids), ("category_ids", self.category_ids)):
+            _check_values(name, ids, (ids >= -MAX_ID) & (ids <= MAX_ID), "ids of up to 2 ** 53")
+        good = np.isfinite(self.boxes_xywh)
+        good[:, 2:] &= self.boxes_xywh[:, 2:] >= 0
+        _check_values("boxes_xywh", self.boxes_xywh, np.all(good, axis=1), "finite numbers, sizes of at least 0")
+        _check_values("scores", self.scores, (self.scores >= 0) & (self.scores <= 1), "scores from 0 to 1")
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+def _check_array(name: str, array: npt.NDArray[Any], shape: tuple[int, ...], kind: type[np.generic]) -> None:
+    if array.shape != shape or array.dtype != kind:
+        raise ValueError(
+            f"{name}: expected {np.dtype(kind)} of shape {shape}, found {array.dtype} of shape {array.shape}"
+        )
+
+
+def _check_values(name: str, array: npt.NDArray[Any], good: npt.NDArray[np.bool_], expected: str) -> None:
+    if not good.all():
+        first = int(np.argmin(good))
+        raise ValueError(f"{name}[{first}]: expected {expected}, found {array[first]}")
+
+
+def read(path: Path) -> Results:
+    """Read and check a results file; a list without any detection is one too.
+
+    Whether the ids are those of a dataset is not known here. Raises DataError, listing every offender by its place.
+    """
+    data = read_bytes(path, "results file")
+    try:
+        # In one go; only a file that is refused is looked at record by record, to name the offenders.
+        found = decode(data, list[DetectionJson], path)
+    except msgspec.ValidationError:
+        raise _refusal(data, path) from None
+    return Results(
+        np.array([item.image_id for item in found], dtype=np.int64),
+        np.array([item.category_id for item in found], dtype=np.int64),
+        np.array([item.bbox for item in found], dtype=np.float64).reshape(-1, 4),
+        np.array([item.score for item in found], dtype=np.float64),
+    )
+
+
+def _refusal(data: bytes, path: Path) -> DataError:
+    """The error that names every offender."""
+    try:
+        raws = decode(data, list[msgspec.Raw], path)
+    except msgspec.ValidationError as error:
+        keys = _keys(data, path)
+        return DataError(f"{path}: expected COCO results, a JSON list of detections: {error}{keys}")
+    decoder = msgspec.json.Decoder(DetectionJson)
+    problems = Problems()
+    for index, raw in enumerate(raws):
+        problem = _problem(decoder, raw, f"$[{index}]")
+        if problem is not None:
+            problems.add(problem)
+    return DataError(f"{path}: {problems.count} problem(s) in the results file", problems.kept, problems.count)
+
+
+def _problem(decoder: msgspec.json.Decoder[DetectionJson], raw: msgspec.Raw, place: str) -> str | None:
+    try:
+        decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        problem = explain(error, raw, place)
+        by_name = problem.startswith(f"{place}.image_id: Expected `int`, got `str`")
+        return f"{problem}; images go by their ids in the annotation file" if by_name else problem
+    return None
+
+
+def _keys(data: bytes, path: Path) -> str:
+    """The first keys of an object that is no list of results, which tell what it is; empty for what is no object."""
+    try:
+        keys = list(decode(data, dict[str, msgspec.Raw], path))
+    except msgspec.ValidationError:
+        return ""
+    shown = ", ".join(map(repr, keys[:5])) + (", ..." if len(keys) > 5 else "")
+    hint = ", as annotation files have" if {"images", "annotations"} & set(keys) else ""
+    return f" with {f'the keys {shown}' if keys else 'no key'}{hint}"
+
+
+def write(path: Path, results: Results) -> None:
+    """Write the detections in their order, one a line, every number with all its digits.
+
+    What stood at `path` is replaced at once or not at all; the folder is made if it is missing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(b"[" + b",".join(b"\n" + line for line in _lines(results)) + b"\n]\n")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _lines(results: Results) -> Iterator[bytes]:
+    encoder = msgspec.json.Encoder()
+    columns = (results.image_ids, results.category_ids, results.boxes_xywh, results.scores)
+    for record in zip(*(column.tolist() for column in columns), strict=True):
+        yield encoder.encode(DetectionJson(*record))

@@ -1,0 +1,147 @@
+"""The command line: what `evaluate` prints, and with which code it ends."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from click.testing import CliRunner
+
+from datasets import checks, terminal
+from datasets.__main__ import main
+
+
+class Ended(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Evaluate = Callable[..., Ended]
+
+# The one object of the document, and a detection in its crowd.
+DETECTIONS = [
+    {"image_id": 5, "category_id": 18, "bbox": [10, 5, 20, 10], "score": 0.75},
+    {"image_id": 5, "category_id": 1, "bbox": [0, 0, 2, 10], "score": 0.5},
+]
+
+
+@pytest.fixture
+def evaluate(
+    document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Evaluate:
+    """evaluate(detections, *options): what a shell would see of `python -m datasets evaluate` on the document."""
+
+    def evaluate(detections: Any, *options: str) -> Ended:
+        annotations, results = tmp_path / "instances.json", tmp_path / "results.json"
+        annotations.write_text(json.dumps(document))
+        results.write_text(json.dumps(detections))
+        files = ["--annotations", str(annotations), "--results", str(results)]
+        monkeypatch.setattr(sys, "argv", ["datasets", "evaluate", *files, *options])
+        with pytest.raises(SystemExit) as stop:
+            terminal.run(main, "python -m datasets")
+        return Ended(int(stop.value.code or 0), *capsys.readouterr())
+
+    return evaluate
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+@pytest.mark.parametrize("command", [[], ["sample"], ["check"], ["evaluate"]])
+def test_help_has_an_example(command: list[str], flag: str) -> None:
+    ended = CliRunner().invoke(main, [*command, flag])
+    assert ended.exit_code == 0
+    _, example = ended.output.split("Example:")
+    assert " ".join(["python -m datasets", *command]) in example
+
+
+# pycocotools adds 2e-16 to a denominator.
+ALL = pytest.approx(1)
+SUMMARY = """\
+     AP   AP50   AP75    APs    APm    APl
+  100.0  100.0  100.0  100.0      -      -
+    AR1   AR10  AR100    ARs    ARm    ARl
+  100.0  100.0  100.0  100.0      -      -
+"""
+
+
+def test_evaluate_prints_a_table_in_percent(evaluate: Evaluate) -> None:
+    assert evaluate(DETECTIONS) == (
+        0,
+        f"{SUMMARY}\n2 images, 1 of them without a detection; 2 detections\n",
+        "",
+    )
+
+
+def test_evaluate_prints_each_category_on_request(evaluate: Evaluate) -> None:
+    code, out, err = evaluate(DETECTIONS, "--per-category")
+
+    assert (code, err) == (0, "")
+    assert out == (
+        f"{SUMMARY}\n"
+        "category                   objects     AP\n"
+        "person                           0      -\n"
+        "dog                              1  100.0\n"
+        "\n2 images, 1 of them without a detection; 2 detections\n"
+    )
+
+
+def test_evaluate_prints_fractions_as_json(evaluate: Evaluate) -> None:
+    code, out, err = evaluate(DETECTIONS, "--per-category", "--json")
+
+    assert (code, err) == (0, "")
+    assert json.loads(out) == {
+        "images": 2,
+        "images_without_detections": 1,
+        "detections": 2,
+        **dict.fromkeys(("ap", "ap50", "ap75", "ap_small", "ar1", "ar10", "ar100", "ar_small"), ALL),
+        **dict.fromkeys(("ap_medium", "ap_large", "ar_medium", "ar_large")),
+        "per_category": [
+            {"id": 1, "name": "person", "objects": 0, "ap": None},
+            {"id": 18, "name": "dog", "objects": 1, "ap": ALL},
+        ],
+        "repairs": {},
+    }
+    assert "per_category" not in json.loads(evaluate(DETECTIONS, "--json").out)
+
+
+def test_evaluate_without_any_detection_gives_0(evaluate: Evaluate) -> None:
+    code, out, err = evaluate([])
+
+    assert (code, err) == (0, "")
+    assert out.splitlines()[1].split() == ["0.0", "0.0", "0.0", "0.0", "-", "-"]
+    assert out.endswith("2 images, 2 of them without a detection; 0 detections\n")
+
+
+def test_evaluate_says_what_was_repaired_in_the_annotations(evaluate: Evaluate, document: dict[str, Any]) -> None:
+    del document["annotations"][0]["iscrowd"]
+
+    assert evaluate(DETECTIONS).out.endswith(f"repaired: 1 x {checks.CROWD_MISSING}\n  $.annotations[0]\n")
+    assert json.loads(evaluate(DETECTIONS, "--json").out)["repairs"] == {checks.CROWD_MISSING: ["$.annotations[0]"]}
+
+
+def test_evaluate_refuses_bad_results_with_1_and_every_place(evaluate: Evaluate, tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+
+    assert evaluate([DETECTIONS[0] | {"score": 75}]) == (
+        1,
+        "",
+        f"error: {path}: 1 problem(s) in the results file\n  $[0].score: Expected `float` <= 1.0, found 75\n",
+    )
+    assert evaluate([DETECTIONS[0] | {"image_id": 6}]) == (
+        1,
+        "",
+        f"error: {path}: 1 id(s) that the annotation file does not have\n"
+        "  $[0].image_id: expected the id of an image, found 6 (1 detection(s))\n",
+    )
+
+
+def test_evaluate_refuses_files_given_the_other_way_round(evaluate: Evaluate, document: dict[str, Any]) -> None:
+    code, out, err = evaluate(document)
+
+    assert (code, out) == (1, "")
+    assert "results.json: expected COCO results, a JSON list of detections: " in err
+    assert "as annotation files have" in err

@@ -1,0 +1,149 @@
+"""python -m train models | fit | predict"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from datasets import terminal
+
+# Heavy imports stand inside the commands: `--help` must answer at once.
+
+PATH = click.Path(path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def main() -> None:
+    """Train Mask R-CNN from scratch with Detectron2, and predict with it.
+
+    \b
+    Example:
+      python -m train fit --model tiny --data datasets/sample-expanded --val sample --schedule sample --output runs/tiny
+      python -m train predict --run runs/tiny --annotations test.json --images test --output results.json
+    """
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def models(as_json: bool) -> None:
+    """List the models: name, parameters with 80 categories, and what it is.
+
+    \b
+    Example:
+      python -m train models
+    """
+    from train import config, model
+
+    found = {}
+    for name, about in config.MODELS.items():
+        cfg = config.load(name, "paper", ["MODEL.ROI_HEADS.NUM_CLASSES", "80"])
+        found[name] = {"about": about, "parameters": model.parameter_count(model.build(cfg))}
+    if as_json:
+        click.echo(json.dumps(found, indent=1))
+        return
+    width = max(map(len, found))
+    for name, entry in found.items():
+        click.echo(f"{name:<{width}}  {entry['parameters'] / 1e6:6.2f} M  {entry['about']}")
+
+
+@main.command()
+@click.option("--model", required=True, metavar="NAME|FILE", help="A name that `models` lists, or a YAML file.")
+@click.option(
+    "--data", required=True, metavar="DIR|NAME", help="A folder that `augment build` made, or data in datasets/specs/."
+)
+@click.option("--val", metavar="NAME|FILE", help="Validate on the split `val` of data in datasets/specs/.")
+@click.option("--val-annotations", type=PATH, help="Validate on this COCO annotation file ...")
+@click.option("--val-images", type=PATH, help="... and its images.")
+@click.option("--output", type=PATH, required=True, metavar="RUN", help="Folder of the run.")
+@click.option(
+    "--schedule", default="paper", show_default=True, metavar="NAME|FILE", help="paper, sample or a YAML file."
+)
+@click.option(
+    "--gpus",
+    type=click.IntRange(1, 1024),
+    default=1,
+    show_default=True,
+    help="Processes here, one a GPU or on the CPU.",
+)
+@click.option("--machines", type=click.IntRange(1), default=1, show_default=True, help="Machines with --gpus each.")
+@click.option("--rank", type=click.IntRange(0), default=0, show_default=True, help="Which of the machines this is.")
+@click.option("--dist-url", metavar="URL", help="Where they meet: tcp://ADDRESS-OF-MACHINE-0:PORT.")
+@click.option("--resume", is_flag=True, help="Go on with the run in RUN, or begin it where there is none.")
+@click.option("--allow-pretrained", is_flag=True, help="Let MODEL.WEIGHTS be weights from elsewhere; goes on record.")
+@click.argument("overrides", nargs=-1, metavar="[KEY VALUE]...")
+def fit(
+    val: str | None,
+    val_annotations: Path | None,
+    val_images: Path | None,
+    gpus: int,
+    machines: int,
+    rank: int,
+    dist_url: str | None,
+    **chosen: Any,
+) -> None:
+    """Train from scratch. KEY VALUE pairs override the configuration: see train/config.py and Detectron2's reference.
+
+    \b
+    Example:
+      python -m train fit --model r101 --data datasets/vipriors-expanded --output runs/r101 --gpus 8
+      python -m train fit --model r50 --data datasets/vipriors-expanded --output runs/r50 \\
+          SOLVER.ACCUMULATE 16 MODEL.CHECKPOINT_ACTIVATIONS True SOLVER.AMP.ENABLED True    # a card of 12 GB
+    """
+    from train.fit import Request
+    from train.fit import fit as run
+    from train.launch import World, launch
+
+    validation = _validation(val, val_annotations, val_images)
+    launch(run, World(gpus, machines, rank, dist_url), Request(validation=validation, **chosen))
+
+
+def _validation(val: str | None, annotations: Path | None, images: Path | None) -> Any:
+    from datasets.sources import Input
+    from datasets.spec import split_input
+
+    if (annotations is None) != (images is None):
+        raise click.UsageError("--val-annotations and --val-images go together")
+    if annotations is not None and images is not None:
+        if val is not None:
+            raise click.UsageError("give either --val, or --val-annotations and --val-images")
+        return Input(annotations, images)
+    return None if val is None else split_input(val, "val")
+
+
+@main.command()
+@click.option("--run", type=PATH, help="Folder of a run: its best checkpoint, else its last.")
+@click.option("--weights", type=PATH, help="A checkpoint file.")
+@click.option(
+    "--annotations", type=PATH, required=True, help="COCO file that lists the images; it need not have objects."
+)
+@click.option("--images", type=PATH, required=True, help="Folder of the images.")
+@click.option("--output", type=PATH, required=True, help="Results file to write, COCO JSON.")
+@click.option("--tta", is_flag=True, help="Test-time augmentation: the sizes of TEST.AUG, and mirrored.")
+@click.option("--raw", is_flag=True, help="Keep scores from 0.001 and 300 boxes an image, for soft-NMS later.")
+@click.argument("overrides", nargs=-1, metavar="[KEY VALUE]...")
+def predict(run: Path | None, weights: Path | None, output: Path, **chosen: Any) -> None:
+    """Detect objects with a trained model and write a COCO results file, boxes only.
+
+    \b
+    Example:
+      python -m train predict --run runs/r101 --annotations instances_test.json --images test --output r101.json --raw
+    """
+    from train import checkpoint
+    from train.predict import Request
+    from train.predict import predict as work
+
+    if (run is None) == (weights is None):
+        raise click.UsageError("give either --run or --weights")
+    path = weights if weights is not None else checkpoint.find_in_run(run or Path())
+    with terminal.progress_bar() as progress:
+        done = work(Request(checkpoint=path, output=output, **chosen), progress)
+    click.echo(
+        f"{output}: {done.detections:,} detections in {done.images:,} images, {done.without:,} without any; by {path}"
+    )
+
+
+if __name__ == "__main__":
+    terminal.run(main, "python -m train")

@@ -1,0 +1,233 @@
+"""Detectron2's configuration with a few keys of our own, read from the YAML files in train/configs/."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from datasets.errors import DataError
+
+CONFIGS = Path(__file__).parent / "configs"
+SCHEDULES = CONFIGS / "schedules"
+
+# Name -> what it is. `python -m train models` prints them, and each has its file in train/configs/.
+MODELS = {
+    "r18": "scratch Mask R-CNN on ResNet-18, the smallest that is meant seriously",
+    "r50-bn": "the paper's first baseline: ResNet-50, batch norm",
+    "r50-gn": "the paper's second baseline: ResNet-50, group norm",
+    "r50": "the paper's scratch Mask R-CNN: group norm everywhere, box head of 4 convolutions + 1 layer",
+    "r101": "the same on ResNet-101, the paper's final model",
+    "r18-cascade": "r18 with a cascade of three box heads",
+    "r50-cascade": "r50 with a cascade of three box heads",
+    "r101-cascade": "r101 with a cascade of three box heads",
+    "tiny": "ResNet-18 with a pyramid and heads of 64 channels and small anchors, for a CPU",
+    "tiny-cascade": "tiny with a cascade of three box heads",
+}
+
+# What a resumed run may change: where it works and what it keeps, not what it computes.
+FREE_ON_RESUME = {
+    "DATALOADER.NUM_WORKERS",
+    "MODEL.CHECKPOINT_ACTIVATIONS",
+    "SOLVER.CHECKPOINT_PERIOD",
+    "SOLVER.MAX_TO_KEEP",
+}
+
+
+class Difference(NamedTuple):
+    key: str
+    before: Any
+    now: Any
+
+    def __str__(self) -> str:
+        return f"{self.key}: was {self.before!r}, is {self.now!r}"
+
+
+def default() -> Any:
+    """Detectron2's defaults, what we think differently about, and our own keys, each with its meaning."""
+    from train import compat  # noqa: F401 - before detectron2
+
+    # isort: split
+    from detectron2.config import CfgNode, get_cfg
+
+    cfg = get_cfg()
+    # Zero the last norm of each residual branch at the start (Goyal et al., 2017). Detectron2 found, as the paper did,
+    # that it hurts group norm from scratch.
+    cfg.MODEL.RESNETS.ZERO_INIT_LAST_NORM = False
+    # Keep only what goes in and out of each residual block, and compute the rest again in the backward pass: about half
+    # the memory for a third more time.
+    cfg.MODEL.CHECKPOINT_ACTIVATIONS = False
+    # The share of an anchor or proposal that must lie in an ignored box for it to be left out of the loss.
+    cfg.MODEL.IGNORE = CfgNode({"MIN_IOA": 0.5})
+    # The run in epochs; MAX_ITER, STEPS and WARMUP_ITERS are worked out from them. MAX_ITER above 0 ends the run early.
+    cfg.SOLVER.EPOCHS = 56.0
+    cfg.SOLVER.STEP_EPOCHS = [40.0, 50.0]
+    cfg.SOLVER.WARMUP_EPOCHS = 0.5
+    cfg.SOLVER.MAX_ITER = 0
+    # BASE_LR is for a batch of this many images.
+    cfg.SOLVER.REFERENCE_BATCH = 16
+    # IMS_PER_BATCH images make a step; they are worked on in so many parts, one after the other.
+    cfg.SOLVER.ACCUMULATE = 1
+    # A checkpoint every so many iterations, beside the one at the end of each epoch.
+    cfg.SOLVER.CHECKPOINT_PERIOD = 1000
+    # Checkpoints of the newest epochs that stay, beside the best and the last one.
+    cfg.SOLVER.MAX_TO_KEEP = 3
+    cfg.SEED = 0
+    cfg.MODEL.DEVICE = "auto"
+    cfg.INPUT.MAX_SIZE_TRAIN = cfg.INPUT.MAX_SIZE_TEST = 3000
+    return cfg
+
+
+def models() -> list[str]:
+    return list(MODELS)
+
+
+def schedules() -> list[str]:
+    return sorted(path.stem for path in SCHEDULES.glob("*.yaml"))
+
+
+def load(model: str, schedule: str, overrides: Sequence[str] = ()) -> Any:
+    """The configuration of a model under a schedule (each a name or a YAML file), then KEY VALUE overrides.
+
+    Raises DataError for a name that is not there, a file that is no YAML, and a key or value that Detectron2 refuses.
+    """
+    cfg = default()
+    for name, folder, known in ((model, CONFIGS, models()), (schedule, SCHEDULES, schedules())):
+        path = folder / f"{name}.yaml" if name in known else Path(name)
+        if not path.is_file():
+            raise DataError(f"{name}: expected a YAML file or one of {', '.join(known)}, found neither")
+        _merge_file(cfg, path)
+    merge_overrides(cfg, overrides)
+    _check(cfg)
+    return cfg
+
+
+def from_text(text: str, origin: str) -> Any:
+    """The configuration that a checkpoint carries. Raises DataError where this version cannot read it."""
+    import yaml
+
+    from train import compat  # noqa: F401 - before detectron2
+
+    # isort: split
+    from detectron2.config import CfgNode
+
+    cfg = default()
+    try:
+        cfg.merge_from_other_cfg(CfgNode(yaml.safe_load(text)))
+    except (yaml.YAMLError, KeyError, ValueError, AssertionError, AttributeError, TypeError) as error:
+        raise DataError(f"{origin}: its configuration cannot be read: {error}") from None
+    return cfg
+
+
+def _merge_file(cfg: Any, path: Path) -> None:
+    import yaml
+
+    try:
+        # Unsafe YAML, Detectron2's default, runs whatever code a file names.
+        cfg.merge_from_file(str(path), allow_unsafe=False)
+    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not readable as YAML: {error}") from None
+    except KeyError as error:
+        raise DataError(
+            f"{path}: {_plain(error)}; Detectron2's config reference and train/config.py name all"
+        ) from None
+    except (ValueError, AssertionError, AttributeError, TypeError) as error:
+        raise DataError(f"{path}: {_plain(error)}") from None
+
+
+def merge_overrides(cfg: Any, overrides: Sequence[str]) -> None:
+    """KEY VALUE KEY VALUE ... over `cfg`, in place. Raises DataError naming the key."""
+    if len(overrides) % 2:
+        raise DataError(f"expected KEY VALUE pairs, found {overrides[-1]!r} without a value")
+    for key, value in zip(overrides[::2], overrides[1::2], strict=True):
+        try:
+            cfg.merge_from_list([key, value])
+        except (KeyError, AssertionError, AttributeError) as error:
+            raise DataError(
+                f"{key}: {_plain(error)}; Detectron2's config reference and train/config.py name all keys"
+            ) from None
+        except (ValueError, TypeError) as error:
+            raise DataError(f"{key}: {_plain(error)}") from None
+
+
+def _plain(error: Exception) -> str:
+    return str(error.args[0]) if error.args else str(error)
+
+
+def _check(cfg: Any) -> None:
+    """What would otherwise fail or mislead hours later."""
+    problems = []
+    for key, name, known in (
+        ("MODEL.PROPOSAL_GENERATOR.NAME", cfg.MODEL.PROPOSAL_GENERATOR.NAME, ["IgnoreAwareRPN"]),
+        (
+            "MODEL.ROI_HEADS.NAME",
+            cfg.MODEL.ROI_HEADS.NAME,
+            ["IgnoreAwareROIHeads", "IgnoreAwareCascadeROIHeads"],
+        ),
+        ("MODEL.META_ARCHITECTURE", cfg.MODEL.META_ARCHITECTURE, ["GeneralizedRCNN"]),
+        ("INPUT.FORMAT", cfg.INPUT.FORMAT, ["BGR", "RGB"]),
+        ("INPUT.RANDOM_FLIP", cfg.INPUT.RANDOM_FLIP, ["horizontal", "none"]),
+        ("INPUT.MASK_FORMAT", cfg.INPUT.MASK_FORMAT, ["polygon"]),
+        ("INPUT.MIN_SIZE_TRAIN_SAMPLING", cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING, ["choice", "range"]),
+        ("SOLVER.LR_SCHEDULER_NAME", cfg.SOLVER.LR_SCHEDULER_NAME, ["WarmupMultiStepLR", "WarmupCosineLR"]),
+    ):
+        if name not in known:
+            problems.append(f"{key}: expected {' or '.join(known)}, found {name!r}")
+    for key, unused in (
+        ("INPUT.CROP.ENABLED", cfg.INPUT.CROP.ENABLED),
+        ("MODEL.KEYPOINT_ON", cfg.MODEL.KEYPOINT_ON),
+        ("MODEL.LOAD_PROPOSALS", cfg.MODEL.LOAD_PROPOSALS),
+        ("TEST.PRECISE_BN.ENABLED", cfg.TEST.PRECISE_BN.ENABLED),
+    ):
+        if unused:
+            problems.append(f"{key}: expected False, since this trainer has no such thing, found True")
+    sizes = cfg.INPUT.MIN_SIZE_TRAIN
+    is_range = cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING == "range"
+    if not sizes or min(sizes) < 1 or (is_range and (len(sizes) != 2 or sizes[0] > sizes[1])):
+        expected = "a rising pair of sizes" if is_range else "sizes above 0"
+        problems.append(f"INPUT.MIN_SIZE_TRAIN: expected {expected}, found {list(sizes)}")
+    if sizes and cfg.INPUT.MAX_SIZE_TRAIN < max(sizes):
+        problems.append(
+            f"INPUT.MAX_SIZE_TRAIN: expected at least the largest shorter side, {max(sizes)}, found "
+            f"{cfg.INPUT.MAX_SIZE_TRAIN}"
+        )
+    if cfg.MODEL.RESNETS.NORM == "FrozenBN":
+        problems.append(
+            "MODEL.RESNETS.NORM: expected GN or BN, found FrozenBN, whose statistics from scratch are wrong"
+        )
+    if cfg.MODEL.CHECKPOINT_ACTIVATIONS and "BN" in cfg.MODEL.RESNETS.NORM:
+        problems.append(
+            "MODEL.CHECKPOINT_ACTIVATIONS: expected a model with group norm, found batch norm, whose running statistics "
+            "would count every batch twice"
+        )
+    if cfg.SOLVER.ACCUMULATE < 1 or cfg.SOLVER.IMS_PER_BATCH % max(cfg.SOLVER.ACCUMULATE, 1):
+        problems.append(
+            f"SOLVER.ACCUMULATE: expected a divisor of SOLVER.IMS_PER_BATCH {cfg.SOLVER.IMS_PER_BATCH}, found "
+            f"{cfg.SOLVER.ACCUMULATE}"
+        )
+    if not 0 < cfg.MODEL.IGNORE.MIN_IOA <= 1:
+        problems.append(f"MODEL.IGNORE.MIN_IOA: expected more than 0, at most 1, found {cfg.MODEL.IGNORE.MIN_IOA}")
+    if problems:
+        raise DataError("the configuration cannot be trained", problems)
+
+
+def differences(before: Any, now: Any) -> list[Difference]:
+    """What differs between two configurations, except what a resumed run may change."""
+    old, new = flat(before), flat(now)
+    return [
+        Difference(key, old.get(key), new.get(key))
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key) and key not in FREE_ON_RESUME
+    ]
+
+
+def flat(cfg: Any, prefix: str = "") -> dict[str, Any]:
+    """Dotted key -> value."""
+    found: dict[str, Any] = {}
+    for key, value in cfg.items():
+        if isinstance(value, dict):
+            found.update(flat(value, f"{prefix}{key}."))
+        else:
+            # YAML knows lists only.
+            found[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
+    return found

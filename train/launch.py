@@ -1,0 +1,190 @@
+"""Run the same function in several processes that know of each other: one a GPU with NCCL, or on a CPU with gloo.
+
+Detectron2's own launcher insists on CUDA.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import pickle
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, NamedTuple, NoReturn
+
+from datasets.errors import DataError
+
+# Reading and checking a large dataset comes before the first exchange.
+TIMEOUT = timedelta(hours=2)
+
+
+class World(NamedTuple):
+    """`processes` on each of `machines`, of which this is number `machine`; `url` is where they meet."""
+
+    processes: int = 1
+    machines: int = 1
+    machine: int = 0
+    url: str | None = None
+
+    @property
+    def size(self) -> int:
+        return self.processes * self.machines
+
+    def problem(self) -> str | None:
+        """What is wrong with it; None for nothing."""
+        if not 0 <= self.machine < self.machines:
+            return f"--rank: expected 0 to {self.machines - 1} with --machines {self.machines}, found {self.machine}"
+        if self.machines > 1 and self.url is None:
+            return "--dist-url: expected the address of machine 0, such as tcp://10.0.0.1:29500, with --machines, found none"
+        return None
+
+
+def launch(function: Callable[..., None], world: World, *arguments: Any) -> None:
+    """Call `function(*arguments)` in every process of this machine; with one alone, here.
+
+    The first error of any process ends all of them and is raised here. Raises DataError for a `world` that cannot be.
+    """
+    problem = world.problem()
+    if problem is not None:
+        raise DataError(problem)
+    if world.size == 1:
+        function(*arguments)
+        return
+    url = world.url or f"tcp://127.0.0.1:{_free_port()}"
+    context = multiprocessing.get_context("spawn")
+    children: list[_Child] = []
+    for rank in range(world.processes):
+        # One pipe each: two errors at a time must not run into one another.
+        receiver, sender = context.Pipe(duplex=False)
+        process = context.Process(target=_work, args=(rank, world, url, sender, function, arguments))
+        process.start()
+        sender.close()
+        children.append(_Child(process, receiver))
+    # They agree among themselves on where to stop; this process only passes on what a cluster sends it.
+    before = signal.signal(signal.SIGTERM, lambda *_: _end(children))
+    try:
+        _wait(children)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        _end(children)
+
+
+class _Child(NamedTuple):
+    process: Any
+    receiver: Any
+
+    def error(self) -> BaseException | None:
+        """What it raised, if it could still say so."""
+        try:
+            found: BaseException | None = pickle.loads(self.receiver.recv_bytes()) if self.receiver.poll() else None
+        except EOFError:
+            return None
+        return found
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait(children: list[_Child]) -> None:
+    """Until all are done, or one has failed, whose error is raised."""
+    interrupted = False
+    while running := [child for child in children if child.process.is_alive()]:
+        try:
+            multiprocessing.connection.wait([child.process.sentinel for child in running])
+        except KeyboardInterrupt:
+            # Ctrl-C reached them as well; they save and end.
+            interrupted = True
+        if any(child.process.exitcode for child in children):
+            break
+    failed = [child for child in children if child.process.exitcode]
+    for error in (child.error() for child in failed):
+        if error is not None:
+            raise error
+    if interrupted:
+        raise KeyboardInterrupt
+    if failed:
+        raise DataError(
+            f"a training process ended with exit code {failed[0].process.exitcode} (-9: killed, as happens when memory "
+            "runs out); what it had saved is there, and --resume goes on from it"
+        )
+
+
+def _end(children: list[_Child]) -> None:
+    for child in children:
+        if child.process.is_alive():
+            child.process.terminate()
+    for child in children:
+        child.process.join(timeout=60)
+        if child.process.is_alive():
+            child.process.kill()
+            child.process.join()
+
+
+def _work(
+    rank: int, world: World, url: str, sender: Any, function: Callable[..., None], arguments: tuple[Any, ...]
+) -> None:
+    from torch import distributed
+
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        _join_world(rank, world, url)
+        function(*arguments)
+        distributed.barrier()
+        distributed.destroy_process_group()
+    except (DataError, KeyboardInterrupt, SystemExit) as error:
+        sender.send_bytes(pickle.dumps(error))
+        _leave(error)
+
+
+def _leave(error: BaseException) -> NoReturn:
+    """End at once: an orderly end would wait for the other processes, which wait for this one."""
+    os._exit(error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1)
+
+
+def _join_world(rank: int, world: World, url: str) -> None:
+    import torch
+    from torch import distributed
+
+    from train import compat  # noqa: F401 - before detectron2
+
+    # isort: split
+    from detectron2.utils import comm
+
+    cuda = torch.cuda.is_available()
+    if cuda and world.processes > torch.cuda.device_count():
+        raise DataError(
+            f"--gpus: expected at most {torch.cuda.device_count()} on this machine, found {world.processes}"
+        )
+    if cuda:
+        torch.cuda.set_device(rank)
+    else:
+        torch.set_num_threads(max(1, torch.get_num_threads() // world.processes))
+    distributed.init_process_group(
+        "nccl" if cuda else "gloo",
+        init_method=url,
+        world_size=world.size,
+        rank=world.machine * world.processes + rank,
+        timeout=TIMEOUT,
+    )
+    # Detectron2 asks for the processes of its own machine.
+    for machine in range(world.machines):
+        first = machine * world.processes
+        group = distributed.new_group(list(range(first, first + world.processes)))
+        if machine == world.machine:
+            comm._LOCAL_PROCESS_GROUP = group
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed cannot end its processes."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

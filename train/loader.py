@@ -1,0 +1,97 @@
+"""The two data loaders: batches to train on, in an order that nothing but the seed decides, and images to look at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import cv2
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from datasets.errors import DataError
+from train.catalog import Record
+from train.mapper import InferenceMapper, TrainingMapper
+from train.sampler import BatchSampler, Key
+
+
+class _Mapped(Dataset[Any]):
+    """Looks an image up and maps it. An error comes back as a value, which crosses from a worker without a traceback."""
+
+    def __init__(self, look_up: Callable[[Any], dict[str, Any]]) -> None:
+        self._look_up = look_up
+
+    def __getitem__(self, key: Any) -> dict[str, Any] | DataError:
+        try:
+            return self._look_up(key)
+        except DataError as error:
+            return error
+
+
+class _TrainingLookUp:
+    def __init__(self, records: Sequence[Record], mapper: TrainingMapper) -> None:
+        self._records, self._mapper = records, mapper
+
+    def __call__(self, key: Key) -> dict[str, Any]:
+        return self._mapper(self._records[key.index], key.epoch, key.index)
+
+
+class _InferenceLookUp:
+    def __init__(self, records: Sequence[Record], mapper: Callable[[Record], dict[str, Any]]) -> None:
+        self._records, self._mapper = records, mapper
+
+    def __call__(self, index: int) -> dict[str, Any]:
+        return self._mapper(self._records[index])
+
+
+def training_batches(
+    records: Sequence[Record], mapper: TrainingMapper, sampler: BatchSampler, workers: int
+) -> Iterator[list[dict[str, Any]]]:
+    """Lists of mapped images, in the order of `sampler`. Raises DataError for an image that cannot be read."""
+    loader = DataLoader(
+        _Mapped(_TrainingLookUp(records, mapper)),
+        batch_sampler=sampler,
+        num_workers=workers,
+        collate_fn=_as_list,
+        worker_init_fn=_one_thread,
+    )
+    return _raising(loader)
+
+
+def inference_batches(
+    records: Sequence[Record],
+    mapper: InferenceMapper | Callable[[Record], dict[str, Any]],
+    workers: int,
+    *,
+    batch: int = 1,
+    first: int = 0,
+    step: int = 1,
+) -> Iterator[list[dict[str, Any]]]:
+    """Every `step`th record from `first`, in order, in lists of `batch`."""
+    loader = DataLoader(
+        _Mapped(_InferenceLookUp(records, mapper)),
+        sampler=range(first, len(records), step),
+        batch_size=batch,
+        num_workers=workers,
+        collate_fn=_as_list,
+        worker_init_fn=_one_thread,
+    )
+    return _raising(loader)
+
+
+def _as_list(items: list[Any]) -> list[Any]:
+    # A module's function, so that workers can be started afresh as well as forked.
+    return items
+
+
+def _raising(loader: DataLoader[Any]) -> Iterator[list[dict[str, Any]]]:
+    for batch in loader:
+        for item in batch:
+            if isinstance(item, DataError):
+                raise item
+        yield batch
+
+
+def _one_thread(_worker: int) -> None:
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)

@@ -1,0 +1,70 @@
+"""From a configuration to a network: Detectron2 builds it, we add what the configuration says of our own."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from train import compat  # noqa: F401 - before detectron2
+
+# isort: split
+from detectron2.modeling import build_model
+from detectron2.modeling.backbone.resnet import BasicBlock, BasicStem, BottleneckBlock
+
+from train import heads
+
+
+def build(cfg: Any, device: torch.device | str = "cpu", *, seed: int | None = None) -> nn.Module:
+    """The model of a configuration, on `device`, in training mode.
+
+    The first weights depend on `seed` alone, if it is given: they are drawn on the CPU whatever the device, and torch's
+    own random state is left as it was.
+    """
+    heads.register()
+    plain = cfg.clone()
+    plain.defrost()
+    plain.MODEL.DEVICE = "cpu"
+    with torch.random.fork_rng(devices=[], enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        model: nn.Module = build_model(plain)
+    if cfg.MODEL.RESNETS.ZERO_INIT_LAST_NORM:
+        zero_init_last_norms(model)
+    if cfg.MODEL.CHECKPOINT_ACTIVATIONS:
+        checkpoint_activations(model)
+    return model.to(device)
+
+
+def zero_init_last_norms(model: nn.Module) -> None:
+    """Start every residual branch at 0 (Goyal et al., 2017, section 5.1)."""
+    for block in model.modules():
+        if isinstance(block, BottleneckBlock):
+            nn.init.zeros_(block.conv3.norm.weight)
+        elif isinstance(block, BasicBlock):
+            nn.init.zeros_(block.conv2.norm.weight)
+
+
+def checkpoint_activations(model: nn.Module) -> None:
+    """Forget what happens inside the stem and each residual block, and compute it again in the backward pass.
+
+    The losses and gradients are the same to the bit. Names of parameters do not change.
+    """
+    for block in model.modules():
+        if isinstance(block, (BasicStem, BasicBlock, BottleneckBlock)):
+            # There is no random number in a block to be kept.
+            block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)
+
+
+def parameter_count(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def device_of(cfg: Any) -> torch.device:
+    """`auto` is the GPU where there is one."""
+    if cfg.MODEL.DEVICE == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(cfg.MODEL.DEVICE)

@@ -1,0 +1,191 @@
+"""From a trained checkpoint and images to a COCO results file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from datasets import coco, images, results, terminal
+from datasets.errors import DataError
+from datasets.records import Image
+from datasets.results import Results
+from datasets.sources import FILES_PER_TASK, chunks, examine_files
+from train import checkpoint, compat, config, inference, model  # noqa: F401 - compat before detectron2
+from train.catalog import Categories, Record, Records
+from train.loader import inference_batches
+from train.mapper import Geometry, InferenceMapper, apply_to_pixels, read_pixels, resized
+
+# isort: split
+from detectron2.data.transforms import HFlipTransform, NoOpTransform, ResizeTransform, TransformList
+from detectron2.modeling import GeneralizedRCNNWithTTA
+
+# What later soft-NMS wants: everything that might be something, overlaps included.
+RAW = {
+    "MODEL.ROI_HEADS.SCORE_THRESH_TEST": 0.001,
+    "MODEL.ROI_HEADS.NMS_THRESH_TEST": 0.9,
+    "TEST.DETECTIONS_PER_IMAGE": 300,
+}
+
+
+class Request(NamedTuple):
+    """What `python -m train predict` was asked for; `checkpoint` is a file."""
+
+    checkpoint: Path
+    annotations: Path
+    images: Path
+    output: Path
+    tta: bool = False
+    raw: bool = False
+    overrides: tuple[str, ...] = ()
+
+
+class Predicted(NamedTuple):
+    images: int
+    detections: int
+    without: int
+    """Images without a detection."""
+
+
+def predict(request: Request, progress: terminal.Progress) -> Predicted:
+    """Detect objects in every image that the annotation file names, and write them to `request.output`.
+
+    Everything that can be wrong with the files is found before the model is built. Raises DataError.
+    """
+    read = coco.read_images(request.annotations)
+    loaded = checkpoint.read(request.checkpoint)
+    categories = Categories.from_pairs((int(id_), str(name)) for id_, name in loaded.content["categories"])
+    if read.categories:
+        categories.check_same(read.categories, str(request.checkpoint), str(request.annotations))
+    cfg = _configuration(loaded, request)
+    records = _records(read.images, request.images, progress)
+    if request.output.is_dir():
+        raise DataError(f"{request.output}: expected the name of a file to write, found a folder")
+    device = model.device_of(cfg)
+    network = model.build(cfg, "cpu")
+    checkpoint.load_exactly(network, loaded.content["model"], loaded.path)
+    network.to(device)
+    with inference.evaluating(network):
+        found = _detect(network, cfg, records, categories, request, progress)
+    results.write(request.output, found)
+    return Predicted(len(records), len(found), len(records) - len(np.unique(found.image_ids)))
+
+
+def _configuration(loaded: checkpoint.Loaded, request: Request) -> Any:
+    cfg = config.from_text(loaded.content["config"], str(loaded.path))
+    # A checkpoint from a GPU is read where there is none, and the other way.
+    cfg.MODEL.DEVICE = "auto"
+    if request.raw:
+        for key, value in RAW.items():
+            config.merge_overrides(cfg, [key, str(value)])
+    config.merge_overrides(cfg, request.overrides)
+    return cfg
+
+
+def _records(listed: list[Image], folder: Path, progress: terminal.Progress) -> Records:
+    """Raises DataError naming every image that is missing or cannot be read."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: expected the folder of the images, found none")
+    paths = [images.path_inside(folder.absolute(), item.file_name) for item in listed]
+    problems = []
+    done = 0
+    for chunk in chunks(zip(listed, paths, strict=True), FILES_PER_TASK):
+        looked = examine_files([(path, item.width, item.height) for item, path in chunk])
+        problems += [
+            f"{path}: {result}" for (_, path), result in zip(chunk, looked, strict=True) if isinstance(result, str)
+        ]
+        done += len(chunk)
+        progress("checking images", done, len(listed))
+    if problems:
+        raise DataError(f"{len(problems)} problem(s) in the image files", problems)
+    return Records(
+        Record(
+            path=str(path),
+            image_id=item.id,
+            width=item.width,
+            height=item.height,
+            boxes_xyxy=np.empty((0, 4), dtype=np.float32),
+            classes=np.empty(0, dtype=np.int64),
+            ignored=np.empty(0, dtype=np.bool_),
+            polygons=[],
+        )
+        for item, path in zip(listed, paths, strict=True)
+    )
+
+
+def _detect(
+    network: nn.Module,
+    cfg: Any,
+    records: Records,
+    categories: Categories,
+    request: Request,
+    progress: terminal.Progress,
+) -> Results:
+    mapper: Callable[[Record], dict[str, Any]] = InferenceMapper(cfg)
+    run: Callable[[list[dict[str, Any]]], list[dict[str, Any]]] = network
+    if request.tta:
+        mapper, run = _WholeImages(cfg), _augmented(network, cfg)
+    done = 0
+
+    def on_done(count: int) -> None:
+        nonlocal done
+        done += count
+        progress("predicting", done, len(records))
+
+    batches = inference_batches(records, mapper, cfg.DATALOADER.NUM_WORKERS)
+    return inference.detect(run, batches, categories, on_done)
+
+
+class _WholeImages:
+    """record -> {"pixels", ...}: as it stands in the file; `_Variants` resizes it."""
+
+    def __init__(self, cfg: Any) -> None:
+        self._order = cfg.INPUT.FORMAT
+
+    def __call__(self, record: Record) -> dict[str, Any]:
+        return {
+            "image": torch.from_numpy(read_pixels(record, self._order)),
+            "height": record.height,
+            "width": record.width,
+            "image_id": record.image_id,
+        }
+
+
+class _Variants:
+    """For Detectron2's TTA: an image in every size of the configuration, and mirrored, by the project's own resizing."""
+
+    def __init__(self, cfg: Any) -> None:
+        self._sizes = list(cfg.TEST.AUG.MIN_SIZES)
+        self._longest = cfg.TEST.AUG.MAX_SIZE
+        self._flips = (False, True) if cfg.TEST.AUG.FLIP else (False,)
+
+    def __call__(self, item: dict[str, Any]) -> list[dict[str, Any]]:
+        return list(self._variants(item))
+
+    def _variants(self, item: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        pixels = item["image"].numpy()
+        height, width = pixels.shape[:2]
+        for shorter in self._sizes:
+            new = resized(height, width, shorter, self._longest)
+            for mirrored in self._flips:
+                # What undoes it on the boxes: they are resized back, after they were mirrored back.
+                flip = HFlipTransform(new[1]) if mirrored else NoOpTransform()
+                yield {
+                    **item,
+                    "image": apply_to_pixels(pixels, Geometry(*new, mirrored)),
+                    "transforms": TransformList([ResizeTransform(height, width, *new), flip]),
+                }
+
+
+def _augmented(network: nn.Module, cfg: Any) -> Callable[[list[dict[str, Any]]], list[dict[str, Any]]]:
+    """Detectron2's test-time augmentation. Boxes only: masks would run the backbone a second time."""
+    boxes_only = cfg.clone()
+    boxes_only.MODEL.MASK_ON = False
+    augmented: Callable[[list[dict[str, Any]]], list[dict[str, Any]]] = GeneralizedRCNNWithTTA(
+        boxes_only, network, tta_mapper=_Variants(cfg), batch_size=1
+    )
+    return augmented

@@ -1,0 +1,123 @@
+"""Which images make which batch: decided by the seed alone, for every iteration, without running those before it.
+
+Epochs of shuffled images follow each other in one endless row, of which each iteration takes the next batch. To waste
+little on padding, batches of a window of iterations are put together by orientation, wide with wide and tall with tall.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+# Iterations whose images are grouped by orientation together: of so many parts, one is mixed.
+WINDOW = 16
+
+
+# What a generator is for; no two purposes share a stream of random numbers.
+Purpose = Literal["shuffle", "group", "augment", "step"]
+_PURPOSES: tuple[Purpose, ...] = ("shuffle", "group", "augment", "step")
+
+
+def generator(seed: int, purpose: Purpose, *place: int) -> np.random.Generator:
+    """The random numbers of one place in a run, such as (epoch, index): a function of its arguments alone."""
+    return np.random.default_rng([_PURPOSES.index(purpose) + 1, seed, *place])
+
+
+class Key(NamedTuple):
+    """One image in one epoch."""
+
+    epoch: int
+    index: int
+
+
+class Division(NamedTuple):
+    """How a batch is divided: `processes` take a part each, in each of `accumulate` turns, of `part` images."""
+
+    batch: int
+    processes: int = 1
+    accumulate: int = 1
+
+    @property
+    def part(self) -> int:
+        return self.batch // (self.processes * self.accumulate)
+
+    def problem(self) -> str | None:
+        """Why the batch cannot be divided so; None where it can."""
+        parts = self.processes * self.accumulate
+        if self.batch % parts == 0 and self.batch >= parts:
+            return None
+        return (
+            f"SOLVER.IMS_PER_BATCH: expected a multiple of {self.processes} processes x SOLVER.ACCUMULATE "
+            f"{self.accumulate} = {parts}, found {self.batch}"
+        )
+
+
+def shuffled(images: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
+    """(images,) the order of an epoch."""
+    return generator(seed, "shuffle", epoch).permutation(images)
+
+
+class BatchSampler:
+    """For one process: the parts of iterations `first` to `last` (exclusive), `accumulate` lists of keys each.
+
+    `tall` says of each image whether it is higher than wide; None leaves the order as it was shuffled.
+    """
+
+    def __init__(
+        self,
+        *,
+        images: int,
+        division: Division,
+        seed: int,
+        rank: int = 0,
+        first: int = 0,
+        last: int,
+        tall: npt.NDArray[np.bool_] | None = None,
+    ) -> None:
+        self._images = images
+        self._division = division
+        self._seed = seed
+        self._rank = rank
+        self._first = first
+        self._last = last
+        self._tall = tall
+
+    def __len__(self) -> int:
+        return (self._last - self._first) * self._division.accumulate
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        per_iteration = self._division.processes * self._division.accumulate
+        for window in range(self._first // WINDOW, -(-self._last // WINDOW)):
+            parts = self._parts(window)
+            for iteration in range(max(window * WINDOW, self._first), min((window + 1) * WINDOW, self._last)):
+                start = (iteration - window * WINDOW) * per_iteration + self._rank
+                yield from (parts[at] for at in range(start, start + per_iteration, self._division.processes))
+
+    def _parts(self, window: int) -> list[list[Key]]:
+        """All processes' parts of a window of iterations, in the order in which they are worked on."""
+        keys = self._keys(window * WINDOW * self._division.batch, WINDOW * self._division.batch)
+        size = self._division.part
+        if self._tall is None:
+            return [keys[at : at + size] for at in range(0, len(keys), size)]
+        keys = [key for tall in (False, True) for key in keys if self._tall[key.index] == tall]
+        parts = [keys[at : at + size] for at in range(0, len(keys), size)]
+        order = generator(self._seed, "group", window).permutation(len(parts))
+        return [parts[at] for at in order]
+
+    def _keys(self, start: int, count: int) -> list[Key]:
+        """The images at places `start` to `start + count` of the endless row of epochs."""
+        keys: list[Key] = []
+        while count:
+            epoch, offset = divmod(start, self._images)
+            taken = shuffled(self._images, self._seed, epoch)[offset : offset + count].tolist()
+            keys += [Key(epoch, index) for index in taken]
+            start, count = start + len(taken), count - len(taken)
+        return keys
+
+
+def tall_images(sizes: Sequence[tuple[int, int]]) -> npt.NDArray[np.bool_]:
+    """(n,) bool of n (width, height)."""
+    return np.array([height > width for width, height in sizes], dtype=np.bool_)

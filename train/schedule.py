@@ -1,0 +1,100 @@
+"""From epochs, in which users think, to iterations, in which Detectron2 counts. Pure functions.
+
+An iteration is one step of the optimiser, on a whole batch; an epoch is `images / batch` iterations, which need not be a
+whole number: batches run on across the end of an epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import NamedTuple
+
+
+class Schedule(NamedTuple):
+    """A run of `images` a batch of `batch` at a time, in iterations. `learning_rate` is that after the warm-up."""
+
+    images: int
+    batch: int
+    epochs: float
+    last: int
+    """Iterations of the whole run."""
+    steps: tuple[int, ...]
+    warmup: int
+    learning_rate: float
+
+    def at(self, epoch: float) -> int:
+        """The iteration at which `epoch` epochs are over, rounded down."""
+        return iterations(epoch, self.images, self.batch)
+
+    def epoch(self, iteration: int) -> float:
+        """Epochs that are over when `iteration` iterations are."""
+        return iteration * self.batch / self.images
+
+    def epoch_ends(self) -> tuple[int, ...]:
+        """The iterations at which a whole epoch is over, rising; the end of the run is one, even in mid-epoch."""
+        ends = {self.at(epoch) for epoch in range(1, int(self.epochs) + 1)}
+        return tuple(sorted({end for end in ends if 0 < end < self.last} | {self.last}))
+
+
+def iterations(epochs: float, images: int, batch: int) -> int:
+    """Whole iterations in `epochs` epochs; fractions of decimals are taken as they are written (0.1 is a tenth)."""
+    return int(Fraction(str(epochs)) * images / batch)
+
+
+def derive(
+    *,
+    images: int,
+    batch: int,
+    epochs: float,
+    step_epochs: Sequence[float],
+    warmup_epochs: float,
+    base_lr: float,
+    reference_batch: int,
+    max_iter: int = 0,
+) -> Schedule:
+    """The schedule in iterations. The learning rate is linear in the batch (Goyal et al., 2017, "Accurate, Large
+    Minibatch SGD"): `base_lr` is for a batch of `reference_batch`.
+
+    `max_iter` above 0 ends the run there and leaves the rest as it is. Raises ValueError, naming the config's keys,
+    where the numbers make no run.
+    """
+    problems = []
+    if images < 1:
+        problems.append(f"expected at least one image, found {images}")
+    if batch < 1:
+        problems.append(f"SOLVER.IMS_PER_BATCH: expected 1 or more, found {batch}")
+    if not epochs > 0:
+        problems.append(f"SOLVER.EPOCHS: expected more than 0, found {epochs}")
+    if list(step_epochs) != sorted(step_epochs) or any(not step > 0 for step in step_epochs):
+        problems.append(f"SOLVER.STEP_EPOCHS: expected rising numbers above 0, found {list(step_epochs)}")
+    if warmup_epochs < 0:
+        problems.append(f"SOLVER.WARMUP_EPOCHS: expected 0 or more, found {warmup_epochs}")
+    if not base_lr > 0:
+        problems.append(f"SOLVER.BASE_LR: expected more than 0, found {base_lr}")
+    if reference_batch < 1:
+        problems.append(f"SOLVER.REFERENCE_BATCH: expected 1 or more, found {reference_batch}")
+    if problems:
+        raise ValueError("; ".join(problems))
+    last = max(1, iterations(epochs, images, batch))
+    # Steps beyond the end of the run never come.
+    steps = tuple(step for step in (iterations(epoch, images, batch) for epoch in step_epochs) if step < last)
+    return Schedule(
+        images=images,
+        batch=batch,
+        epochs=epochs,
+        last=min(last, max_iter) if max_iter > 0 else last,
+        steps=steps,
+        warmup=iterations(warmup_epochs, images, batch),
+        learning_rate=base_lr * batch / reference_batch,
+    )
+
+
+def describe(schedule: Schedule) -> list[str]:
+    """What is about to happen, for people."""
+    steps = ", ".join(f"{step:,}" for step in schedule.steps) or "none"
+    return [
+        f"{schedule.images:,} images, batch {schedule.batch}: {schedule.images / schedule.batch:,.1f} iterations an epoch",
+        f"{schedule.epochs:g} epochs = {schedule.last:,} iterations; learning rate {schedule.learning_rate:g} after "
+        f"{schedule.warmup:,} of warm-up, lowered at {steps}",
+    ]
