@@ -3,6 +3,10 @@
 
 DATA ?= sample
 RECIPE ?= expanded
+MODEL ?= $(if $(filter sample,$(DATA)),tiny,r101)
+SCHEDULE ?= $(if $(filter sample,$(DATA)),sample,paper)
+# Data whose split `val` a training is validated on; VAL= for none.
+VAL ?= $(DATA)
 ARGS ?=
 HOST_PYTHON ?= python3
 
@@ -13,22 +17,28 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 VENV := .venv
 ifdef PYTHON
 LIGHT :=
+TRAIN :=
 DEV :=
 else
 PYTHON := $(VENV)/bin/python
 LIGHT := $(VENV)/light.stamp
+TRAIN := $(VENV)/train.stamp
 DEV := $(VENV)/dev.stamp
 endif
 
+DATA_NAME := $(basename $(notdir $(DATA)))
+BUILT := datasets/$(DATA_NAME)-$(basename $(notdir $(RECIPE)))
+RUN := runs/$(DATA_NAME)/$(basename $(notdir $(MODEL)))
+
 .DEFAULT_GOAL := help
-.PHONY: help setup dataset test lint format bench clean
+.PHONY: help setup dataset train test lint format bench clean
 .DELETE_ON_ERROR:
 
 help:  ## List the targets
-	@echo "usage: make TARGET [DATA=sample] [RECIPE=expanded] [PYTHON=python3]"
+	@echo "usage: make TARGET [DATA=sample] [RECIPE=expanded] [MODEL=tiny] [PYTHON=python3]"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-12s %s\n", $$1, $$2 }'
 
-setup: $(LIGHT) $(DEV)  ## Make .venv with the exact versions of constraints.txt
+setup: $(LIGHT) $(TRAIN) $(DEV)  ## Make .venv with the exact versions of constraints.txt
 
 $(VENV)/bin/python:
 	@$(HOST_PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v < (3, 13) else "expected Python 3.10 to 3.12, found %d.%d; name another: make HOST_PYTHON=python3.11" % v)'
@@ -39,15 +49,28 @@ $(VENV)/light.stamp: setup.cfg constraints.txt | $(VENV)/bin/python
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt .
 	@touch $@
 
-$(VENV)/dev.stamp: setup.cfg constraints.txt $(VENV)/light.stamp
+# torch and what Detectron2 needs; then Detectron2 itself, as pure Python.
+$(VENV)/train.stamp: setup.cfg constraints.txt scripts/install_detectron2.py $(VENV)/light.stamp
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt '.[train]'
+	$(VENV)/bin/python scripts/install_detectron2.py
+	@touch $@
+
+$(VENV)/dev.stamp: setup.cfg constraints.txt $(VENV)/train.stamp
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt '.[dev]'
 	@touch $@
 
 dataset: $(LIGHT) $(if $(filter sample,$(DATA)),datasets/sample)  ## Compile DATA by RECIPE into datasets/DATA-RECIPE
-	$(PYTHON) -m augment build --data $(DATA) --recipe $(RECIPE) --output datasets/$(basename $(notdir $(DATA)))-$(basename $(notdir $(RECIPE))) $(ARGS)
+	$(PYTHON) -m augment build --data $(DATA) --recipe $(RECIPE) --output $(BUILT) $(ARGS)
+
+$(BUILT)/manifest.json: | $(LIGHT) $(if $(filter sample,$(DATA)),datasets/sample)
+	$(PYTHON) -m augment build --data $(DATA) --recipe $(RECIPE) --output $(BUILT)
 
 datasets/sample: | $(LIGHT)
 	$(PYTHON) -m datasets sample --output $@
+
+# Goes on where an earlier one was stopped.
+train: $(TRAIN) | $(BUILT)/manifest.json  ## Train MODEL on the compiled DATA, in runs/DATA/MODEL
+	$(PYTHON) -m train fit --model $(MODEL) --data $(BUILT) $(if $(VAL),--val $(VAL)) --schedule $(SCHEDULE) --output $(RUN) --resume $(ARGS)
 
 test: $(DEV)  ## Run the tests
 	$(PYTHON) -m pytest $(ARGS)

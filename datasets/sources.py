@@ -64,7 +64,8 @@ class Inputs(msgspec.Struct):
 def read_inputs(inputs: list[Input], *, strict: bool = False, provenance: bool = False) -> Inputs:
     """Read and check every annotation file; ids and file names may repeat between inputs.
 
-    With `provenance`, the keys that augment adds are read too. Raises DataError for a bad file (see `coco.read`), a missing image folder, or category lists that differ.
+    With `provenance`, the keys that augment adds are read too. Raises DataError for a bad file (see `coco.read`), a
+    missing image folder, or category lists that differ.
     """
     for item in inputs:
         if not item.images.is_dir():

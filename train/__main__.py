@@ -37,7 +37,7 @@ def models(as_json: bool) -> None:
     """
     from train import config, model
 
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for name, about in config.MODELS.items():
         cfg = config.load(name, "paper", ["MODEL.ROI_HEADS.NUM_CLASSES", "80"])
         found[name] = {"about": about, "parameters": model.parameter_count(model.build(cfg))}

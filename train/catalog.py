@@ -1,6 +1,7 @@
 """From a COCO dataset to what training reads: records in arrays, classes counted from 0.
 
-The network knows classes 0 to K - 1, every file knows the dataset's own category ids; the two meet here and nowhere else.
+The network knows classes 0 to K - 1, every file knows the dataset's own category ids; the two meet here and nowhere
+else.
 
     K: categories, n: annotations of an image
 """
@@ -9,7 +10,6 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import NamedTuple, overload
 
 import cv2
@@ -97,7 +97,7 @@ class Records(Sequence[Record]):
             return [self[at] for at in range(*index.indices(len(self)))]
         at = range(len(self))[index]
         start = 0 if at == 0 else int(self._ends[at - 1])
-        record: Record = pickle.loads(memoryview(self._bytes[start : int(self._ends[at])]))
+        record: Record = pickle.loads(self._bytes[start : int(self._ends[at])].data)
         return record
 
 

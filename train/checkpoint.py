@@ -27,8 +27,8 @@ BEST = "model_best.pth"
 _EPOCH = re.compile(r"model_epoch_(\d+)\.pth")
 
 FROM_SCRATCH_RULE = (
-    "models start from scratch, with no pre-trained weights of any kind: MODEL.WEIGHTS takes only checkpoints that this "
-    "project made, from scratch themselves; --allow-pretrained lifts the rule and is written into every checkpoint"
+    "models start from scratch, with no pre-trained weights of any kind: MODEL.WEIGHTS takes only checkpoints that "
+    "this project made, from scratch themselves; --allow-pretrained lifts the rule and is written into every checkpoint"
 )
 
 

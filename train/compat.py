@@ -1,4 +1,4 @@
-"""What Detectron2 v0.6 needs to run on today's libraries. Import it before detectron2; newer versions are left alone."""
+"""What Detectron2 v0.6 needs on today's libraries. Import it before detectron2; newer versions are left alone."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def load(model: str, schedule: str, overrides: Sequence[str] = ()) -> Any:
             raise DataError(f"{name}: expected a YAML file or one of {', '.join(known)}, found neither")
         _merge_file(cfg, path)
     merge_overrides(cfg, overrides)
-    _check(cfg)
+    check(cfg)
     return cfg
 
 
@@ -129,8 +129,10 @@ def _merge_file(cfg: Any, path: Path) -> None:
         raise DataError(f"{path}: not readable as YAML: {error}") from None
     except KeyError as error:
         raise DataError(
-            f"{path}: {_plain(error)}; Detectron2's config reference and train/config.py name all"
+            f"{path}: {_plain(error)}; Detectron2's config reference and train/config.py name all keys"
         ) from None
+    except RecursionError:
+        raise DataError(f"{path}: not readable as YAML: it is nested without end, by _BASE_ or by an alias") from None
     except (ValueError, AssertionError, AttributeError, TypeError) as error:
         raise DataError(f"{path}: {_plain(error)}") from None
 
@@ -140,23 +142,35 @@ def merge_overrides(cfg: Any, overrides: Sequence[str]) -> None:
     if len(overrides) % 2:
         raise DataError(f"expected KEY VALUE pairs, found {overrides[-1]!r} without a value")
     for key, value in zip(overrides[::2], overrides[1::2], strict=True):
-        try:
-            cfg.merge_from_list([key, value])
-        except (KeyError, AssertionError, AttributeError) as error:
-            raise DataError(
-                f"{key}: {_plain(error)}; Detectron2's config reference and train/config.py name all keys"
-            ) from None
-        except (ValueError, TypeError) as error:
-            raise DataError(f"{key}: {_plain(error)}") from None
+        _merge_one(cfg, key, value)
+
+
+def _merge_one(cfg: Any, key: str, value: str) -> None:
+    try:
+        cfg.merge_from_list([key, value])
+    except (KeyError, AssertionError, AttributeError) as error:
+        raise DataError(
+            f"{key}: {_plain(error)}; Detectron2's config reference and train/config.py name all keys"
+        ) from None
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{key}: {_plain(error)}") from None
 
 
 def _plain(error: Exception) -> str:
     return str(error.args[0]) if error.args else str(error)
 
 
-def _check(cfg: Any) -> None:
-    """What would otherwise fail or mislead hours later."""
-    problems = []
+def check(cfg: Any) -> None:
+    """Raises DataError, naming every key, for what would otherwise fail or mislead hours later."""
+    defaults = flat(default())
+    # Detectron2 lets every key be None, which a YAML file says by leaving its value out.
+    problems = [
+        f"{key}: expected a value, found none"
+        for key, value in flat(cfg).items()
+        if value is None and defaults.get(key) is not None
+    ]
+    if problems:
+        raise DataError("the configuration cannot be used", problems)
     for key, name, known in (
         ("MODEL.PROPOSAL_GENERATOR.NAME", cfg.MODEL.PROPOSAL_GENERATOR.NAME, ["IgnoreAwareRPN"]),
         (
@@ -165,6 +179,7 @@ def _check(cfg: Any) -> None:
             ["IgnoreAwareROIHeads", "IgnoreAwareCascadeROIHeads"],
         ),
         ("MODEL.META_ARCHITECTURE", cfg.MODEL.META_ARCHITECTURE, ["GeneralizedRCNN"]),
+        ("MODEL.DEVICE", cfg.MODEL.DEVICE, ["auto", "cpu", "cuda"]),
         ("INPUT.FORMAT", cfg.INPUT.FORMAT, ["BGR", "RGB"]),
         ("INPUT.RANDOM_FLIP", cfg.INPUT.RANDOM_FLIP, ["horizontal", "none"]),
         ("INPUT.MASK_FORMAT", cfg.INPUT.MASK_FORMAT, ["polygon"]),
@@ -181,24 +196,17 @@ def _check(cfg: Any) -> None:
     ):
         if unused:
             problems.append(f"{key}: expected False, since this trainer has no such thing, found True")
-    sizes = cfg.INPUT.MIN_SIZE_TRAIN
-    is_range = cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING == "range"
-    if not sizes or min(sizes) < 1 or (is_range and (len(sizes) != 2 or sizes[0] > sizes[1])):
-        expected = "a rising pair of sizes" if is_range else "sizes above 0"
-        problems.append(f"INPUT.MIN_SIZE_TRAIN: expected {expected}, found {list(sizes)}")
-    if sizes and cfg.INPUT.MAX_SIZE_TRAIN < max(sizes):
-        problems.append(
-            f"INPUT.MAX_SIZE_TRAIN: expected at least the largest shorter side, {max(sizes)}, found "
-            f"{cfg.INPUT.MAX_SIZE_TRAIN}"
-        )
+    problems += _size_problems(cfg)
+    if not all(type(epoch) in (int, float) for epoch in cfg.SOLVER.STEP_EPOCHS):
+        problems.append(f"SOLVER.STEP_EPOCHS: expected numbers, found {list(cfg.SOLVER.STEP_EPOCHS)}")
     if cfg.MODEL.RESNETS.NORM == "FrozenBN":
         problems.append(
             "MODEL.RESNETS.NORM: expected GN or BN, found FrozenBN, whose statistics from scratch are wrong"
         )
     if cfg.MODEL.CHECKPOINT_ACTIVATIONS and "BN" in cfg.MODEL.RESNETS.NORM:
         problems.append(
-            "MODEL.CHECKPOINT_ACTIVATIONS: expected a model with group norm, found batch norm, whose running statistics "
-            "would count every batch twice"
+            "MODEL.CHECKPOINT_ACTIVATIONS: expected a model with group norm, found batch norm, whose running "
+            "statistics would count every batch twice"
         )
     if cfg.SOLVER.ACCUMULATE < 1 or cfg.SOLVER.IMS_PER_BATCH % max(cfg.SOLVER.ACCUMULATE, 1):
         problems.append(
@@ -208,7 +216,37 @@ def _check(cfg: Any) -> None:
     if not 0 < cfg.MODEL.IGNORE.MIN_IOA <= 1:
         problems.append(f"MODEL.IGNORE.MIN_IOA: expected more than 0, at most 1, found {cfg.MODEL.IGNORE.MIN_IOA}")
     if problems:
-        raise DataError("the configuration cannot be trained", problems)
+        raise DataError("the configuration cannot be used", problems)
+
+
+def _size_problems(cfg: Any) -> list[str]:
+    """What is wrong with the sizes that images are brought to."""
+    problems = []
+    sizes = cfg.INPUT.MIN_SIZE_TRAIN
+    is_range = cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING == "range"
+    if not _are_sizes(sizes) or (is_range and (len(sizes) != 2 or sizes[0] > sizes[1])):
+        expected = "a rising pair of sizes" if is_range else "sizes above 0"
+        problems.append(f"INPUT.MIN_SIZE_TRAIN: expected {expected}, found {list(sizes)}")
+    elif max(sizes) > cfg.INPUT.MAX_SIZE_TRAIN:
+        problems.append(
+            f"INPUT.MAX_SIZE_TRAIN: expected at least the largest shorter side, {max(sizes)}, found "
+            f"{cfg.INPUT.MAX_SIZE_TRAIN}"
+        )
+    # 0 is no "as it is" here, as it is in Detectron2.
+    for key, size in (
+        ("INPUT.MIN_SIZE_TEST", cfg.INPUT.MIN_SIZE_TEST),
+        ("INPUT.MAX_SIZE_TEST", cfg.INPUT.MAX_SIZE_TEST),
+        ("TEST.AUG.MAX_SIZE", cfg.TEST.AUG.MAX_SIZE),
+    ):
+        if size < 1:
+            problems.append(f"{key}: expected a size above 0, found {size}")
+    if not _are_sizes(cfg.TEST.AUG.MIN_SIZES):
+        problems.append(f"TEST.AUG.MIN_SIZES: expected sizes above 0, found {list(cfg.TEST.AUG.MIN_SIZES)}")
+    return problems
+
+
+def _are_sizes(sizes: Sequence[Any]) -> bool:
+    return len(sizes) > 0 and all(type(size) is int and size > 0 for size in sizes)
 
 
 def differences(before: Any, now: Any) -> list[Difference]:
@@ -228,6 +266,10 @@ def flat(cfg: Any, prefix: str = "") -> dict[str, Any]:
         if isinstance(value, dict):
             found.update(flat(value, f"{prefix}{key}."))
         else:
-            # YAML knows lists only.
-            found[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
+            found[f"{prefix}{key}"] = _as_lists(value)
     return found
+
+
+def _as_lists(value: Any) -> Any:
+    """YAML knows no tuples."""
+    return [_as_lists(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -77,7 +77,8 @@ def read_training(source: Input, *, keep_empty: bool, masks: bool | None, progre
     objects, bare = catalog.without_outline(sources)
     if masks and bare:
         raise DataError(
-            f"{source.annotations}: MODEL.MASK_ON asks for a segmentation of every object, {bare:,} of {objects:,} have none"
+            f"{source.annotations}: MODEL.MASK_ON asks for a segmentation of every object, "
+            f"{bare:,} of {objects:,} have none"
         )
     with_masks = not bare if masks is None else masks
     return TrainingData(
@@ -105,8 +106,8 @@ def read_validation(source: Input, data: TrainingData, *, progress: Progress | N
     notes = [f"validation: {len(read.sources):,} images of {source.annotations}"]
     if seen:
         notes.append(
-            f"  {seen:,} of them are seen: the training data holds them or what was made of them, so AP says little about "
-            "new images"
+            f"  {seen:,} of them are seen: the training data holds them or what was made of them, so AP says "
+            "little about new images"
         )
     records = Records(catalog.to_record(item, data.categories, masks=False) for item in read.sources)
     return ValidationData(records, _truth(read), notes)

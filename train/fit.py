@@ -20,12 +20,12 @@ from datasets.sources import Input
 from train import checkpoint, compat, config, inference, model  # noqa: F401 - compat before detectron2
 from train.checkpoint import Loaded
 from train.data import TrainingData, ValidationData, locate, read_training, read_validation
-from train.hooks import Best, EpochHook, ReportHook, Stopped
+from train.hooks import Best, EpochHook, ReportHook, StoppedError
 from train.loader import inference_batches, training_batches
 from train.mapper import InferenceMapper, TrainingMapper
 from train.sampler import BatchSampler, Division
 from train.schedule import Schedule, derive, describe
-from train.trainer import Diverged, Trainer
+from train.trainer import DivergedError, Trainer
 
 # isort: split
 from detectron2.solver import build_optimizer
@@ -53,8 +53,8 @@ class Request(NamedTuple):
 def fit(request: Request) -> None:
     """Train, in every process of the world. Raises DataError for everything that a user can put right.
 
-    What is written to `request.output`: config.yaml, model_last.pth, model_best.pth, model_epoch_*.pth, metrics.json and
-    TensorBoard's events.
+    What is written to `request.output`: config.yaml, model_last.pth, model_best.pth, model_epoch_*.pth, metrics.json
+    and TensorBoard's events.
     """
     main = comm.is_main_process()
     say: Callable[[str], None] = _print if main else _silent
@@ -182,10 +182,10 @@ def _train(
         stopped_by = stack.enter_context(_stop_on_signal(trainer))
         try:
             trainer.train(first, schedule.last)
-        except Stopped:
+        except StoppedError:
             say(f"stopped at iteration {trainer.iter + 1:,}, all saved; --resume goes on from there")
             _leave(stopped_by)
-        except Diverged as error:
+        except DivergedError as error:
             raise DataError(_diverged(error, request.output, cfg)) from None
     say(_summary(request.output, epochs.best))
 
@@ -222,8 +222,8 @@ def _find_before(request: Request) -> Loaded | None:
     if path.is_file():
         if not request.resume:
             raise DataError(
-                f"{request.output}: expected a new folder, found a run; --resume goes on with it, another --output begins "
-                "anew"
+                f"{request.output}: expected a new folder, found a run; --resume goes on with it, another "
+                "--output begins anew"
             )
         return checkpoint.read(path)
     return None
@@ -276,8 +276,10 @@ def learning_rates(cfg: Any, schedule: Schedule) -> Callable[[int], float]:
     if solver.LR_SCHEDULER_NAME == "WarmupCosineLR":
         curve: Any = CosineParamScheduler(1, 0)
     else:
-        values = [solver.GAMMA**step for step in range(len(schedule.steps) + 1)]
-        curve = MultiStepParamScheduler(values=values, milestones=list(schedule.steps), num_updates=whole.last)
+        # fvcore wants them rising, from above 0; on very few images several steps fall on one iteration.
+        milestones = sorted({step for step in schedule.steps if step > 0})
+        values = [solver.GAMMA ** sum(step <= at for step in schedule.steps) for at in (0, *milestones)]
+        curve = MultiStepParamScheduler(values=values, milestones=milestones, num_updates=whole.last)
     warmed = WarmupParamScheduler(
         curve, solver.WARMUP_FACTOR, min(schedule.warmup / whole.last, 1.0), solver.WARMUP_METHOD
     )
@@ -297,14 +299,14 @@ def _check_same_run(
         ]
     if problems:
         raise DataError(
-            f"{output}: this run was begun with another configuration or dataset; choose another --output, or go on as it "
-            "was begun",
+            f"{output}: this run was begun with another configuration or dataset; choose another --output, or go on as "
+            "it was begun",
             problems,
         )
     if before.content["processes"] != division.processes:
         say(
-            f"{division.processes} processes instead of {before.content['processes']}: the run goes on, but not bit by bit "
-            "as it would have"
+            f"{division.processes} processes instead of {before.content['processes']}: the run goes on, but not bit by "
+            "bit as it would have"
         )
 
 
@@ -385,7 +387,7 @@ def _place(device: torch.device, division: Division) -> str:
     return (f"{division.processes} x {name}" if division.processes > 1 else name) + turns
 
 
-def _diverged(error: Diverged, output: Path, cfg: Any) -> str:
+def _diverged(error: DivergedError, output: Path, cfg: Any) -> str:
     kept = output / checkpoint.LAST
     last = f"the last good checkpoint, {kept}, is kept" if kept.is_file() else "no checkpoint had been saved yet"
     return (

@@ -30,7 +30,7 @@ from train.ignore import background_threshold, lies_in_ignored, split_ignored
 class IgnoreAwareRPN(RPN):  # type: ignore[misc]
     """Anchors that would become negatives in an ignored box get the label -1, which the loss leaves out."""
 
-    @configurable
+    @configurable  # type: ignore[untyped-decorator]
     def __init__(self, *, min_ioa: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.min_ioa = min_ioa
@@ -104,7 +104,7 @@ class _IgnoreAware:
 class IgnoreAwareROIHeads(_IgnoreAware, StandardROIHeads):  # type: ignore[misc]
     """StandardROIHeads that leave out proposals in ignored boxes. The mask loss, on positives only, needs nothing."""
 
-    @configurable
+    @configurable  # type: ignore[untyped-decorator]
     def __init__(self, *, min_ioa: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.min_ioa = min_ioa
@@ -117,7 +117,7 @@ class IgnoreAwareROIHeads(_IgnoreAware, StandardROIHeads):  # type: ignore[misc]
 class IgnoreAwareCascadeROIHeads(_IgnoreAware, CascadeROIHeads):  # type: ignore[misc]
     """CascadeROIHeads that leave out boxes in ignored ones, in the first stage and in every later one."""
 
-    @configurable
+    @configurable  # type: ignore[untyped-decorator]
     def __init__(self, *, min_ioa: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.min_ioa = min_ioa

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from datasets.evaluation import Evaluation
 from train import checkpoint, compat  # noqa: F401 - compat before detectron2
 from train.schedule import Schedule
-from train.trainer import Diverged
+from train.trainer import DivergedError
 
 # isort: split
 from detectron2.engine.train_loop import HookBase
@@ -37,7 +37,7 @@ class Best(NamedTuple):
     ap: float = -1.0
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """A signal asked for the end; everything is saved."""
 
 
@@ -77,7 +77,7 @@ class EpochHook(HookBase):  # type: ignore[misc]
         elif self.trainer.stopping or (self._period > 0 and done % self._period == 0):
             self._save(checkpoint.LAST, done)
         if self.trainer.stopping and done < self._schedule.last:
-            raise Stopped
+            raise StoppedError
 
     def _end_epoch(self, done: int) -> None:
         _check_weights(self.trainer.model, done)
@@ -109,7 +109,7 @@ class EpochHook(HookBase):  # type: ignore[misc]
 def _check_weights(model: torch.nn.Module, done: int) -> None:
     """Losses can still be finite when weights no longer are; such weights must not replace good ones."""
     if not all(bool(torch.isfinite(parameter).all()) for parameter in model.parameters()):
-        raise Diverged(f"iteration {done}: weights that are not finite")
+        raise DivergedError(f"iteration {done}: weights that are not finite")
 
 
 def _percent(value: float | None) -> str:

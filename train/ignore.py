@@ -1,8 +1,9 @@
 """Ignore regions: what must not be taught as background. Pure functions on boxes, absolute pixels, xyxy.
 
-An ignored box says that something is there of which too little is seen to ask for it: a box that a crop cut, or a crowd.
-One rule serves anchors, proposals and the boxes of every cascade stage: what matches no kept object and would become a
-negative is left out of the loss if it lies in an ignored box. What matches a kept object is untouched.
+An ignored box says that something is there of which too little is seen to ask for it: a box that a crop cut, or a
+crowd.
+One rule serves anchors, proposals and the boxes of every cascade stage: what matches no kept object and would become
+a negative is left out of the loss if it lies in an ignored box. What matches a kept object is untouched.
 
     M: ignored boxes of an image, N: candidates (anchors or proposals)
 """
@@ -42,13 +43,13 @@ def split_ignored(targets: list[Instances]) -> tuple[list[Instances], list[Boxes
 def lies_in_ignored(candidates: Boxes, ignored: Boxes, min_ioa: float, min_iou: float) -> torch.Tensor | None:
     """(N,) bool, or None without ignored boxes: does a candidate lie in an ignored box?
 
-    It does where at least `min_ioa` of its own area is inside one, or where it fits one as well as it must fit an object
-    in order not to be a negative, `min_iou`: a candidate larger than the ignored box belongs to it too.
+    It does where at least `min_ioa` of its own area is inside one, or where it fits one as well as it must fit an
+    object in order not to be a negative, `min_iou`: a candidate larger than the ignored box belongs to it too.
     """
     if len(ignored) == 0:
         return None
-    inside = (pairwise_ioa(ignored, candidates) >= min_ioa).any(dim=0)
-    fits = (pairwise_iou(ignored, candidates) >= min_iou).any(dim=0)
+    inside: torch.Tensor = (pairwise_ioa(ignored, candidates) >= min_ioa).any(dim=0)
+    fits: torch.Tensor = (pairwise_iou(ignored, candidates) >= min_iou).any(dim=0)
     return inside | fits
 
 

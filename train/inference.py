@@ -20,10 +20,10 @@ BOX_DECIMALS, SCORE_DECIMALS = 3, 6
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """`model` in evaluation mode, without gradients, and without masks, which nothing after it reads."""
-    heads = model.roi_heads
+    heads: Any = model.roi_heads
     was_training, mask_on = model.training, heads.mask_on
     model.eval()
-    heads.mask_on = False  # type: ignore[assignment]
+    heads.mask_on = False
     try:
         with torch.no_grad():
             yield

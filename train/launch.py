@@ -39,7 +39,7 @@ class World(NamedTuple):
         if not 0 <= self.machine < self.machines:
             return f"--rank: expected 0 to {self.machines - 1} with --machines {self.machines}, found {self.machine}"
         if self.machines > 1 and self.url is None:
-            return "--dist-url: expected the address of machine 0, such as tcp://10.0.0.1:29500, with --machines, found none"
+            return "--dist-url: expected the address of machine 0 (tcp://10.0.0.1:29500) with --machines, found none"
         return None
 
 

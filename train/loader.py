@@ -1,4 +1,4 @@
-"""The two data loaders: batches to train on, in an order that nothing but the seed decides, and images to look at once."""
+"""The two data loaders: batches to train on, in an order that the seed alone decides, and images to look at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from train.sampler import BatchSampler, Key
 
 
 class _Mapped(Dataset[Any]):
-    """Looks an image up and maps it. An error comes back as a value, which crosses from a worker without a traceback."""
+    """Looks an image up and maps it. An error comes back as a value, so that no worker puts a traceback around it."""
 
     def __init__(self, look_up: Callable[[Any], dict[str, Any]]) -> None:
         self._look_up = look_up
@@ -33,7 +33,7 @@ class _TrainingLookUp:
         self._records, self._mapper = records, mapper
 
     def __call__(self, key: Key) -> dict[str, Any]:
-        return self._mapper(self._records[key.index], key.epoch, key.index)
+        return self._mapper(self._records[key.image], key.epoch, key.image)
 
 
 class _InferenceLookUp:

@@ -1,6 +1,6 @@
-"""From a record to what a Detectron2 model takes: the one decoder of the project, OpenCV's resizing, no pixel copied twice.
+"""From a record to what a Detectron2 model takes: the project's one decoder, OpenCV's resizing, no pixel copied twice.
 
-Everything random about an image comes from a generator made of (seed, epoch, index), so that it is the same for any
+Everything random about an image comes from a generator made of (seed, epoch, image), so that it is the same for any
 number of workers, and in a run that was resumed.
 
     C: 3 channels, H, W: size after resizing, n: objects
@@ -41,7 +41,7 @@ class Geometry(NamedTuple):
 
 
 def resized(height: int, width: int, shorter: int, longest: int) -> tuple[int, int]:
-    """(height, width) with the shorter side at `shorter` unless the other would pass `longest`, as Detectron2 rounds."""
+    """(height, width), the shorter side `shorter` unless the other would pass `longest`; rounded as Detectron2 does."""
     scale = shorter / min(height, width)
     scale = min(scale, longest / max(height, width))
     return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
@@ -94,7 +94,8 @@ def apply_to_points(points_xy: npt.NDArray[Any], record: Record, geometry: Geome
     moved = points_xy.astype(np.float64)
     if geometry.mirrored:
         moved[:, 0] = record.width - moved[:, 0]
-    return np.asarray(moved * (geometry.width / record.width, geometry.height / record.height))
+    scaled: npt.NDArray[np.float64] = moved * (geometry.width / record.width, geometry.height / record.height)
+    return scaled
 
 
 def apply_to_boxes(boxes_xyxy: npt.NDArray[Any], record: Record, geometry: Geometry) -> npt.NDArray[np.float64]:
@@ -102,7 +103,7 @@ def apply_to_boxes(boxes_xyxy: npt.NDArray[Any], record: Record, geometry: Geome
     corners = apply_to_points(boxes_xyxy.reshape(-1, 2), record, geometry).reshape(-1, 2, 2)
     # Mirroring turns left into right.
     ordered = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
-    return np.clip(ordered, 0, (geometry.width, geometry.height) * 2)
+    return np.asarray(np.clip(ordered, 0, (geometry.width, geometry.height) * 2), dtype=np.float64)
 
 
 def to_instances(record: Record, geometry: Geometry, *, masks: bool) -> Instances:
@@ -138,7 +139,7 @@ def _box_outline(box_xyxy: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
 
 
 class TrainingMapper:
-    """(record, epoch, index) -> {"image", "instances", "height", "width", "image_id"}, as Detectron2 models take it."""
+    """(record, epoch, image) -> {"image", "instances", "height", "width", "image_id"}, as Detectron2 models take it."""
 
     def __init__(self, cfg: Any, *, masks: bool, seed: int) -> None:
         self._sizes = list(cfg.INPUT.MIN_SIZE_TRAIN)
@@ -149,10 +150,10 @@ class TrainingMapper:
         self._masks = masks
         self._seed = seed
 
-    def __call__(self, record: Record, epoch: int, index: int) -> dict[str, Any]:
+    def __call__(self, record: Record, epoch: int, image: int) -> dict[str, Any]:
         geometry = draw_geometry(
             record,
-            generator(self._seed, "augment", epoch, index),
+            generator(self._seed, "augment", epoch, image),
             sizes=self._sizes,
             is_range=self._is_range,
             longest=self._longest,

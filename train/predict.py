@@ -156,7 +156,7 @@ class _WholeImages:
 
 
 class _Variants:
-    """For Detectron2's TTA: an image in every size of the configuration, and mirrored, by the project's own resizing."""
+    """For Detectron2's TTA: an image in every size of the configuration, and mirrored, by the project's resizing."""
 
     def __init__(self, cfg: Any) -> None:
         self._sizes = list(cfg.TEST.AUG.MIN_SIZES)

@@ -6,7 +6,7 @@ little on padding, batches of a window of iterations are put together by orienta
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ _PURPOSES: tuple[Purpose, ...] = ("shuffle", "group", "augment", "step")
 
 
 def generator(seed: int, purpose: Purpose, *place: int) -> np.random.Generator:
-    """The random numbers of one place in a run, such as (epoch, index): a function of its arguments alone."""
+    """The random numbers of one place in a run, such as (epoch, image): a function of its arguments alone."""
     return np.random.default_rng([_PURPOSES.index(purpose) + 1, seed, *place])
 
 
@@ -30,7 +30,8 @@ class Key(NamedTuple):
     """One image in one epoch."""
 
     epoch: int
-    index: int
+    image: int
+    """Its place among the records."""
 
 
 class Division(NamedTuple):
@@ -102,7 +103,7 @@ class BatchSampler:
         size = self._division.part
         if self._tall is None:
             return [keys[at : at + size] for at in range(0, len(keys), size)]
-        keys = [key for tall in (False, True) for key in keys if self._tall[key.index] == tall]
+        keys = [key for tall in (False, True) for key in keys if self._tall[key.image] == tall]
         parts = [keys[at : at + size] for at in range(0, len(keys), size)]
         order = generator(self._seed, "group", window).permutation(len(parts))
         return [parts[at] for at in order]
@@ -113,11 +114,6 @@ class BatchSampler:
         while count:
             epoch, offset = divmod(start, self._images)
             taken = shuffled(self._images, self._seed, epoch)[offset : offset + count].tolist()
-            keys += [Key(epoch, index) for index in taken]
+            keys += [Key(epoch, image) for image in taken]
             start, count = start + len(taken), count - len(taken)
         return keys
-
-
-def tall_images(sizes: Sequence[tuple[int, int]]) -> npt.NDArray[np.bool_]:
-    """(n,) bool of n (width, height)."""
-    return np.array([height > width for width, height in sizes], dtype=np.bool_)

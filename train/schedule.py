@@ -1,11 +1,12 @@
 """From epochs, in which users think, to iterations, in which Detectron2 counts. Pure functions.
 
-An iteration is one step of the optimiser, on a whole batch; an epoch is `images / batch` iterations, which need not be a
-whole number: batches run on across the end of an epoch.
+An iteration is one step of the optimiser, on a whole batch; an epoch is `images / batch` iterations, which need not be
+a whole number: batches run on across the end of an epoch.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import NamedTuple
@@ -64,13 +65,13 @@ def derive(
         problems.append(f"expected at least one image, found {images}")
     if batch < 1:
         problems.append(f"SOLVER.IMS_PER_BATCH: expected 1 or more, found {batch}")
-    if not epochs > 0:
+    if not 0 < epochs < math.inf:
         problems.append(f"SOLVER.EPOCHS: expected more than 0, found {epochs}")
-    if list(step_epochs) != sorted(step_epochs) or any(not step > 0 for step in step_epochs):
+    if list(step_epochs) != sorted(step_epochs) or any(not 0 < step < math.inf for step in step_epochs):
         problems.append(f"SOLVER.STEP_EPOCHS: expected rising numbers above 0, found {list(step_epochs)}")
-    if warmup_epochs < 0:
+    if not 0 <= warmup_epochs < math.inf:
         problems.append(f"SOLVER.WARMUP_EPOCHS: expected 0 or more, found {warmup_epochs}")
-    if not base_lr > 0:
+    if not 0 < base_lr < math.inf:
         problems.append(f"SOLVER.BASE_LR: expected more than 0, found {base_lr}")
     if reference_batch < 1:
         problems.append(f"SOLVER.REFERENCE_BATCH: expected 1 or more, found {reference_batch}")
@@ -93,8 +94,11 @@ def derive(
 def describe(schedule: Schedule) -> list[str]:
     """What is about to happen, for people."""
     steps = ", ".join(f"{step:,}" for step in schedule.steps) or "none"
+    whole = max(1, schedule.at(schedule.epochs))
+    early = f" (SOLVER.MAX_ITER ends it at {schedule.last:,})" if schedule.last < whole else ""
     return [
-        f"{schedule.images:,} images, batch {schedule.batch}: {schedule.images / schedule.batch:,.1f} iterations an epoch",
-        f"{schedule.epochs:g} epochs = {schedule.last:,} iterations; learning rate {schedule.learning_rate:g} after "
+        f"{schedule.images:,} images, batch {schedule.batch}: "
+        f"{schedule.images / schedule.batch:,.1f} iterations an epoch",
+        f"{schedule.epochs:g} epochs = {whole:,} iterations{early}; learning rate {schedule.learning_rate:g} after "
         f"{schedule.warmup:,} of warm-up, lowered at {steps}",
     ]

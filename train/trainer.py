@@ -18,7 +18,7 @@ from train.sampler import Division, generator
 from detectron2.engine.train_loop import TrainerBase
 
 
-class Diverged(Exception):
+class DivergedError(Exception):
     """Losses or weights are no numbers any more."""
 
 
@@ -57,7 +57,7 @@ class Trainer(TrainerBase):  # type: ignore[misc]
         self._amp = amp
 
     def run_step(self) -> None:
-        """One step of the optimiser. Raises Diverged, before the weights change, where a loss is not finite."""
+        """One step of the optimiser. Raises DivergedError, before the weights change, where a loss is not finite."""
         start = time.perf_counter()
         waited = 0.0
         lr = self._learning_rate(self.iter)
@@ -78,7 +78,7 @@ class Trainer(TrainerBase):  # type: ignore[misc]
         storage = self.storage
         if not all(torch.isfinite(torch.tensor(values)).tolist()):
             broken = ", ".join(f"{name} {value:g}" for name, value in zip(names, values, strict=True))
-            raise Diverged(f"iteration {self.iter + 1}: {broken}")
+            raise DivergedError(f"iteration {self.iter + 1}: {broken}")
         self.scaler.step(self.optimizer)
         self.scaler.update()
         storage.put_scalar("total_loss", sum(values))
@@ -102,7 +102,7 @@ class Trainer(TrainerBase):  # type: ignore[misc]
                 try:
                     found = self.model(batch)
                 except FloatingPointError as error:
-                    raise Diverged(f"iteration {self.iter + 1}: {error}") from None
+                    raise DivergedError(f"iteration {self.iter + 1}: {error}") from None
                 # Divided only where there is something to divide: x / 1 is x, but stays a node in the graph.
                 found = found if parts == 1 else {name: loss / parts for name, loss in found.items()}
                 total = sum(found.values())

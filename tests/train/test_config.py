@@ -1,0 +1,261 @@
+"""Configurations: every model under every schedule, what is refused and how, and what a resumed run may change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from datasets.errors import DataError
+from train import config
+
+SCHEDULES = ("paper", "sample")
+
+
+def refusal(*overrides: str, model: str = "tiny", schedule: str = "sample") -> str:
+    """What is said of a configuration that cannot be loaded."""
+    with pytest.raises(DataError) as caught:
+        config.load(model, schedule, overrides)
+    return str(caught.value)
+
+
+def written(folder: Path, text: str, name: str = "mine.yaml") -> str:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("model", config.models())
+def test_every_model_loads_under_every_schedule(model: str, schedule: str) -> None:
+    cfg = config.load(model, schedule)
+    # From scratch: no weights, nothing frozen, and a norm that learns.
+    assert (cfg.MODEL.WEIGHTS, cfg.MODEL.BACKBONE.FREEZE_AT) == ("", 0)
+    assert cfg.MODEL.RESNETS.NORM == ("BN" if model == "r50-bn" else "GN")
+    heads = "IgnoreAwareCascadeROIHeads" if model.endswith("-cascade") else "IgnoreAwareROIHeads"
+    assert (cfg.MODEL.ROI_HEADS.NAME, cfg.MODEL.PROPOSAL_GENERATOR.NAME) == (heads, "IgnoreAwareRPN")
+    depth = {"r18": 18, "r50": 50, "r101": 101, "tiny": 18}[model.partition("-")[0]]
+    assert cfg.MODEL.RESNETS.DEPTH == depth
+    # The schedule decides these, whatever the model.
+    expected = {"paper": (16, 0.02, 56.0, [1400, 1800]), "sample": (4, 0.08, 6.0, [144, 176])}[schedule]
+    solver = cfg.SOLVER
+    found = (solver.IMS_PER_BATCH, solver.BASE_LR, solver.EPOCHS, list(cfg.INPUT.MIN_SIZE_TRAIN))
+    assert found == expected
+    # Iterations are worked out from epochs.
+    assert solver.MAX_ITER == 0
+
+
+def test_each_model_and_schedule_has_a_file_and_each_file_a_name() -> None:
+    assert {path.stem for path in config.CONFIGS.glob("*.yaml")} == {*config.models(), "base"}
+    assert config.schedules() == list(SCHEDULES)
+
+
+def test_no_key_is_misspelt_in_what_we_add() -> None:
+    """A key that only our defaults have must be one of ours, not a slip in one of Detectron2's."""
+    from detectron2.config import get_cfg
+
+    ours = config.flat(config.default()).keys() - config.flat(get_cfg()).keys()
+    assert ours == {
+        *("MODEL.RESNETS.ZERO_INIT_LAST_NORM", "MODEL.CHECKPOINT_ACTIVATIONS", "MODEL.IGNORE.MIN_IOA"),
+        *("SOLVER.EPOCHS", "SOLVER.STEP_EPOCHS", "SOLVER.WARMUP_EPOCHS", "SOLVER.REFERENCE_BATCH"),
+        *("SOLVER.ACCUMULATE", "SOLVER.MAX_TO_KEEP"),
+    }
+
+
+def test_overrides_come_last() -> None:
+    cfg = config.load("tiny", "sample", ["SOLVER.EPOCHS", "2.5", "SEED", "3", "SEED", "4", "MODEL.MASK_ON", "False"])
+    assert (cfg.SOLVER.EPOCHS, cfg.SEED, cfg.MODEL.MASK_ON) == (2.5, 4, False)
+
+
+def test_a_file_of_ones_own_may_build_on_a_shipped_one(tmp_path: Path) -> None:
+    model = written(tmp_path, f"_BASE_: {config.CONFIGS / 'tiny.yaml'}\nMODEL: {{FPN: {{OUT_CHANNELS: 32}}}}")
+    schedule = written(tmp_path, "VERSION: 2\nSOLVER: {BASE_LR: 1e-3}", "schedule.yaml")
+    cfg = config.load(model, schedule)
+    # 1e-3 is text to YAML and a number to Detectron2.
+    assert (cfg.MODEL.FPN.OUT_CHANNELS, cfg.MODEL.RESNETS.DEPTH, cfg.SOLVER.BASE_LR) == (32, 18, 0.001)
+
+
+@pytest.mark.parametrize(
+    ("model", "schedule", "expected"),
+    [
+        ("r34", "sample", "r34: expected a YAML file or one of r18, r50-bn, "),
+        ("tiny", "papre", "papre: expected a YAML file or one of paper, sample, found neither"),
+        ("base", "sample", "base: expected a YAML file or one of r18, r50-bn, "),
+        ("", "sample", ": expected a YAML file or one of r18, "),
+        ("/", "sample", "/: expected a YAML file or one of r18, "),
+        ("../configs/tiny", "sample", "../configs/tiny: expected a YAML file or one of r18, "),
+    ],
+)
+def test_unknown_names(model: str, schedule: str, expected: str) -> None:
+    assert refusal(model=model, schedule=schedule).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["SOLVER.EPOCHS"], "expected KEY VALUE pairs, found 'SOLVER.EPOCHS' without a value"),
+        (["SEED", "1", "SOLVER.EPOCHS"], "expected KEY VALUE pairs, found 'SOLVER.EPOCHS' without a value"),
+        (["SOLVER.EPOCH", "1.0"], "SOLVER.EPOCH: Non-existent key: SOLVER.EPOCH; Detectron2's config reference "),
+        (["SOLVRE.EPOCHS", "1.0"], "SOLVRE.EPOCHS: Non-existent key: SOLVRE.EPOCHS; "),
+        (["", "1.0"], ": Non-existent key: ; "),
+        (["SEED.X", "1"], "SEED.X: "),
+        (["MODEL.META_ARCHITECTURE.R", "1"], "MODEL.META_ARCHITECTURE.R: "),
+        (["_BASE_", "r50.yaml"], "_BASE_: The reserved key '_BASE_' can only be used in files!"),
+        (["SOLVER.EPOCHS", "many"], "SOLVER.EPOCHS: Type mismatch (<class 'float'> vs. <class 'str'>)"),
+        (["MODEL.MASK_ON", "1"], "MODEL.MASK_ON: Type mismatch (<class 'bool'> vs. <class 'int'>)"),
+        (["SOLVER.STEP_EPOCHS", "4.5"], "SOLVER.STEP_EPOCHS: Type mismatch (<class 'list'> vs. <class 'float'>)"),
+        (["MODEL.IGNORE", "0.5"], "MODEL.IGNORE: Type mismatch ("),
+        # Nothing is run, only literals are read.
+        (["SEED", "__import__('os').getpid()"], "SEED: Type mismatch (<class 'int'> vs. <class 'str'>)"),
+    ],
+)
+def test_overrides_that_are_refused_name_the_key(overrides: list[str], expected: str) -> None:
+    assert refusal(*overrides).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("SOLVER: {EPOCH: 1.0}", "Non-existent config key: SOLVER.EPOCH; Detectron2's config reference and "),
+        ("EPOCHS: 1.0", "Non-existent config key: EPOCHS; "),
+        ("SOLVER: {EPOCHS: many}", "Type mismatch (<class 'float'> vs. <class 'str'>)"),
+        ("SOLVER: {EPOCHS: 2020-01-01}", "Key SOLVER.EPOCHS with value <class 'datetime.date'> is not a valid type"),
+        ("SOLVER: [1]", "Type mismatch ("),
+        ("VERSION: 3", "Cannot merge a v3 config into a v2 config."),
+        ("_BASE_: none.yaml", "not readable as YAML: [Errno 2] No such file"),
+        ("_BASE_: mine.yaml", "not readable as YAML: it is nested without end, by _BASE_ or by an alias"),
+        ("SOLVER: &solver {EPOCHS: *solver}", "not readable as YAML: it is nested without end"),
+        ("SOLVER: [", "not readable as YAML: while parsing a flow node"),
+        ("\x00", "not readable as YAML: unacceptable character"),
+        # No mapping at all.
+        ("", ""),
+        ("paper", ""),
+        ("[1]", ""),
+        ("MODEL:", ""),
+        ("1: 2", ""),
+    ],
+)
+@pytest.mark.parametrize("part", ["model", "schedule"])
+def test_files_that_are_refused_are_named(part: str, text: str, expected: str, tmp_path: Path) -> None:
+    # Of this version where it says nothing else: Detectron2 guesses, and tries to bring old ones up to date.
+    path = written(tmp_path, text if ":" not in text or "VERSION" in text else f"VERSION: 2\n{text}")
+    assert refusal(**{part: path}).startswith(f"{path}: {expected}")
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(b"\xff\xfeV")
+    assert refusal(schedule=str(path)).startswith(f"{path}: not readable as YAML: 'utf-8' codec can't decode")
+
+
+@pytest.mark.parametrize("place", ["{}", "VERSION: 2\nSOLVER: {}", "_BASE_: base.yaml\nVERSION: 2"])
+def test_code_in_a_file_does_not_run(place: str, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    unsafe = f'!!python/object/apply:os.system ["touch {mark}"]'
+    written(tmp_path, unsafe, "base.yaml")
+    path = written(tmp_path, place.format(unsafe))
+    # It would run, read unsafely.
+    assert yaml.unsafe_load(unsafe) == 0
+    mark.unlink()
+    assert refusal(schedule=path).startswith(
+        f"{path}: not readable as YAML: could not determine a constructor for the tag"
+    )
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("model", config.models())
+def test_what_a_checkpoint_carries_is_the_same_configuration(model: str) -> None:
+    cfg = config.load(model, "paper", ["SOLVER.BASE_LR", "1e-05", "SOLVER.WEIGHT_DECAY_BIAS", "0.25"])
+    again = config.from_text(cfg.dump(), "a.pth")
+    assert config.differences(cfg, again) == []
+    assert again.dump() == cfg.dump()
+    # Types too: a list where Detectron2 has a tuple would be one more thing to differ.
+    assert again == cfg
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["SOLVER: {EPOCH: 1.0}", "SOLVER: {EPOCHS: 1}", "SOLVER: [", "- 1", "5", "!!python/object/apply:os.getpid []"],
+)
+def test_a_configuration_of_another_version_is_refused(text: str) -> None:
+    with pytest.raises(DataError) as caught:
+        config.from_text(text, "a.pth")
+    assert str(caught.value).startswith("a.pth: its configuration cannot be read: ")
+
+
+def test_differences_are_named_with_both_values() -> None:
+    before = config.load("tiny", "sample")
+    now = config.load("tiny", "sample", ["SOLVER.BASE_LR", "0.5", "INPUT.FORMAT", "RGB", "SEED", "0"])
+    found = config.differences(before, now)
+    assert [str(item) for item in found] == [
+        "INPUT.FORMAT: was 'BGR', is 'RGB'",
+        "SOLVER.BASE_LR: was 0.08, is 0.5",
+    ]
+    assert config.differences(now, before) == [item._replace(before=item.now, now=item.before) for item in found]
+
+
+def test_a_resumed_run_may_change_what_does_not_change_the_result() -> None:
+    assert {
+        *("DATALOADER.NUM_WORKERS", "MODEL.CHECKPOINT_ACTIVATIONS", "SOLVER.CHECKPOINT_PERIOD", "SOLVER.MAX_TO_KEEP"),
+    } == config.FREE_ON_RESUME
+    before = config.load("tiny", "sample")
+    now = config.load(
+        "tiny",
+        "sample",
+        [
+            *("DATALOADER.NUM_WORKERS", "7", "MODEL.CHECKPOINT_ACTIVATIONS", "True"),
+            *("SOLVER.CHECKPOINT_PERIOD", "7", "SOLVER.MAX_TO_KEEP", "7"),
+        ],
+    )
+    assert now.dump() != before.dump()
+    assert config.differences(before, now) == []
+    # The batch in parts is another sum of the same numbers, and batch norm sees the parts.
+    parts = config.load("tiny", "sample", ["SOLVER.ACCUMULATE", "2"])
+    assert [item.key for item in config.differences(before, parts)] == ["SOLVER.ACCUMULATE"]
+
+
+def test_a_tuple_is_as_good_as_a_list() -> None:
+    before, now = config.load("tiny", "sample"), config.load("tiny", "sample")
+    now.INPUT.MIN_SIZE_TRAIN = list(before.INPUT.MIN_SIZE_TRAIN)
+    weights = before.MODEL.ROI_BOX_CASCADE_HEAD.BBOX_REG_WEIGHTS
+    now.MODEL.ROI_BOX_CASCADE_HEAD.BBOX_REG_WEIGHTS = [list(stage) for stage in weights]
+    assert (type(weights), type(weights[0])) == (tuple, tuple)
+    assert config.differences(before, now) == []
+    now.MODEL.ROI_BOX_CASCADE_HEAD.BBOX_REG_WEIGHTS[2][3] += 1
+    # Detectron2's three stages.
+    three = [[10.0, 10.0, 5.0, 5.0], [20.0, 20.0, 10.0, 10.0], [30.0, 30.0, 15.0, 15.0]]
+    [found] = config.differences(before, now)
+    assert found == ("MODEL.ROI_BOX_CASCADE_HEAD.BBOX_REG_WEIGHTS", three, [*three[:2], [30.0, 30.0, 15.0, 15.0 + 1]])
+
+
+def test_a_key_that_one_side_lacks_is_a_difference() -> None:
+    before, now = config.load("tiny", "sample"), config.load("tiny", "sample")
+    del before.MODEL.IGNORE["MIN_IOA"]
+    assert [str(item) for item in config.differences(before, now)] == ["MODEL.IGNORE.MIN_IOA: was None, is 0.5"]
+    assert [str(item) for item in config.differences(now, before)] == ["MODEL.IGNORE.MIN_IOA: was 0.5, is None"]
+
+
+def test_nothing_outside_is_read_or_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from detectron2.config import get_cfg, global_cfg, set_global_cfg
+
+    before, theirs = config.load("tiny", "sample").dump(), get_cfg().dump()
+    # Files with the same names where the user stands, and somebody's global configuration.
+    for name in ("tiny", "tiny.yaml", "sample", "sample.yaml", "base.yaml"):
+        written(tmp_path, "SEED: 5", name)
+    monkeypatch.chdir(tmp_path)
+    kept = dict(global_cfg)
+    try:
+        spoilt = get_cfg()
+        spoilt.SEED = 5
+        set_global_cfg(spoilt)
+        first = config.load("tiny", "sample", ["SEED", "7", "INPUT.MIN_SIZE_TRAIN", "[150, 160]"])
+        # What is done to one configuration is not done to the next.
+        first.MODEL.ANCHOR_GENERATOR.SIZES[0][0] = 1000
+        first.SOLVER.STEP_EPOCHS.append(1000.0)
+        assert config.load("tiny", "sample").dump() == before
+        assert get_cfg().dump() == theirs
+        assert global_cfg.dump() == spoilt.dump()
+    finally:
+        global_cfg.clear()
+        global_cfg.update(kept)
