@@ -31,7 +31,7 @@ BUILT := datasets/$(DATA_NAME)-$(basename $(notdir $(RECIPE)))
 RUN := runs/$(DATA_NAME)/$(basename $(notdir $(MODEL)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dataset train test lint format bench clean
+.PHONY: help setup dataset train test lint format bench bench-train clean
 .DELETE_ON_ERROR:
 
 help:  ## List the targets
@@ -87,7 +87,11 @@ format: $(DEV)  ## Format the code
 bench: $(LIGHT) datasets/sample  ## Measure the compiler against the bare work and a user's script
 	$(PYTHON) benchmarks/bench_augment.py run $(ARGS)
 
-clean:  ## Remove .venv, caches and the compiled sample; no other data
+bench-train: $(TRAIN) | datasets/sample-expanded/manifest.json  ## Measure training against stock Detectron2
+	$(PYTHON) benchmarks/bench_train.py loader $(ARGS)
+	$(PYTHON) benchmarks/bench_train.py step $(ARGS)
+
+clean:  ## Remove .venv, caches and the compiled sample; no other data, no run
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
 	rm -rf datasets/sample datasets/sample-balanced datasets/sample-expanded datasets/sample-everything
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -42,27 +42,27 @@ class Shape(NamedTuple):
 
 
 SHAPES = (
-    Shape(1, "disc", 120, _regular(24, 1.0)),
-    Shape(2, "square", 70, [(-0.75, -0.75), (0.75, -0.75), (0.75, 0.75), (-0.75, 0.75)]),
+    Shape(1, "disc", 100, _regular(24, 1.0)),
+    Shape(2, "square", 64, [(-0.75, -0.75), (0.75, -0.75), (0.75, 0.75), (-0.75, 0.75)]),
     Shape(3, "triangle", 40, _regular(3, 1.0)),
     Shape(
         5,
         "cross",
-        24,
+        26,
         [
             (-0.3, -0.95), (0.3, -0.95), (0.3, -0.3), (0.95, -0.3), (0.95, 0.3), (0.3, 0.3),
             (0.3, 0.95), (-0.3, 0.95), (-0.3, 0.3), (-0.95, 0.3), (-0.95, -0.3), (-0.3, -0.3),
         ],
     ),
-    Shape(8, "star", 12, _regular(10, 1.0, 0.42)),
+    Shape(8, "star", 18, _regular(10, 1.0, 0.42)),
     Shape(
         13,
         "arrow",
-        8,
+        13,
         [(-0.95, -0.25), (0.1, -0.25), (0.1, -0.7), (0.95, 0.0), (0.1, 0.7), (0.1, 0.25), (-0.95, 0.25)],
     ),
-    Shape(21, "ell", 5, [(-0.7, -0.95), (-0.1, -0.95), (-0.1, 0.35), (0.75, 0.35), (0.75, 0.95), (-0.7, 0.95)]),
-    Shape(34, "bolt", 4, [(0.15, -1.0), (-0.6, 0.15), (-0.05, 0.15), (-0.25, 1.0), (0.6, -0.2), (0.05, -0.2)]),
+    Shape(21, "ell", 10, [(-0.7, -0.95), (-0.1, -0.95), (-0.1, 0.35), (0.75, 0.35), (0.75, 0.95), (-0.7, 0.95)]),
+    Shape(34, "bolt", 8, [(0.15, -1.0), (-0.6, 0.15), (-0.05, 0.15), (-0.25, 1.0), (0.6, -0.2), (0.05, -0.2)]),
 )  # fmt: skip
 
 
@@ -208,7 +208,9 @@ def _fill(canvas: Pixels, points: Points, rng: np.random.Generator) -> None:
     double = np.zeros((2 * height, 2 * width), dtype=np.uint8)
     cv2.fillPoly(double, [np.round(points * 2).astype(np.int32)], 1)
     cover = double.reshape(height, 2, width, 2).sum(axis=(1, 3), dtype=np.int64)[..., None]
-    colour = rng.integers(0, 256, 3) + rng.integers(-18, 19, (height, width, 1))
+    # Loud colours, which the ground does not have: shapes are to be told apart, not to be guessed at.
+    colour = np.where(rng.integers(0, 2, 3), 235, 20) + rng.integers(-20, 21, 3)
+    colour = colour + rng.integers(-18, 19, (height, width, 1))
     canvas[:] = np.clip((canvas * (4 - cover) + colour * cover) // 4, 0, 255)
 
 

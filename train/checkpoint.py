@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
 import re
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,7 +50,10 @@ def epoch_name(epoch: int) -> str:
 
 
 def save(path: Path, content: dict[str, Any]) -> Path:
-    """Write a checkpoint, replacing what stood at `path` at once or not at all; returns the path."""
+    """Write a checkpoint, replacing what stood at `path` at once or not at all; returns the path.
+
+    Raises DataError where the disk is full or does not take it.
+    """
     temporary = path.with_name(f"{path.name}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -59,6 +62,12 @@ def save(path: Path, content: dict[str, Any]) -> Path:
             # A name must not outlive a power cut that its bytes did not.
             os.fsync(file.fileno())
         temporary.replace(path)
+    except (OSError, RuntimeError) as error:
+        # Where the disk is full, torch speaks of positions in the file.
+        cause = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(cause, OSError):
+            raise
+        raise DataError(f"{path}: the checkpoint cannot be written: {cause.strerror}") from None
     finally:
         temporary.unlink(missing_ok=True)
     return path
@@ -70,10 +79,14 @@ def keep(path: Path, name: str) -> Path:
     temporary = path.with_name(f"{name}.tmp")
     temporary.unlink(missing_ok=True)
     try:
-        os.link(path, temporary)
-    except OSError:
-        shutil.copyfile(path, temporary)
-    temporary.replace(kept)
+        try:
+            os.link(path, temporary)
+        except OSError:
+            shutil.copyfile(path, temporary)
+        temporary.replace(kept)
+    finally:
+        # Also where both names were the same file already: renaming does nothing then.
+        temporary.unlink(missing_ok=True)
     return kept
 
 
@@ -104,10 +117,13 @@ def _read_tensors(path: Path) -> tuple[Any, str]:
             while block := file.read(2**20):
                 digest.update(block)
             file.seek(0)
-            return torch.load(file, map_location="cpu", weights_only=True), digest.hexdigest()
+            with warnings.catch_warnings():
+                # torch wonders about other people's pickles before it refuses them.
+                warnings.simplefilter("ignore")
+                return torch.load(file, map_location="cpu", weights_only=True), digest.hexdigest()
     except OSError as error:
         raise DataError(f"{path}: the checkpoint cannot be read: {error.strerror}") from None
-    except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # whatever a foreign file makes torch trip over: IndexError, struct.error, ...
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(
             f"{path}: expected a checkpoint, found a file that torch cannot load safely: {reason}"

@@ -199,7 +199,7 @@ def drop_metrics_after(path: Path, iteration: int) -> None:
     """Take out of metrics.json what a run that was cut short wrote after its last checkpoint."""
     if not path.is_file():
         return
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
     kept = [line for line in lines if _iteration_of(line) < iteration]
     if kept != lines:
         temporary = path.with_name(f"{path.name}.tmp")
@@ -208,8 +208,10 @@ def drop_metrics_after(path: Path, iteration: int) -> None:
 
 
 def _iteration_of(line: str) -> float:
+    # Half a line, which a killed run left; without its end, the next one would be glued to it.
+    if not line.endswith("\n"):
+        return math.inf
     try:
         return float(json.loads(line)["iteration"])
     except (ValueError, KeyError, TypeError):
-        # Half a line, which a killed run left.
         return math.inf

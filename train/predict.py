@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,10 +63,9 @@ def predict(request: Request, progress: terminal.Progress) -> Predicted:
     if read.categories:
         categories.check_same(read.categories, str(request.checkpoint), str(request.annotations))
     cfg = _configuration(loaded, request)
+    device = _device(cfg)
+    _check_output(request.output)
     records = _records(read.images, request.images, progress)
-    if request.output.is_dir():
-        raise DataError(f"{request.output}: expected the name of a file to write, found a folder")
-    device = model.device_of(cfg)
     network = model.build(cfg, "cpu")
     checkpoint.load_exactly(network, loaded.content["model"], loaded.path)
     network.to(device)
@@ -83,7 +83,24 @@ def _configuration(loaded: checkpoint.Loaded, request: Request) -> Any:
         for key, value in RAW.items():
             config.merge_overrides(cfg, [key, str(value)])
     config.merge_overrides(cfg, request.overrides)
+    config.check(cfg)
     return cfg
+
+
+def _device(cfg: Any) -> torch.device:
+    device = model.device_of(cfg)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise DataError(f"MODEL.DEVICE: expected cpu or auto, since torch finds no GPU here, found {cfg.MODEL.DEVICE}")
+    return device
+
+
+def _check_output(path: Path) -> None:
+    """Raises DataError for what would otherwise fail when everything is done."""
+    if path.is_dir():
+        raise DataError(f"{path}: expected the name of a file to write, found a folder")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise DataError(f"{path}: cannot be written: expected a folder that takes files, found {folder}")
 
 
 def _records(listed: list[Image], folder: Path, progress: terminal.Progress) -> Records:

@@ -17,7 +17,7 @@ from datasets.sample import SPLITS, write_sample
 from datasets.sources import Input, read_checked
 
 # Of all annotation files, then all images, in the order of their names.
-SHA256 = "41559d4b35604bd9322a2651114d93c4a4a2723bc1a31ea43e6cf722a44a01e8"
+SHA256 = "0b446fa823006722a3932af9a9ca08c02d8f63c96bf7f3f2cd3193ff3cd8e1ca"
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -18,6 +18,7 @@ from train.ignore import FIELD
 # isort: split
 from detectron2.modeling import build_proposal_generator, build_roi_heads
 from detectron2.structures import Boxes, ImageList, Instances, PolygonMasks
+from detectron2.utils.events import EventStorage
 
 Box = tuple[float, float, float, float]
 Losses = dict[str, torch.Tensor]
@@ -112,6 +113,32 @@ def _pair(build: Any, cfg: Any) -> tuple[Any, Any]:
     assert type(stock) in type(ours).__mro__[1:]
     stock.load_state_dict(ours.state_dict())
     return ours, stock
+
+
+class Outcome(NamedTuple):
+    """Of a forward pass through the heads on regions."""
+
+    losses: Losses
+    gradients: list[torch.Tensor]
+    """Of the sum of the losses, for the features of p2 to p5."""
+    next_random: torch.Tensor
+
+
+def roi_losses(
+    heads: Any,
+    candidates: Sequence[Sequence[Box]],
+    targets: list[Instances],
+    *,
+    maps: dict[str, torch.Tensor] | None = None,
+    seed: int = 0,
+) -> Outcome:
+    maps = maps or features(len(targets))
+    with EventStorage(0), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        _, losses = heads(pictures(len(targets)), maps, [proposals(image) for image in candidates], targets)
+        after = torch.rand(1)
+    gradients = torch.autograd.grad(sum(losses.values()), [maps[name] for name in ("p2", "p3", "p4", "p5")])
+    return Outcome(losses, list(gradients), after)
 
 
 def iou(one: Box, other: Box) -> Fraction:

@@ -74,7 +74,7 @@ class Candidates:
         """The losses; with other outputs for the anchors that are `changed`, (number of anchors,) bool."""
         logits, deltas = self.logits, self.deltas
         if changed is not None:
-            levels = changed.split([len(level) for level in self.anchors])
+            levels = torch.split(changed, [len(level) for level in self.anchors])
             logits = [level + 3.0 * which for level, which in zip(logits, levels, strict=True)]
             deltas = [level - 0.5 * which[:, None] for level, which in zip(deltas, levels, strict=True)]
         with EventStorage(0):
@@ -202,7 +202,10 @@ def test_features_get_no_gradient_where_only_ignored_anchors_see_them() -> None:
     stock_gradients = forward(stock, [target([LEFT])]).gradients
 
     for level, gradient, stock_gradient in zip(
-        counted.split([len(anchors) for anchors in Candidates(ours).anchors]), gradients, stock_gradients, strict=True
+        torch.split(counted, [len(anchors) for anchors in Candidates(ours).anchors]),
+        gradients,
+        stock_gradients,
+        strict=True,
     ):
         height, width = gradient.shape[-2:]
         # A 3x3 convolution feeds the anchors of a place.

@@ -1,0 +1,174 @@
+"""Batches: the same in order and content for any number of workers, and errors that a user can read."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+import torch
+
+from datasets.errors import DataError
+from datasets.sources import Input
+from tests.train.conftest import small_config
+from train.catalog import Record
+from train.data import TrainingData, read_training
+from train.loader import inference_batches, training_batches
+from train.mapper import InferenceMapper, TrainingMapper
+from train.sampler import BatchSampler, Division
+
+pytestmark = [
+    # torch warns where there are more workers than cores; here they only must give the same.
+    pytest.mark.filterwarnings("ignore:This DataLoader will create .* worker processes"),
+    # Python 3.12 warns of what torch does to start workers.
+    pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning"),
+]
+
+WORKERS = [0, 1, 2]
+Batches = Iterator[list[dict[str, Any]]]
+
+
+def sampler(data: TrainingData, *, first: int = 0, last: int = 7) -> BatchSampler:
+    return BatchSampler(images=len(data.records), division=Division(3), seed=5, first=first, last=last, tall=data.tall)
+
+
+def train_on(data: TrainingData, workers: int, *, first: int = 0, last: int = 7) -> Batches:
+    mapper = TrainingMapper(small_config(), masks=data.masks, seed=5)
+    return training_batches(data.records, mapper, sampler(data, first=first, last=last), workers)
+
+
+def look_at(data: TrainingData, workers: int, **options: int) -> Batches:
+    return inference_batches(data.records, InferenceMapper(small_config()), workers, **options)
+
+
+def content(batches: Batches) -> list[list[tuple[Any, ...]]]:
+    """Each image of each batch in plain values that can be compared."""
+    return [[_content(mapped) for mapped in batch] for batch in batches]
+
+
+def _ids(batch: list[dict[str, Any]]) -> list[int]:
+    return [mapped["image_id"] for mapped in batch]
+
+
+def _content(mapped: dict[str, Any]) -> tuple[Any, ...]:
+    found = (mapped["image_id"], mapped["height"], mapped["width"], mapped["image"].numpy().tobytes())
+    if "instances" not in mapped:
+        return found
+    fields = mapped["instances"].get_fields()
+    polygons = [polygon.tolist() for outline in fields["gt_masks"].polygons for polygon in outline]
+    plain = [fields["gt_boxes"].tensor.tolist(), fields["gt_classes"].tolist(), fields["loss_ignored"].tolist()]
+    return (*found, mapped["image"].shape, plain, polygons)
+
+
+@pytest.fixture
+def spoilt(drawn: Input, tmp_path: Path) -> tuple[TrainingData, Path]:
+    """The drawn dataset, of which one file changes after it was read, as on a failing disk; image 12 of id."""
+    folder = Path(shutil.copytree(drawn.images, tmp_path / "images"))
+    data = read_training(Input(drawn.annotations, folder), keep_empty=True, masks=None, progress=None)
+    (folder / "grey.jpg").write_bytes((folder / "grey.jpg").read_bytes()[:500])
+    return data, folder / "grey.jpg"
+
+
+def test_training_batches_are_the_same_for_any_number_of_workers(drawn_data: TrainingData) -> None:
+    found = [content(train_on(drawn_data, workers)) for workers in WORKERS]
+
+    assert [len(batch) for batch in found[0]] == [3] * 7
+    assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_training_batches_come_in_the_order_of_the_sampler(drawn_data: TrainingData, workers: int) -> None:
+    expected = [[drawn_data.records[key.image].image_id for key in keys] for keys in sampler(drawn_data)]
+
+    assert [_ids(batch) for batch in train_on(drawn_data, workers)] == expected
+
+
+def test_an_image_of_a_batch_is_mapped_for_its_own_epoch_and_place(drawn_data: TrainingData) -> None:
+    mapper = TrainingMapper(small_config(), masks=True, seed=5)
+    keys = [key for part in sampler(drawn_data) for key in part]
+    assert len({key.epoch for key in keys}) > 2  # 7 x 3 of 8 images
+
+    alone = [_content(mapper(drawn_data.records[key.image], key.epoch, key.image)) for key in keys]
+
+    assert [image for batch in content(train_on(drawn_data, 1)) for image in batch] == alone
+
+
+@pytest.mark.parametrize("first", [1, 6, 7])
+def test_going_on_gives_the_batches_that_were_left(drawn_data: TrainingData, first: int) -> None:
+    assert content(train_on(drawn_data, 2, first=first)) == content(train_on(drawn_data, 0))[first:]
+
+
+def test_inference_batches_are_the_same_for_any_number_of_workers(drawn_data: TrainingData) -> None:
+    found = [content(look_at(drawn_data, workers)) for workers in WORKERS]
+
+    assert [[image[0] for image in batch] for batch in found[0]] == [[7], [3], [12], [20], [21], [30], [31], [40]]
+    assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 9])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_processes_look_at_every_image_once(drawn_data: TrainingData, processes: int, batch: int) -> None:
+    shares = [list(look_at(drawn_data, 0, first=rank, step=processes, batch=batch)) for rank in range(processes)]
+
+    ids = [[id_ for part in share for id_ in _ids(part)] for share in shares]
+    assert ids == [[record.image_id for record in drawn_data.records[rank::processes]] for rank in range(processes)]
+    # All batches but a share's last one are full.
+    assert all(len(part) == batch for share in shares for part in share[:-1])
+    assert all(1 <= len(part) <= batch for share in shares for part in share)
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+@pytest.mark.parametrize("begin", [train_on, look_at])
+def test_a_file_that_cannot_be_read_is_named_without_a_traceback(
+    spoilt: tuple[TrainingData, Path], workers: int, begin: Callable[[TrainingData, int], Batches]
+) -> None:
+    data, path = spoilt
+
+    with pytest.raises(DataError) as caught:
+        list(begin(data, workers))
+
+    assert str(caught.value) == (f"{path}: expected a whole JPEG file, found one that was cut short at 500 bytes")
+    assert type(caught.value) is DataError
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_batches_before_the_error_arrive(spoilt: tuple[TrainingData, Path], workers: int) -> None:
+    data, _ = spoilt
+    seen: list[int] = []
+
+    with pytest.raises(DataError):
+        seen.extend(image for batch in look_at(data, workers, batch=2) for image in _ids(batch))
+
+    assert seen == [7, 3]  # image 12 is in the second batch
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_fault_of_ours_is_not_taken_for_one_of_the_data(drawn_data: TrainingData, workers: int) -> None:
+    with pytest.raises(ZeroDivisionError):
+        list(inference_batches(drawn_data.records, _broken, workers))
+
+
+def _broken(record: Record) -> dict[str, Any]:
+    return {"image": record.width // 0}
+
+
+def test_a_worker_takes_one_core(drawn_data: TrainingData) -> None:
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(2)
+    cv2.setNumThreads(2)
+    try:
+        (here,), *_ = inference_batches(drawn_data.records, _threads, 0)
+        (there,), *_ = inference_batches(drawn_data.records, _threads, 1)
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])
+
+    assert here == {"torch": 2, "cv2": 2}
+    assert there == {"torch": 1, "cv2": 1}
+
+
+def _threads(_record: Record) -> dict[str, Any]:
+    return {"torch": torch.get_num_threads(), "cv2": cv2.getNumThreads()}
