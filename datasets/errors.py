@@ -48,8 +48,8 @@ class Problems:
         self.count += other.count
 
     def raise_if_any(self, headline: str) -> None:
-        """Raise DataError with `headline` if anything was added; the last `{n}` in it stands for the count."""
+        """Raise DataError with `headline` if anything was added; the last `{n}` in it, if any, stands for the count."""
         if self.count:
             # Not str.format: a path in the headline may have braces of its own.
-            before, _, after = headline.rpartition("{n}")
-            raise DataError(f"{before}{self.count}{after}" if after else headline, self.kept, self.count)
+            before, counted, after = headline.rpartition("{n}")
+            raise DataError(f"{before}{self.count}{after}" if counted else headline, self.kept, self.count)

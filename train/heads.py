@@ -48,7 +48,14 @@ class IgnoreAwareRPN(RPN):  # type: ignore[misc]
         kept, ignored = split_ignored(gt_instances)
         min_iou = background_threshold(self.anchor_matcher.thresholds)
         candidates = Boxes.cat(anchors)
-        self._excused = iter([lies_in_ignored(candidates, boxes, self.min_ioa, min_iou) for boxes in ignored])
+        self._excused = iter(
+            [
+                lies_in_ignored(_visible(candidates, target.image_size), boxes, self.min_ioa, min_iou)
+                if len(boxes)
+                else None
+                for boxes, target in zip(ignored, gt_instances, strict=True)
+            ]
+        )
         labelled: tuple[list[torch.Tensor], list[torch.Tensor]] = super().label_and_sample_anchors(anchors, kept)
         return labelled
 
@@ -58,6 +65,13 @@ class IgnoreAwareRPN(RPN):  # type: ignore[misc]
             label[(label == 0) & excused] = -1
         sampled: torch.Tensor = super()._subsample_labels(label)
         return sampled
+
+
+def _visible(anchors: Boxes, image_size: tuple[int, int]) -> Boxes:
+    """What of each anchor lies in the picture. Cut objects touch its edge, where most anchors hang over it."""
+    visible = Boxes(anchors.tensor.clone())
+    visible.clip(image_size)
+    return visible
 
 
 class _IgnoreAware:

@@ -44,7 +44,7 @@ def lies_in_ignored(candidates: Boxes, ignored: Boxes, min_ioa: float, min_iou: 
     """(N,) bool, or None without ignored boxes: does a candidate lie in an ignored box?
 
     It does where at least `min_ioa` of its own area is inside one, or where it fits one as well as it must fit an
-    object in order not to be a negative, `min_iou`: a candidate larger than the ignored box belongs to it too.
+    object in order not to be a negative, `min_iou`: an anchor larger than the ignored box belongs to it too.
     """
     if len(ignored) == 0:
         return None

@@ -140,6 +140,17 @@ def test_what_no_longer_fits_its_object_is_left_out_in_an_ignored_box(
     assert match(stock, stage, [fits, fails], [item], []) == sorted([(fits, 0), (fails, BACKGROUND)])
 
 
+@pytest.mark.parametrize("stage", [1, 2])
+def test_a_box_larger_than_an_ignored_one_lies_in_it_by_the_fit_its_stage_asks_for(stage: int) -> None:
+    """More than half of it lies inside then, so it takes a larger share to see."""
+    ours, _ = pair_of_heads("tiny-cascade", "MODEL.IGNORE.MIN_IOA", "0.9")
+    candidate: Box = (0, 0, 100, 10)
+    columns = int(100 * STAGES[stage])
+
+    assert match(ours, stage, [candidate], [], [(0, 0, columns, 10)]) == []
+    assert match(ours, stage, [candidate], [], [(0, 0, columns - 1, 10)]) == [(candidate, BACKGROUND)]
+
+
 corners = st.tuples(*[st.integers(0, 8)] * 4).filter(lambda c: c[0] != c[2] and c[1] != c[3])
 box_rows = corners.map(
     lambda c: (12 * min(c[0], c[2]), 12 * min(c[1], c[3]), 12 * max(c[0], c[2]), 12 * max(c[1], c[3]))

@@ -245,3 +245,14 @@ def test_the_share_that_must_lie_inside_is_an_option() -> None:
         ours, _ = pair("tiny", *SAMPLE_ALL, "MODEL.IGNORE.MIN_IOA", share)
         (found,) = sample(ours, [proposals([candidate])], [target([], [region])])
         assert rows(found) == expected
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_proposal_larger_than_an_ignored_box_lies_in_it_by_its_fit(model: str) -> None:
+    """From the IoU that would fit an object. Half of it lies inside then, so only a larger share shows it."""
+    ours, _ = pair(model, *SAMPLE_ALL, "MODEL.IGNORE.MIN_IOA", "0.9")
+    candidate: Box = (0, 0, 100, 10)
+
+    for columns, expected in ((50, []), (49, [(candidate, BACKGROUND)])):
+        (found,) = sample(ours, [proposals([candidate])], [target([], [(0, 0, columns, 10)])])
+        assert rows(found) == expected

@@ -18,7 +18,7 @@ from train import checkpoint, model
 from train.predict import Request, predict
 
 CATEGORIES = [(1, "disc"), (8, "star"), (34, "bolt")]
-SIZES = {id_: (20, 30) for id_ in range(1, 41)}
+SIZES = dict.fromkeys(range(1, 41), (20, 30))
 
 
 def coco(*pairs: tuple[int, str]) -> list[dict[str, Any]]:
@@ -122,8 +122,12 @@ def test_a_bad_annotation_file(refusal: Refusal, request_: Request, tmp_path: Pa
     assert str(refusal(annotations=tmp_path / "none.json")).startswith(f"{tmp_path / 'none.json'}: ")
     request_.annotations.write_text("{")
     assert str(refusal()).startswith(f"{request_.annotations}: ")
+    write_list(request_.annotations, {})
+    assert (
+        str(refusal()) == f"{request_.annotations}: not a COCO dataset\n  $.images: expected at least one, found none"
+    )
     write_list(request_.annotations, {1: (0, 20)})
-    assert "$.images[0].height" in str(refusal())
+    assert "$.images[0]: expected a width and height of at least 1 px, found 20 x 0" in str(refusal())
 
 
 def test_a_bad_checkpoint(refusal: Refusal, tmp_path: Path) -> None:

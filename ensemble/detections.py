@@ -1,0 +1,88 @@
+"""Detections as parallel arrays, in an order that does not depend on the order in which a file had them.
+
+    N: detections
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from datasets.boxes import xywh_to_xyxy
+from datasets.results import Results
+from ensemble.groups import Floats, Indices
+
+
+class Detections(msgspec.Struct, frozen=True, eq=False):
+    """N detections of one or more models, by image and falling score; ties by category, then by the box's coordinates.
+
+    `image_ids`, `category_ids`, `models` (whose each is) and `origins` (its place in its model's file, -1 for a fused
+    one) are (N,) int64, `boxes_xyxy` is (N, 4) float64 in pixels, `scores` is (N,) float64 from 0 to 1.
+    """
+
+    image_ids: Indices
+    category_ids: Indices
+    boxes_xyxy: Floats
+    scores: Floats
+    models: Indices
+    origins: Indices
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def take(self, chosen: npt.NDArray[np.bool_] | Indices) -> Detections:
+        """Those at `chosen`, places or flags."""
+        return Detections(*(getattr(self, name)[chosen] for name in self.__struct_fields__))
+
+    def with_scores(self, scores: Floats) -> Detections:
+        """The same with other scores, sorted again."""
+        return sort(msgspec.structs.replace(self, scores=scores))
+
+
+def from_results(results: Results, model: int = 0) -> Detections:
+    """A model's results; `model` is its number."""
+    return sort(
+        Detections(
+            image_ids=results.image_ids,
+            category_ids=results.category_ids,
+            boxes_xyxy=xywh_to_xyxy(results.boxes_xywh),
+            scores=results.scores,
+            models=np.full(len(results), model, dtype=np.int64),
+            origins=np.arange(len(results), dtype=np.int64),
+        )
+    )
+
+
+def to_results(detections: Detections) -> Results:
+    """As they are written, in their order."""
+    boxes = detections.boxes_xyxy
+    return Results(
+        image_ids=detections.image_ids,
+        category_ids=detections.category_ids,
+        boxes_xywh=np.hstack([boxes[:, :2], np.maximum(boxes[:, 2:] - boxes[:, :2], 0.0)]),
+        scores=detections.scores,
+    )
+
+
+def join(parts: Sequence[Detections]) -> Detections:
+    """All detections of all parts."""
+    names = Detections.__struct_fields__
+    return sort(Detections(*(np.concatenate([getattr(part, name) for part in parts]) for name in names)))
+
+
+def sort(detections: Detections) -> Detections:
+    """By image, falling score, category, box, model: detections that agree in all of these are interchangeable."""
+    x0, y0, x1, y1 = detections.boxes_xyxy.T
+    keys = (detections.origins, detections.models, y1, x1, y0, x0, detections.category_ids, -detections.scores)
+    return detections.take(np.lexsort((*keys, detections.image_ids)))
+
+
+def best_of_each_image(detections: Detections, count: int) -> Detections:
+    """The first `count` of each image, which are those of the highest scores."""
+    ids = detections.image_ids
+    starts = np.flatnonzero(np.append(True, ids[1:] != ids[:-1])) if len(ids) else np.empty(0, dtype=np.int64)
+    rank = np.arange(len(ids)) - np.repeat(starts, np.diff(np.append(starts, len(ids))))
+    return detections.take(rank < count)

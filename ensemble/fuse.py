@@ -1,0 +1,215 @@
+"""Fusion across models, per category, over many images and categories at once.
+
+Weighted boxes fusion: Solovyev et al., 2021. Boxes are taken in falling score; each joins the cluster whose fused box it
+overlaps most, if by more than a threshold, or begins one. Non-maximum weighted: Zhou et al., 2017; there a cluster is
+known by its first box.
+
+    G: groups of a block (boxes of one category in one image), L: length of a block
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from datasets.errors import DataError
+from ensemble.detections import Detections, join, sort
+from ensemble.groups import Block, Floats, Indices, area, blocks, iou_with
+
+ScoreType = Literal["avg", "max", "box_and_model_avg", "absent_model_aware_avg"]
+MAX_MODELS = 62  # a bit each in an int64
+
+
+class _Clusters(NamedTuple):
+    """One row a cluster of a block."""
+
+    boxes: Floats
+    """(C, 4) fused."""
+    score_sums: Floats
+    best_scores: Floats
+    counts: Indices
+    weight_sums: Floats
+    models: Indices
+    """(C,) a bit for each model that has a box in it."""
+    firsts: Indices
+    """(C,) the place of the best box among all detections."""
+
+
+def wbf(
+    parts: list[Detections],
+    weights: list[float],
+    *,
+    iou_threshold: float = 0.55,
+    skip_threshold: float = 0.0,
+    score: ScoreType = "avg",
+) -> Detections:
+    """Weighted boxes fusion. `parts` are the models' detections, `weights` their weights.
+
+    Boxes with a score below `skip_threshold` are left out. Scores above 1, which unequal weights make of "avg", are 1.
+    """
+    detections, used = _prepare(parts, weights, skip_threshold)
+    found = []
+    for block in _by_category(detections):
+        clusters = _cluster(detections, used, block, iou_threshold, moving=True)
+        found.append(_fused(detections, clusters, clusters.boxes, _scores(clusters, used, score)))
+    return _all(found, detections)
+
+
+def nmw(
+    parts: list[Detections], weights: list[float], *, iou_threshold: float = 0.55, skip_threshold: float = 0.0
+) -> Detections:
+    """Non-maximum weighted: the boxes of a cluster are averaged by score x IoU with its best; the best score stays."""
+    detections, used = _prepare(parts, weights, skip_threshold)
+    used = used / used.max(initial=0.0) if used.size else used
+    found = []
+    for block in _by_category(detections):
+        clusters = _cluster(detections, used, block, iou_threshold, moving=False)
+        found.append(_fused(detections, clusters, clusters.boxes, clusters.best_scores))
+    return _all(found, detections)
+
+
+def weighted(parts: list[Detections], weights: list[float], skip_threshold: float = 0.0) -> Detections:
+    """All detections, scores times their model's share of the largest weight; for NMS and soft-NMS across models."""
+    detections, used = _prepare(parts, weights, skip_threshold)
+    if not len(detections):
+        return detections
+    return detections.with_scores(detections.scores * (used / used.max())[detections.models])
+
+
+def _prepare(parts: list[Detections], weights: list[float], skip_threshold: float) -> tuple[Detections, Floats]:
+    """The detections that count, sorted, and the weights of the models. A model with weight 0 is left out."""
+    if len(parts) != len(weights):
+        raise DataError(f"expected a weight for each of {len(parts)} results, found {len(weights)}")
+    kept = [at for at, weight in enumerate(weights) if weight > 0]
+    if not kept:
+        raise DataError("expected a weight above 0, found none")
+    if len(kept) > MAX_MODELS:
+        raise DataError(f"expected at most {MAX_MODELS} results, found {len(kept)}")
+    renamed = []
+    for number, at in enumerate(kept):
+        part = parts[at].take(parts[at].scores >= skip_threshold)
+        # A box without area overlaps nothing and would be averaged with nothing.
+        part = part.take(area(part.boxes_xyxy) > 0)
+        renamed.append(
+            Detections(
+                part.image_ids,
+                part.category_ids,
+                part.boxes_xyxy,
+                part.scores,
+                np.full(len(part), number, dtype=np.int64),
+                part.origins,
+            )
+        )
+    return join(renamed), np.array([weights[at] for at in kept], dtype=np.float64)
+
+
+def _by_category(detections: Detections) -> list[Block]:
+    keys = (detections.image_ids, detections.category_ids)
+    return list(blocks(keys, np.lexsort((keys[1], keys[0]))))
+
+
+def _cluster(
+    detections: Detections, weights: Floats, block: Block, iou_threshold: float, *, moving: bool
+) -> _Clusters:
+    """Put every box of the block into a cluster; a cluster's box moves as boxes join it, or stays its first one."""
+    places, lengths = _by_weighted_score(detections, weights, block)
+    groups, length = places.shape
+    boxes = detections.boxes_xyxy[places]
+    box_weights = weights[detections.models[places]]
+    scores = detections.scores[places] * box_weights
+    bits = np.left_shift(np.int64(1), detections.models[places])
+
+    fused = np.zeros((groups, length, 4))
+    first = np.zeros((groups, length, 4))
+    box_sums, box_sum_weights = np.zeros((groups, length, 4)), np.zeros((groups, length))
+    score_sums, best, weight_sums = (np.zeros((groups, length)) for _ in range(3))
+    counts, models, firsts = (np.zeros((groups, length), dtype=np.int64) for _ in range(3))
+    clusters = np.zeros(groups, dtype=np.int64)
+    for at in range(length):
+        # The groups that have so many boxes; longer ones stand first.
+        active = int(np.searchsorted(-lengths, -at, side="left"))
+        rows = np.arange(active)
+        box, score = boxes[:active, at], scores[:active, at]
+        known = int(clusters[:active].max(initial=0))
+        if known:
+            overlaps = iou_with(fused[:active, :known], box)
+            nearest = overlaps.argmax(axis=1)
+            joins = overlaps[rows, nearest] > iou_threshold
+            into = np.where(joins, nearest, clusters[:active])
+        else:
+            joins = np.zeros(active, dtype=np.bool_)
+            into = clusters[:active].copy()
+        cell = (rows, into)
+        begins = ~joins
+        first[rows[begins], into[begins]] = box[begins]
+        best[rows[begins], into[begins]] = score[begins]
+        firsts[rows[begins], into[begins]] = places[:active, at][begins]
+        share = score if moving else score * _iou_pairs(box, first[cell])
+        box_sums[cell] += share[:, None] * box
+        box_sum_weights[cell] += share
+        score_sums[cell] += score
+        weight_sums[cell] += box_weights[:active, at]
+        counts[cell] += 1
+        models[cell] |= bits[:active, at]
+        clusters[:active] += begins
+        if moving:
+            # A cluster of one is its box to the last bit, and so is one whose scores are all 0.
+            averaged = box_sums[cell] / np.where(box_sum_weights[cell] > 0, box_sum_weights[cell], 1.0)[:, None]
+            alone = (begins | (box_sum_weights[cell] == 0))[:, None]
+            fused[cell] = np.where(alone, first[cell], averaged)
+        else:
+            fused[cell] = first[cell]
+    there = np.arange(length) < clusters[:, None]
+    result = fused[there]
+    if not moving:
+        sums = box_sum_weights[there]
+        averaged = box_sums[there] / np.where(sums > 0, sums, 1.0)[:, None]
+        result = np.where(((counts[there] == 1) | (sums == 0))[:, None], first[there], averaged)
+    return _Clusters(
+        result, score_sums[there], best[there], counts[there], weight_sums[there], models[there], firsts[there]
+    )
+
+
+def _by_weighted_score(detections: Detections, weights: Floats, block: Block) -> tuple[Indices, Indices]:
+    """The block's places with weighted scores falling along each row; ties stay in the detections' own order."""
+    scores = detections.scores[block.places] * weights[detections.models[block.places]]
+    order = np.argsort(np.where(block.filled, -scores, np.inf), axis=1, kind="stable")
+    return np.take_along_axis(block.places, order, axis=1), block.lengths
+
+
+def _iou_pairs(boxes: Floats, others: Floats) -> Floats:
+    """(G, 4), (G, 4) -> (G,)"""
+    return iou_with(boxes[:, None], others)[:, 0]
+
+
+def _scores(clusters: _Clusters, weights: Floats, score: ScoreType) -> Floats:
+    """(C,) the fused scores, as ensemble-boxes 1.0.9 defines them, but never above 1."""
+    average = clusters.score_sums / clusters.counts
+    present = ((clusters.models[:, None] >> np.arange(len(weights))) & 1) * weights
+    if score == "max":
+        found = clusters.best_scores / weights.max()
+    elif score == "box_and_model_avg":
+        found = clusters.score_sums / clusters.weight_sums * present.sum(axis=1) / weights.sum()
+    elif score == "absent_model_aware_avg":
+        absent = weights.sum() - present.sum(axis=1)
+        found = clusters.score_sums / (clusters.weight_sums + absent)
+    else:
+        found = average * np.minimum(len(weights), clusters.counts) / weights.sum()
+    return np.minimum(found, 1.0)
+
+
+def _fused(detections: Detections, clusters: _Clusters, boxes: Floats, scores: Floats) -> Detections:
+    count = len(scores)
+    return Detections(
+        image_ids=detections.image_ids[clusters.firsts],
+        category_ids=detections.category_ids[clusters.firsts],
+        boxes_xyxy=boxes,
+        scores=scores,
+        models=np.zeros(count, dtype=np.int64),
+        origins=np.full(count, -1, dtype=np.int64),
+    )
+
+
+def _all(found: list[Detections], detections: Detections) -> Detections:
+    return join(found) if found else sort(detections)

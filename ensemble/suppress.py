@@ -1,0 +1,107 @@
+"""Suppression within one model: NMS and soft-NMS, over many images at once.
+
+Soft-NMS: Bodla et al., 2017. Boxes are taken in falling score; each lowers the scores of those after it that overlap it,
+by `1 - IoU` above a threshold (linear) or by `exp(-IoU ** 2 / sigma)` (gaussian). The decayed scores are the output.
+Class-agnostic, all boxes of an image compete, whatever their category.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+
+from ensemble.detections import Detections
+from ensemble.groups import Block, Floats, Indices, blocks, iou_with
+
+Kind = Literal["gaussian", "linear"]
+
+# How often the boxes that are done are taken out of a block's tables.
+COMPACTIONS = 4
+
+
+def nms(detections: Detections, *, iou_threshold: float, class_agnostic: bool) -> Detections:
+    """Those that no better one overlaps by more than `iou_threshold`."""
+    kept = np.zeros(len(detections), dtype=np.bool_)
+    for block in _blocks(detections, class_agnostic):
+        boxes = detections.boxes_xyxy[block.places]
+        alive = block.filled
+        for at in range(boxes.shape[1] - 1):
+            overlaps = iou_with(boxes[:, at + 1 :], boxes[:, at]) > iou_threshold
+            alive[:, at + 1 :] &= ~(overlaps & alive[:, at, None])
+        kept[block.places[alive]] = True
+    return detections.take(kept)
+
+
+def soft_nms(
+    detections: Detections,
+    *,
+    kind: Kind,
+    class_agnostic: bool,
+    sigma: float = 0.5,
+    iou_threshold: float = 0.3,
+    score_threshold: float = 0.001,
+) -> Detections:
+    """All whose decayed score is at least `score_threshold`, with that score. No score rises.
+
+    `sigma` is for gaussian, `iou_threshold` for linear. Of boxes with equal scores, the one that stands first among
+    `detections` is taken first.
+    """
+    scores = np.zeros(len(detections))
+    factor = _gaussian(sigma) if kind == "gaussian" else _linear(iou_threshold)
+    for block in _blocks(detections, class_agnostic):
+        decayed = _decay(detections.boxes_xyxy[block.places], detections.scores[block.places], block, factor)
+        filled = block.filled
+        scores[block.places[filled]] = decayed[filled]
+    kept = scores >= score_threshold
+    return detections.take(kept).with_scores(scores[kept])
+
+
+def _blocks(detections: Detections, class_agnostic: bool) -> list[Block]:
+    if class_agnostic:
+        return list(blocks((detections.image_ids,), np.arange(len(detections))))
+    keys = (detections.image_ids, detections.category_ids)
+    # Stable, so that scores go on falling within a category.
+    return list(blocks(keys, np.lexsort((keys[1], keys[0]))))
+
+
+def _gaussian(sigma: float) -> Callable[[Floats], Floats]:
+    def factor(iou: Floats) -> Floats:
+        np.multiply(iou, iou, out=iou)
+        iou *= -1.0 / sigma
+        return np.exp(iou, out=iou)
+
+    return factor
+
+
+def _linear(iou_threshold: float) -> Callable[[Floats], Floats]:
+    return lambda iou: np.where(iou > iou_threshold, 1.0 - iou, 1.0)
+
+
+def _decay(boxes: Floats, scores: Floats, block: Block, factor: Callable[[Floats], Floats]) -> Floats:
+    """(G, L, 4) boxes, (G, L) scores -> (G, L) decayed scores."""
+    groups, length = scores.shape
+    decayed = np.zeros_like(scores)
+    # What is left: scores, below 0 where a box is done or none is; boxes; and the columns that they came from.
+    left = np.where(block.filled, scores, -1.0)
+    columns: Indices = np.broadcast_to(np.arange(length), (groups, length))
+    rows = np.arange(groups)
+    every = max(8, length // COMPACTIONS)
+    for step in range(length):
+        pick = left.argmax(axis=1)
+        score = left[rows, pick]
+        cell = (rows, columns[rows, pick])
+        # A group that is done picks what it had before.
+        decayed[cell] = np.where(score >= 0, score, decayed[cell])
+        weights = factor(iou_with(boxes, boxes[rows, pick]))
+        left *= np.where(left > 0, weights, 1.0)
+        left[rows, pick] = -1.0
+        if (step + 1) % every == 0 and step + 1 < length:
+            # Every group has lost as many boxes; those that were only filled up go last.
+            remaining = left.shape[1] - every
+            keep = np.argsort(left < 0, axis=1, kind="stable")[:, :remaining]
+            left = np.take_along_axis(left, keep, axis=1)
+            boxes = np.take_along_axis(boxes, keep[..., None], axis=1)
+            columns = np.take_along_axis(columns, keep, axis=1)
+    return decayed

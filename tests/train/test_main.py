@@ -1,0 +1,236 @@
+"""The command line: models, fit and predict, what they print, and with which code they end."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from PIL import Image as PillowImage
+
+from datasets import results, terminal
+from datasets.sources import Input
+from tests.conftest import CATEGORIES, picture
+from tests.train.made import content, tiny_config, write_list
+from train import checkpoint, config, fit, launch, model
+from train.__main__ import main
+from train.fit import Request
+from train.launch import World
+
+
+class Ended(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Cli = Callable[..., Ended]
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """cli("models"): what a shell would see of `python -m train models`; a bug shows its traceback."""
+
+    def run(*arguments: object) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["train", *map(str, arguments)])
+        capsys.readouterr()
+        try:
+            terminal.run(main, "python -m train")
+        except SystemExit as stop:
+            return Ended(int(stop.code or 0), *capsys.readouterr())
+        return Ended(0, *capsys.readouterr())
+
+    return run
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+@pytest.mark.parametrize("command", [[], ["models"], ["fit"], ["predict"]])
+def test_help_has_an_example(command: list[str], flag: str) -> None:
+    ended = CliRunner().invoke(main, [*command, flag])
+    assert ended.exit_code == 0
+    _, example = ended.output.split("Example:")
+    assert " ".join(["python -m train", *command]) in example
+
+
+# Millions of parameters with 80 categories; those of the paper's models as stock Detectron2 was counted to have them.
+PARAMETERS = {
+    "r18": 32.64,
+    "r50-bn": 44.40,
+    "r50-gn": 44.40,
+    "r50": 45.71,
+    "r101": 64.70,
+    "r18-cascade": 62.91,
+    "r50-cascade": 75.98,
+    "r101-cascade": 94.97,
+    "tiny": 12.50,
+    "tiny-cascade": 14.22,
+}
+
+
+def test_models_prints_every_model_as_json(cli: Cli) -> None:
+    code, out, err = cli("models", "--json")
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    assert {name: round(entry["parameters"] / 1e6, 2) for name, entry in found.items()} == PARAMETERS
+    assert {name: entry["about"] for name, entry in found.items()} == config.MODELS
+
+
+def test_models_prints_a_line_each(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "MODELS", {name: config.MODELS[name] for name in ("tiny", "tiny-cascade")})
+    code, out, err = cli("models")
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        f"tiny           12.50 M  {config.MODELS['tiny']}",
+        f"tiny-cascade   14.22 M  {config.MODELS['tiny-cascade']}",
+    ]
+
+
+@pytest.fixture
+def spec(drawn: Input, tmp_path: Path) -> Path:
+    """The drawn dataset as data by name."""
+    split = {"annotations": str(drawn.annotations), "images": str(drawn.images)}
+    path = tmp_path / "drawn.yaml"
+    path.write_text(yaml.safe_dump({"about": "drawn for tests", "train": split, "val": split}), encoding="utf-8")
+    return path
+
+
+Launched = tuple[Callable[..., None], World, Request]
+
+
+@pytest.fixture
+def launched(monkeypatch: pytest.MonkeyPatch) -> list[Launched]:
+    """What `fit` would have run, which does not run."""
+    calls: list[Launched] = []
+    monkeypatch.setattr(launch, "launch", lambda *arguments: calls.append(arguments))
+    return calls
+
+
+def test_fit_passes_on_what_it_was_asked_for(cli: Cli, launched: list[Launched], spec: Path, drawn: Input) -> None:
+    assert cli("fit", "--model", "tiny", "--data", "sample", "--output", "runs/a") == (0, "", "")
+    assert cli(
+        *("fit", "--model", "r50", "--data", "d", "--output", "runs/b", "--val", spec, "--schedule", "sample"),
+        *("--gpus", "2", "SEED", "1", "--machines", "3", "--rank", "1", "--dist-url", "tcp://10.0.0.1:29500"),
+        *("--resume", "--allow-pretrained", "INPUT.MIN_SIZE_TRAIN", "[64, 80]", "--", "SEED", "-1"),
+    ) == (0, "", "")
+    files = ("--val-annotations", drawn.annotations, "--val-images", drawn.images)
+    assert cli("fit", "--model", "tiny", "--data", "d", "--output", "o", *files) == (0, "", "")
+
+    plain, full, by_files = launched
+    assert plain == (fit.fit, World(1, 1, 0, None), Request("tiny", "sample", Path("runs/a"), "paper"))
+    assert full[:2] == (fit.fit, World(2, 3, 1, "tcp://10.0.0.1:29500"))
+    assert full[2] == Request(
+        model="r50",
+        data="d",
+        output=Path("runs/b"),
+        schedule="sample",
+        overrides=("SEED", "1", "INPUT.MIN_SIZE_TRAIN", "[64, 80]", "SEED", "-1"),
+        validation=drawn,
+        resume=True,
+        allow_pretrained=True,
+    )
+    assert by_files[2].validation == drawn
+
+
+FIT = ["fit", "--model", "tiny", "--data", "d", "--output", "o"]
+PREDICT = ["predict", "--annotations", "a", "--images", "i", "--output", "o"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["fit", "--data", "d", "--output", "o"], "--model"),
+        (["fit", "--model", "tiny", "--output", "o"], "--data"),
+        (["fit", "--model", "tiny", "--data", "d"], "--output"),
+        ([*FIT, "--gpus", "0"], "--gpus"),
+        ([*FIT, "--machines", "0"], "--machines"),
+        ([*FIT, "--rank", "-1"], "--rank"),
+        ([*FIT, "--val-annotations", "a"], "--val-annotations and --val-images go together"),
+        ([*FIT, "--val-images", "i"], "--val-annotations and --val-images go together"),
+        ([*FIT, "--val", "sample", "--val-annotations", "a", "--val-images", "i"], "give either --val, or"),
+        ([*FIT, "--colour"], "--colour"),
+        (PREDICT, "give either --run or --weights"),
+        ([*PREDICT, "--run", "r", "--weights", "w"], "give either --run or --weights"),
+        (["predict", "--run", "r", "--images", "i", "--output", "o"], "--annotations"),
+        (["predict", "--run", "r", "--annotations", "a", "--output", "o"], "--images"),
+        (["predict", "--run", "r", "--annotations", "a", "--images", "i"], "--output"),
+        (["train"], "train"),
+        (["models", "tiny"], "tiny"),
+    ],
+)
+def test_wrong_usage_ends_with_2(arguments: list[str], expected: str, cli: Cli) -> None:
+    code, out, err = cli(*arguments)
+    assert (code, out) == (2, "")
+    assert expected in " ".join(err.split())
+
+
+def test_bad_data_ends_with_1_and_no_traceback(cli: Cli, drawn: Input, tmp_path: Path) -> None:
+    here, none = tmp_path / "run", tmp_path / "none"
+    begun = ["fit", "--output", here, "--schedule", "sample"]
+    asked = ["predict", "--annotations", drawn.annotations, "--images", drawn.images, "--output", tmp_path / "o.json"]
+    cases: list[tuple[list[object], str]] = [
+        ([*begun, "--model", "r34", "--data", "sample"], "r34: expected a YAML file or one of r18, "),
+        ([*begun, "--model", "tiny", "--data", "sample", "SEED"], "expected KEY VALUE pairs, found 'SEED' without"),
+        ([*begun, "--model", "tiny", "--data", "sample", "SEEDS", "1"], "SEEDS: Non-existent key: SEEDS; "),
+        ([*begun, "--model", "tiny", "--data", "sample", "--", "SEED", "-1"], "SEED: expected 0 or more, "),
+        ([*begun, "--model", "tiny", "--data", "sample", "--rank", "1"], "--rank: expected 0 to 0 with --machines 1"),
+        ([*begun, "--model", "tiny", "--data", none], f"{none}: expected a folder that `python -m augment build` made"),
+        ([*begun, "--model", "tiny", "--data", "sample", "--val", "nobody"], "nobody: expected a YAML file or one of "),
+        ([*asked, "--run", none], f"{none}: expected the folder of a run with model_best.pth or model_last.pth, found"),
+        ([*asked, "--weights", none], f"{none}: the checkpoint cannot be read: No such file or directory"),
+        ([*asked, "--weights", drawn.annotations], f"{drawn.annotations}: expected a checkpoint, found a file that"),
+    ]
+    for arguments, expected in cases:
+        code, out, err = cli(*arguments)
+        assert (code, out) == (1, ""), arguments
+        assert err.startswith(f"error: {expected}")
+    assert [path.name for path in tmp_path.iterdir() if path != here] == []
+
+
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (SystemExit(143), 143)])
+def test_a_signal_ends_with_its_code(
+    error: BaseException, code: int, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(fit, "fit", stopped)
+    ended = cli(*FIT)
+    assert (ended.code, ended.out, ended.err.strip()) == (code, "", "interrupted" if code == 130 else "")
+
+
+def test_predict_takes_the_best_of_a_run_else_its_last(cli: Cli, tmp_path: Path) -> None:
+    run, images, output = tmp_path / "run", tmp_path / "images", tmp_path / "results.json"
+    run.mkdir()
+    images.mkdir()
+    PillowImage.fromarray(picture(60, 50, 1)).save(images / "7.png")
+    # As the drawn dataset's files have them.
+    annotations = write_list(tmp_path / "images.json", {7: (50, 60)}, categories=CATEGORIES)
+    pairs: list[tuple[int, str]] = [(int(str(item["id"])), str(item["name"])) for item in CATEGORIES]
+    cfg = tiny_config(len(pairs))
+    for name, seed in ((checkpoint.BEST, 1), (checkpoint.LAST, 2)):
+        checkpoint.save(run / name, content(model.build(cfg, seed=seed), cfg, pairs))
+    asked = ["predict", "--annotations", annotations, "--images", images, "--output", output]
+
+    def predicted(*options: object) -> bytes:
+        by = run / checkpoint.BEST if (run / checkpoint.BEST).exists() else run / checkpoint.LAST
+        code, out, err = cli(*asked, *options)
+        assert (code, err) == (0, "")
+        found = len(results.read(output))
+        assert out == f"{output}: {found} detections in 1 images, 0 without any; by {by}\n"
+        return output.read_bytes()
+
+    best = predicted("--run", run)
+    assert predicted("--weights", run / checkpoint.BEST) == best
+    fewer = predicted("--run", run, "--raw", "TEST.DETECTIONS_PER_IMAGE", "3")
+    assert fewer.count(b"image_id") == 3
+    sizes: list[Any] = ["TEST.AUG.MIN_SIZES", "[50, 64]", "TEST.AUG.MAX_SIZE", "128"]
+    assert predicted("--run", run, "--tta", *sizes) != best
+    (run / checkpoint.BEST).unlink()
+    last = predicted("--run", run)
+    assert last != best
+    assert predicted("--weights", run / checkpoint.LAST) == last
