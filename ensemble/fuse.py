@@ -15,7 +15,7 @@ import numpy as np
 
 from datasets.errors import DataError
 from ensemble.detections import Detections, join, sort
-from ensemble.groups import Block, Floats, Indices, area, blocks, iou_with
+from ensemble.groups import Block, Corners, Floats, Indices, blocks, iou_with
 
 ScoreType = Literal["avg", "max", "box_and_model_avg", "absent_model_aware_avg"]
 MAX_MODELS = 62  # a bit each in an int64
@@ -90,7 +90,7 @@ def _prepare(parts: list[Detections], weights: list[float], skip_threshold: floa
     for number, at in enumerate(kept):
         part = parts[at].take(parts[at].scores >= skip_threshold)
         # A box without area overlaps nothing and would be averaged with nothing.
-        part = part.take(area(part.boxes_xyxy) > 0)
+        part = part.take((part.boxes_xyxy[:, 2:] > part.boxes_xyxy[:, :2]).all(axis=1))
         renamed.append(
             Detections(
                 part.image_ids,
@@ -113,74 +113,83 @@ def _cluster(
     detections: Detections, weights: Floats, block: Block, iou_threshold: float, *, moving: bool
 ) -> _Clusters:
     """Put every box of the block into a cluster; a cluster's box moves as boxes join it, or stays its first one."""
-    places, lengths = _by_weighted_score(detections, weights, block)
-    groups, length = places.shape
-    boxes = detections.boxes_xyxy[places]
-    box_weights = weights[detections.models[places]]
-    scores = detections.scores[places] * box_weights
+    places = _by_weighted_score(detections, weights, block)
+    lengths, (groups, length) = block.lengths, places.shape
+    all_boxes = Corners.of(detections.boxes_xyxy[places])
+    all_weights = weights[detections.models[places]]
+    all_scores = detections.scores[places] * all_weights
     bits = np.left_shift(np.int64(1), detections.models[places])
 
-    fused = np.zeros((groups, length, 4))
-    first = np.zeros((groups, length, 4))
-    box_sums, box_sum_weights = np.zeros((groups, length, 4)), np.zeros((groups, length))
-    score_sums, best, weight_sums = (np.zeros((groups, length)) for _ in range(3))
+    # A column a cluster. `known` is what boxes are compared with; `sums` are coordinates times shares.
+    known, first, sums = (Corners.of(np.zeros((groups, length, 4))) for _ in range(3))
+    shares, score_sums, best, weight_sums = (np.zeros((groups, length)) for _ in range(4))
     counts, models, firsts = (np.zeros((groups, length), dtype=np.int64) for _ in range(3))
     clusters = np.zeros(groups, dtype=np.int64)
     for at in range(length):
         # The groups that have so many boxes; longer ones stand first.
         active = int(np.searchsorted(-lengths, -at, side="left"))
         rows = np.arange(active)
-        box, score = boxes[:active, at], scores[:active, at]
-        known = int(clusters[:active].max(initial=0))
-        if known:
-            overlaps = iou_with(fused[:active, :known], box)
+        box, score = all_boxes.at(np.s_[:active, at]), all_scores[:active, at]
+        into, joins = clusters[:active].copy(), np.zeros(active, dtype=np.bool_)
+        columns = int(into.max(initial=0))
+        if columns:
+            overlaps = iou_with(known.at(np.s_[:active, :columns]), all_boxes.at(np.s_[:active, at : at + 1]))
             nearest = overlaps.argmax(axis=1)
             joins = overlaps[rows, nearest] > iou_threshold
-            into = np.where(joins, nearest, clusters[:active])
-        else:
-            joins = np.zeros(active, dtype=np.bool_)
-            into = clusters[:active].copy()
+            into[joins] = nearest[joins]
         cell = (rows, into)
-        begins = ~joins
-        first[rows[begins], into[begins]] = box[begins]
-        best[rows[begins], into[begins]] = score[begins]
-        firsts[rows[begins], into[begins]] = places[:active, at][begins]
-        share = score if moving else score * _iou_pairs(box, first[cell])
-        box_sums[cell] += share[:, None] * box
-        box_sum_weights[cell] += share
+        new = (rows[~joins], into[~joins])
+        for table in (first, known):
+            table.put(new, box.at(~joins))
+        best[new] = score[~joins]
+        firsts[new] = places[:active, at][~joins]
+        share = score if moving else score * iou_with(_column(box), _column(first.at(cell)))[:, 0]
+        shares[cell] += share
+        for total, side in zip(sums[:4], box[:4], strict=True):
+            total[cell] += share * side
         score_sums[cell] += score
-        weight_sums[cell] += box_weights[:active, at]
+        weight_sums[cell] += all_weights[:active, at]
         counts[cell] += 1
         models[cell] |= bits[:active, at]
-        clusters[:active] += begins
+        clusters[:active] += ~joins
         if moving:
-            # A cluster of one is its box to the last bit, and so is one whose scores are all 0.
-            averaged = box_sums[cell] / np.where(box_sum_weights[cell] > 0, box_sum_weights[cell], 1.0)[:, None]
-            alone = (begins | (box_sum_weights[cell] == 0))[:, None]
-            fused[cell] = np.where(alone, first[cell], averaged)
-        else:
-            fused[cell] = first[cell]
+            # Where a box begins a cluster, it is the cluster's to the last bit.
+            old = (rows[joins], into[joins])
+            known.put(old, _average(sums.at(old), shares[old], first.at(old)))
     there = np.arange(length) < clusters[:, None]
-    result = fused[there]
-    if not moving:
-        sums = box_sum_weights[there]
-        averaged = box_sums[there] / np.where(sums > 0, sums, 1.0)[:, None]
-        result = np.where(((counts[there] == 1) | (sums == 0))[:, None], first[there], averaged)
+    alone = counts[there] == 1
+    averaged = _average(sums.at(there), shares[there], first.at(there)).stacked()
     return _Clusters(
-        result, score_sums[there], best[there], counts[there], weight_sums[there], models[there], firsts[there]
+        boxes=np.where(alone[:, None], first.at(there).stacked(), averaged),
+        score_sums=score_sums[there],
+        best_scores=best[there],
+        counts=counts[there],
+        weight_sums=weight_sums[there],
+        models=models[there],
+        firsts=firsts[there],
     )
 
 
-def _by_weighted_score(detections: Detections, weights: Floats, block: Block) -> tuple[Indices, Indices]:
+def _column(boxes: Corners) -> Corners:
+    """Tables of (G,) -> (G, 1)"""
+    return boxes.at(np.s_[:, None])
+
+
+def _average(sums: Corners, shares: Floats, first: Corners) -> Corners:
+    """Boxes of summed coordinates over summed shares; the first box where all shares are 0."""
+    some = shares > 0
+    divided = [
+        np.divide(total, shares, out=side.copy(), where=some) for total, side in zip(sums[:4], first[:4], strict=True)
+    ]
+    x0, y0, x1, y1 = divided
+    return Corners(x0, y0, x1, y1, (x1 - x0) * (y1 - y0))
+
+
+def _by_weighted_score(detections: Detections, weights: Floats, block: Block) -> Indices:
     """The block's places with weighted scores falling along each row; ties stay in the detections' own order."""
     scores = detections.scores[block.places] * weights[detections.models[block.places]]
     order = np.argsort(np.where(block.filled, -scores, np.inf), axis=1, kind="stable")
-    return np.take_along_axis(block.places, order, axis=1), block.lengths
-
-
-def _iou_pairs(boxes: Floats, others: Floats) -> Floats:
-    """(G, 4), (G, 4) -> (G,)"""
-    return iou_with(boxes[:, None], others)[:, 0]
+    return np.take_along_axis(block.places, order, axis=1)
 
 
 def _scores(clusters: _Clusters, weights: Floats, score: ScoreType) -> Floats:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -47,11 +47,12 @@ def blocks(keys: tuple[npt.NDArray[np.int64], ...], order: Indices) -> Iterator[
     starts = np.flatnonzero(changes)
     lengths = np.diff(np.append(starts, len(order)))
     by_length = np.argsort(-lengths, kind="stable")
+    rising = -lengths[by_length]
     begin = 0
     while begin < len(by_length):
         longest = int(lengths[by_length[begin]])
         # Not much shorter than the longest, so that little is filled up; not too many at once.
-        fits = np.searchsorted(-lengths[by_length], -(longest * 3 // 4), side="right")
+        fits = np.searchsorted(rising, -(longest * 3 // 4), side="right")
         end = min(int(fits), begin + max(1, CELLS // longest))
         chosen = by_length[begin:end]
         columns = np.arange(longest)
@@ -61,17 +62,46 @@ def blocks(keys: tuple[npt.NDArray[np.int64], ...], order: Indices) -> Iterator[
         begin = end
 
 
-def iou_with(boxes_xyxy: Floats, others_xyxy: Floats) -> Floats:
-    """(G, L, 4) boxes, (G, 4) others -> (G, L) IoU of each box with its group's other; 0 where both have no area."""
-    left_top = np.maximum(boxes_xyxy[..., :2], others_xyxy[:, None, :2])
-    right_bottom = np.minimum(boxes_xyxy[..., 2:], others_xyxy[:, None, 2:])
-    sides = np.maximum(right_bottom - left_top, 0.0)
-    common = sides[..., 0] * sides[..., 1]
-    union = area(boxes_xyxy) + area(others_xyxy)[:, None] - common
-    return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
+class Corners(NamedTuple):
+    """Boxes as five tables, since numpy is several times faster on these than on one of (G, L, 4)."""
+
+    x0: Floats
+    y0: Floats
+    x1: Floats
+    y1: Floats
+    area: Floats
+
+    @classmethod
+    def of(cls, boxes_xyxy: Floats) -> Corners:
+        """(..., 4) -> tables of (...)"""
+        x0, y0, x1, y1 = (np.ascontiguousarray(boxes_xyxy[..., side]) for side in range(4))
+        return cls(x0, y0, x1, y1, (x1 - x0) * (y1 - y0))
+
+    def at(self, cell: Any) -> Corners:
+        """The part of each table that `cell` picks."""
+        return Corners(*(table[cell] for table in self))
+
+    def put(self, cell: Any, values: Corners) -> None:
+        for table, value in zip(self, values, strict=True):
+            table[cell] = value
+
+    def stacked(self) -> Floats:
+        """Tables of (...) -> (..., 4)"""
+        return np.stack(self[:4], axis=-1)
 
 
-def area(boxes_xyxy: Floats) -> Floats:
-    """(..., 4) -> (...)"""
-    sides = boxes_xyxy[..., 2:] - boxes_xyxy[..., :2]
-    return np.asarray(sides[..., 0] * sides[..., 1])
+def iou_with(boxes: Corners, others: Corners) -> Floats:
+    """(G, L) boxes, (G, 1) others -> (G, L) IoU of each box with its group's other; 0 where both have no area."""
+    width = np.minimum(boxes.x1, others.x1)
+    width -= np.maximum(boxes.x0, others.x0)
+    np.maximum(width, 0.0, out=width)
+    common = np.minimum(boxes.y1, others.y1)
+    common -= np.maximum(boxes.y0, others.y0)
+    np.maximum(common, 0.0, out=common)
+    common *= width
+    union = np.add(boxes.area, others.area, out=width)
+    union -= common
+    # Only where both boxes have no area is there nothing to divide by.
+    np.maximum(union, np.finfo(np.float64).tiny, out=union)
+    common /= union
+    return common

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from ensemble.detections import Detections
-from ensemble.groups import Block, Floats, Indices, blocks, iou_with
+from ensemble.groups import Block, Corners, Floats, Indices, blocks, iou_with
 
 Kind = Literal["gaussian", "linear"]
 
@@ -25,11 +25,12 @@ def nms(detections: Detections, *, iou_threshold: float, class_agnostic: bool) -
     """Those that no better one overlaps by more than `iou_threshold`."""
     kept = np.zeros(len(detections), dtype=np.bool_)
     for block in _blocks(detections, class_agnostic):
-        boxes = detections.boxes_xyxy[block.places]
+        boxes = Corners.of(detections.boxes_xyxy[block.places])
         alive = block.filled
-        for at in range(boxes.shape[1] - 1):
-            overlaps = iou_with(boxes[:, at + 1 :], boxes[:, at]) > iou_threshold
-            alive[:, at + 1 :] &= ~(overlaps & alive[:, at, None])
+        for at in range(alive.shape[1] - 1):
+            after = np.s_[:, at + 1 :]
+            overlaps = iou_with(boxes.at(after), boxes.at(np.s_[:, at : at + 1])) > iou_threshold
+            alive[after] &= ~(overlaps & alive[:, at, None])
         kept[block.places[alive]] = True
     return detections.take(kept)
 
@@ -79,12 +80,14 @@ def _linear(iou_threshold: float) -> Callable[[Floats], Floats]:
     return lambda iou: np.where(iou > iou_threshold, 1.0 - iou, 1.0)
 
 
-def _decay(boxes: Floats, scores: Floats, block: Block, factor: Callable[[Floats], Floats]) -> Floats:
+def _decay(boxes_xyxy: Floats, scores: Floats, block: Block, factor: Callable[[Floats], Floats]) -> Floats:
     """(G, L, 4) boxes, (G, L) scores -> (G, L) decayed scores."""
     groups, length = scores.shape
     decayed = np.zeros_like(scores)
     # What is left: scores, below 0 where a box is done or none is; boxes; and the columns that they came from.
-    left = np.where(block.filled, scores, -1.0)
+    done = ~block.filled
+    left = np.where(done, -1.0, scores)
+    boxes = Corners.of(boxes_xyxy)
     columns: Indices = np.broadcast_to(np.arange(length), (groups, length))
     rows = np.arange(groups)
     every = max(8, length // COMPACTIONS)
@@ -94,14 +97,13 @@ def _decay(boxes: Floats, scores: Floats, block: Block, factor: Callable[[Floats
         cell = (rows, columns[rows, pick])
         # A group that is done picks what it had before.
         decayed[cell] = np.where(score >= 0, score, decayed[cell])
-        weights = factor(iou_with(boxes, boxes[rows, pick]))
-        left *= np.where(left > 0, weights, 1.0)
-        left[rows, pick] = -1.0
+        left *= factor(iou_with(boxes, boxes.at((rows[:, None], pick[:, None]))))
+        done[rows, pick] = True
+        np.copyto(left, -1.0, where=done)
         if (step + 1) % every == 0 and step + 1 < length:
             # Every group has lost as many boxes; those that were only filled up go last.
             remaining = left.shape[1] - every
-            keep = np.argsort(left < 0, axis=1, kind="stable")[:, :remaining]
-            left = np.take_along_axis(left, keep, axis=1)
-            boxes = np.take_along_axis(boxes, keep[..., None], axis=1)
-            columns = np.take_along_axis(columns, keep, axis=1)
+            keep = np.argsort(done, axis=1, kind="stable")[:, :remaining]
+            left, done, columns = (np.take_along_axis(table, keep, axis=1) for table in (left, done, columns))
+            boxes = Corners(*(np.take_along_axis(table, keep, axis=1) for table in boxes))
     return decayed

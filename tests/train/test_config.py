@@ -36,12 +36,22 @@ def test_every_model_loads_under_every_schedule(model: str, schedule: str) -> No
     depth = {"r18": 18, "r50": 50, "r101": 101, "tiny": 18}[model.partition("-")[0]]
     parts = (cfg.MODEL.RESNETS.DEPTH, cfg.MODEL.RESNETS.NORM, cfg.MODEL.ROI_HEADS.NAME)
     assert parts == (depth, "BN" if model == "r50-bn" else "GN", roi_heads)
-    # The schedule decides these, whatever the model.
-    solver = cfg.SOLVER
-    found = (solver.IMS_PER_BATCH, solver.BASE_LR, solver.EPOCHS, list(cfg.INPUT.MIN_SIZE_TRAIN))
-    assert found == {"paper": (16, 0.02, 56.0, [1400, 1800]), "sample": (4, 0.08, 6.0, [144, 176])}[schedule]
+    # The schedule has the last word, whatever the model.
+    text = (config.SCHEDULES / f"{schedule}.yaml").read_text(encoding="utf-8")
+    stated = config.flat(yaml.safe_load(text))
+    assert {key: value for key, value in config.flat(cfg).items() if key in stated} == stated
     # Iterations are worked out from epochs.
-    assert solver.MAX_ITER == 0
+    assert cfg.SOLVER.MAX_ITER == 0
+
+
+def test_the_paper_s_schedule() -> None:
+    cfg = config.load("r101", "paper")
+    solver = cfg.SOLVER
+    assert (solver.IMS_PER_BATCH, solver.BASE_LR, solver.REFERENCE_BATCH) == (16, 0.02, 16)
+    assert (solver.EPOCHS, list(solver.STEP_EPOCHS), solver.GAMMA) == (56.0, [40.0, 50.0], 0.1)
+    assert (list(cfg.INPUT.MIN_SIZE_TRAIN), cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING) == ([1400, 1800], "range")
+    # No longer side is cut short: 1800 x 1.6 is still less.
+    assert cfg.INPUT.MAX_SIZE_TRAIN == cfg.INPUT.MAX_SIZE_TEST == 3000
 
 
 def test_each_model_and_schedule_has_a_file_and_each_file_a_name() -> None:
@@ -184,12 +194,12 @@ def test_a_configuration_of_another_version_is_refused(text: str) -> None:
 
 
 def test_differences_are_named_with_both_values() -> None:
-    before = config.load("tiny", "sample")
+    before = config.load("tiny", "sample", ["SOLVER.BASE_LR", "0.25"])
     now = config.load("tiny", "sample", ["SOLVER.BASE_LR", "0.5", "INPUT.FORMAT", "RGB", "SEED", "0"])
     found = config.differences(before, now)
     assert [str(item) for item in found] == [
         "INPUT.FORMAT: was 'BGR', is 'RGB'",
-        "SOLVER.BASE_LR: was 0.08, is 0.5",
+        "SOLVER.BASE_LR: was 0.25, is 0.5",
     ]
     assert config.differences(now, before) == [item._replace(before=item.now, now=item.before) for item in found]
 

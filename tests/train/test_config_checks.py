@@ -13,18 +13,21 @@ from train import config
 def refusal(*overrides: str, model: str = "tiny") -> str:
     """What is said of a configuration that cannot be loaded."""
     with pytest.raises(DataError) as caught:
-        config.load(model, "sample", overrides)
+        config.load(model, "sample", [*SIZES, *overrides])
     return str(caught.value)
 
 
 def is_refused(*overrides: str) -> bool:
     try:
-        config.load("tiny", "sample", overrides)
+        config.load("tiny", "sample", [*SIZES, *overrides])
     except DataError:
         return True
     return False
 
 
+BATCH = ("SOLVER.IMS_PER_BATCH", "4")
+# Sizes that the cases below are next to, whatever the sample schedule has.
+SIZES = ("INPUT.MIN_SIZE_TRAIN", "[144, 176]", "INPUT.MAX_SIZE_TRAIN", "320")
 UNUSABLE = "the configuration cannot be used\n  "
 
 
@@ -57,8 +60,9 @@ UNUSABLE = "the configuration cannot be used\n  "
         (["TEST.AUG.MIN_SIZES", "[144, 0]"], "expected sizes above 0, found [144, 0]"),
         (["TEST.AUG.MAX_SIZE", "-1"], "expected a size above 0, found -1"),
         (["MODEL.RESNETS.NORM", "FrozenBN"], "expected GN or BN, found FrozenBN, whose statistics from scratch are wr"),
-        (["SOLVER.ACCUMULATE", "0"], "expected a divisor of SOLVER.IMS_PER_BATCH 4, found 0"),
-        (["SOLVER.ACCUMULATE", "-2"], "expected a divisor of SOLVER.IMS_PER_BATCH 4, found -2"),
+        (["SOLVER.ACCUMULATE", "0", *BATCH], "expected a divisor of SOLVER.IMS_PER_BATCH 4, found 0"),
+        (["SOLVER.ACCUMULATE", "-2", *BATCH], "expected a divisor of SOLVER.IMS_PER_BATCH 4, found -2"),
+        (["SOLVER.ACCUMULATE", "3", *BATCH], "expected a divisor of SOLVER.IMS_PER_BATCH 4, found 3"),
         (["SOLVER.STEP_EPOCHS", "[[4.5]]"], "expected numbers, found [[4.5]]"),
         (["MODEL.IGNORE.MIN_IOA", "0.0"], "expected more than 0, at most 1, found 0.0"),
         (["MODEL.IGNORE.MIN_IOA", "1.25"], "expected more than 0, at most 1, found 1.25"),
