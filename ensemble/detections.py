@@ -1,6 +1,6 @@
 """Detections as parallel arrays, in an order that does not depend on the order in which a file had them.
 
-    N: detections
+N: detections
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Fusion across models, per category, over many images and categories at once.
 
-Weighted boxes fusion: Solovyev et al., 2021. Boxes are taken in falling score; each joins the cluster whose fused box it
-overlaps most, if by more than a threshold, or begins one. Non-maximum weighted: Zhou et al., 2017; there a cluster is
-known by its first box.
+Weighted boxes fusion: Solovyev et al., 2021. Boxes are taken in falling score; each joins the cluster whose fused box
+it overlaps most, if by more than a threshold, or begins one. Non-maximum weighted: Zhou et al., 2017; there a cluster
+is known by its first box.
 
     G: groups of a block (boxes of one category in one image), L: length of a block
 """
@@ -109,9 +109,7 @@ def _by_category(detections: Detections) -> list[Block]:
     return list(blocks(keys, np.lexsort((keys[1], keys[0]))))
 
 
-def _cluster(
-    detections: Detections, weights: Floats, block: Block, iou_threshold: float, *, moving: bool
-) -> _Clusters:
+def _cluster(detections: Detections, weights: Floats, block: Block, iou_threshold: float, *, moving: bool) -> _Clusters:
     """Put every box of the block into a cluster; a cluster's box moves as boxes join it, or stays its first one."""
     places = _by_weighted_score(detections, weights, block)
     lengths, (groups, length) = block.lengths, places.shape

@@ -1,6 +1,6 @@
 """Many small groups of boxes worked on at once: sorted into blocks of equal length, so that numpy works on tables.
 
-    N: boxes of all groups, G: groups of a block, L: length of a block, the longest of its groups
+N: boxes of all groups, G: groups of a block, L: length of a block, the longest of its groups
 """
 
 from __future__ import annotations

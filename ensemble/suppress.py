@@ -1,8 +1,8 @@
 """Suppression within one model: NMS and soft-NMS, over many images at once.
 
-Soft-NMS: Bodla et al., 2017. Boxes are taken in falling score; each lowers the scores of those after it that overlap it,
-by `1 - IoU` above a threshold (linear) or by `exp(-IoU ** 2 / sigma)` (gaussian). The decayed scores are the output.
-Class-agnostic, all boxes of an image compete, whatever their category.
+Soft-NMS: Bodla et al., 2017. Boxes are taken in falling score; each lowers the scores of those after it that overlap
+it, by `1 - IoU` above a threshold (linear) or by `exp(-IoU ** 2 / sigma)` (gaussian). The decayed scores are the
+output. Class-agnostic, all boxes of an image compete, whatever their category.
 """
 
 from __future__ import annotations

@@ -34,6 +34,9 @@ FREE_ON_RESUME = {
 }
 
 
+_REFERENCE = "Detectron2's config reference and train/config.py name all keys"
+
+
 class Difference(NamedTuple):
     key: str
     before: Any
@@ -120,21 +123,72 @@ def from_text(text: str, origin: str) -> Any:
 
 
 def _merge_file(cfg: Any, path: Path) -> None:
-    import yaml
+    from train import compat  # noqa: F401 - before detectron2
 
+    # isort: split
+    from detectron2.config import CfgNode
+
+    found = _read_yaml(path, ())
+    version = found.pop("VERSION", cfg.VERSION)
+    if version != cfg.VERSION:
+        raise DataError(f"{path}: VERSION: expected {cfg.VERSION}, found {version!r}")
     try:
-        # Unsafe YAML, Detectron2's default, runs whatever code a file names.
-        cfg.merge_from_file(str(path), allow_unsafe=False)
-    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not readable as YAML: {error}") from None
+        cfg.merge_from_other_cfg(CfgNode(_with_floats(found, cfg)))
     except KeyError as error:
-        raise DataError(
-            f"{path}: {_plain(error)}; Detectron2's config reference and train/config.py name all keys"
-        ) from None
+        raise DataError(f"{path}: {_plain(error)}; {_REFERENCE}") from None
     except RecursionError:
-        raise DataError(f"{path}: not readable as YAML: it is nested without end, by _BASE_ or by an alias") from None
+        raise DataError(f"{path}: not readable as YAML: it is nested without end, by an alias") from None
     except (ValueError, AssertionError, AttributeError, TypeError) as error:
         raise DataError(f"{path}: {_plain(error)}") from None
+
+
+def _read_yaml(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+    """A file over the ones that it names as `_BASE_`, relative to itself, as Detectron2 reads them.
+
+    Only files, and only plain YAML: Detectron2 itself also fetches addresses and runs what code a file names.
+    """
+    import yaml
+
+    if path.resolve() in above:
+        raise DataError(f"{path}: expected files that build on one another, found a loop of _BASE_")
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, OSError, UnicodeDecodeError, RecursionError) as error:
+        raise DataError(f"{path}: not readable as YAML: {error}") from None
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: expected keys with values, found {type(found).__name__}")
+    bases = found.pop("_BASE_", [])
+    for base in reversed(bases if isinstance(bases, list) else [bases]):
+        below = _read_yaml(path.parent / Path(str(base)).expanduser(), (*above, path.resolve()))
+        found = _over(found, below, str(path))
+    whole: dict[str, Any] = found
+    return whole
+
+
+def _over(upper: dict[str, Any], lower: dict[str, Any], origin: str, depth: int = 0) -> dict[str, Any]:
+    """Both, `upper` where both have a value."""
+    if depth > 20:
+        raise DataError(f"{origin}: not readable as YAML: it is nested without end, by an alias")
+    return lower | {
+        key: _over(value, lower[key], origin, depth + 1)
+        if isinstance(value, dict) and isinstance(lower.get(key), dict)
+        else value
+        for key, value in upper.items()
+    }
+
+
+def _with_floats(found: dict[str, Any], defaults: Any) -> dict[str, Any]:
+    """Whole numbers as floats where the key's value is one, which Detectron2 would refuse: `EPOCHS: 12`."""
+    result: dict[str, Any] = {}
+    for key, value in found.items():
+        default = defaults.get(key)
+        if isinstance(value, dict) and isinstance(default, dict):
+            result[key] = _with_floats(value, default)
+        elif type(value) is int and isinstance(default, float):
+            result[key] = float(value)
+        else:
+            result[key] = value
+    return result
 
 
 def merge_overrides(cfg: Any, overrides: Sequence[str]) -> None:
@@ -146,12 +200,12 @@ def merge_overrides(cfg: Any, overrides: Sequence[str]) -> None:
 
 
 def _merge_one(cfg: Any, key: str, value: str) -> None:
+    if isinstance(flat(cfg).get(key), float) and value.removeprefix("-").isdecimal():
+        value += ".0"
     try:
         cfg.merge_from_list([key, value])
     except (KeyError, AssertionError, AttributeError) as error:
-        raise DataError(
-            f"{key}: {_plain(error)}; Detectron2's config reference and train/config.py name all keys"
-        ) from None
+        raise DataError(f"{key}: {_plain(error)}; {_REFERENCE}") from None
     except (ValueError, TypeError) as error:
         raise DataError(f"{key}: {_plain(error)}") from None
 

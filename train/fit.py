@@ -80,6 +80,9 @@ def fit(request: Request) -> None:
         if before is not None:
             _check_same_run(before, cfg, data, division, request.output, say)
             if before.content["iteration"] >= schedule.last:
+                if main:
+                    # What a kill right after the last checkpoint left to do.
+                    checkpoint.forget_old_epochs(request.output, cfg.SOLVER.MAX_TO_KEEP)
                 say(f"{request.output}: this run is complete; nothing to do")
                 return
         _train(request, cfg, data, validation, schedule, division, before, say)
@@ -95,7 +98,7 @@ def _train(
     before: Loaded | None,
     say: Callable[[str], None],
 ) -> None:
-    device = _device(cfg)
+    device = model.device_of(cfg)
     amp = _amp(cfg, device, say)
     network = model.build(cfg, device, seed=cfg.SEED)
     if before is None:
@@ -308,13 +311,6 @@ def _check_same_run(
             f"{division.processes} processes instead of {before.content['processes']}: the run goes on, but not bit by "
             "bit as it would have"
         )
-
-
-def _device(cfg: Any) -> torch.device:
-    device = model.device_of(cfg)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise DataError(f"MODEL.DEVICE: expected cpu or auto, since torch finds no GPU here, found {cfg.MODEL.DEVICE}")
-    return torch.device("cuda", torch.cuda.current_device()) if device.type == "cuda" else device
 
 
 def _amp(cfg: Any, device: torch.device, say: Callable[[str], None]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -81,7 +82,7 @@ class EpochHook(HookBase):  # type: ignore[misc]
 
     def _end_epoch(self, done: int) -> None:
         _check_weights(self.trainer.model, done)
-        epoch = max(1, round(self._schedule.epoch(done)))
+        epoch = self._schedule.epoch_of(done)
         found = self._evaluate() if self._evaluate else None
         is_best = found is not None and found.ap is not None and found.ap > self.best.ap
         if found is not None:
@@ -142,7 +143,9 @@ class ReportHook(HookBase):  # type: ignore[misc]
                 writer.write()
         now = time.monotonic()
         if not self._line.disable:
-            self._line.set_description_str(self._progress(done, now), refresh=now - self._shown > 0.2)
+            # A line that is longer than the terminal is wide would be repeated instead of renewed.
+            width = shutil.get_terminal_size().columns - 1
+            self._line.set_description_str(self._progress(done, now)[:width], refresh=now - self._shown > 0.2)
             self._shown = now if now - self._shown > 0.2 else self._shown
         elif now - self._shown > QUIET_PERIOD or done == self._start + 1:
             self.say(self._progress(done, now))
@@ -180,7 +183,10 @@ def progress_line(
     images_per_second: float,
     seconds_left: float,
 ) -> str:
-    """Everything of interest about a running training. Losses of cascade stages are shown as their sum."""
+    """Everything of interest about a running training, the most wanted first, since a narrow terminal cuts it.
+
+    Losses of cascade stages are shown as their sum.
+    """
     parts: dict[str, float] = {}
     for name, value in losses.items():
         if name != "total_loss":
@@ -190,8 +196,8 @@ def progress_line(
     minutes, seconds = divmod(math.ceil(max(seconds_left, 0)), 60)
     hours, minutes = divmod(minutes, 60)
     return (
-        f"epoch {epoch:.2f}/{epochs:g}  {done:,}/{last:,}  loss {losses.get('total_loss', math.nan):.3f} ({shown})  "
-        f"lr {lr:.4g}  {images_per_second:.1f} images/s  {hours}:{minutes:02d}:{seconds:02d} left"
+        f"epoch {epoch:.2f}/{epochs:g}  {done:,}/{last:,}  {hours}:{minutes:02d}:{seconds:02d} left  "
+        f"{images_per_second:.1f} images/s  lr {lr:.4g}  loss {losses.get('total_loss', math.nan):.3f} ({shown})"
     )
 
 

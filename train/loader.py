@@ -85,11 +85,23 @@ def _as_list(items: list[Any]) -> list[Any]:
 
 
 def _raising(loader: DataLoader[Any]) -> Iterator[list[dict[str, Any]]]:
-    for batch in loader:
+    for batch in _started(loader):
         for item in batch:
             if isinstance(item, DataError):
                 raise item
         yield batch
+
+
+def _started(loader: DataLoader[Any]) -> Iterator[Any]:
+    # Workers are copies of this process without its threads. OpenCV would wait in them for threads of its own to end
+    # that are not there, so these end here, before.
+    threads = cv2.getNumThreads()
+    if loader.num_workers:
+        cv2.setNumThreads(1)
+    try:
+        return iter(loader)
+    finally:
+        cv2.setNumThreads(threads)
 
 
 def _one_thread(_worker: int) -> None:

@@ -15,6 +15,7 @@ from train import compat  # noqa: F401 - before detectron2
 from detectron2.modeling import build_model
 from detectron2.modeling.backbone.resnet import BasicBlock, BasicStem, BottleneckBlock
 
+from datasets.errors import DataError
 from train import heads
 
 
@@ -64,7 +65,9 @@ def parameter_count(model: nn.Module) -> int:
 
 
 def device_of(cfg: Any) -> torch.device:
-    """`auto` is the GPU where there is one."""
-    if cfg.MODEL.DEVICE == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(cfg.MODEL.DEVICE)
+    """The device of this process; `auto` is the GPU, where there is one. Raises DataError for a missing GPU."""
+    if cfg.MODEL.DEVICE == "cpu" or (cfg.MODEL.DEVICE == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise DataError(f"MODEL.DEVICE: expected cpu or auto, since torch finds no GPU here, found {cfg.MODEL.DEVICE}")
+    return torch.device("cuda", torch.cuda.current_device())

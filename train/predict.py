@@ -63,7 +63,7 @@ def predict(request: Request, progress: terminal.Progress) -> Predicted:
     if read.categories:
         categories.check_same(read.categories, str(request.checkpoint), str(request.annotations))
     cfg = _configuration(loaded, request)
-    device = _device(cfg)
+    device = model.device_of(cfg)
     _check_output(request.output)
     records = _records(read.images, request.images, progress)
     network = model.build(cfg, "cpu")
@@ -85,13 +85,6 @@ def _configuration(loaded: checkpoint.Loaded, request: Request) -> Any:
     config.merge_overrides(cfg, request.overrides)
     config.check(cfg)
     return cfg
-
-
-def _device(cfg: Any) -> torch.device:
-    device = model.device_of(cfg)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise DataError(f"MODEL.DEVICE: expected cpu or auto, since torch finds no GPU here, found {cfg.MODEL.DEVICE}")
-    return device
 
 
 def _check_output(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Which images make which batch: decided by the seed alone, for every iteration, without running those before it.
+"""Which images make which batch: decided by the seed and the division, without running the iterations before.
 
 Epochs of shuffled images follow each other in one endless row, of which each iteration takes the next batch. To waste
 little on padding, batches of a window of iterations are put together by orientation, wide with wide and tall with tall.
@@ -12,8 +12,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-# Iterations whose images are grouped by orientation together: of so many parts, one is mixed.
+# At most so many iterations' images are grouped by orientation together; of the parts of a window, one is mixed.
 WINDOW = 16
+
+
+def window_of(images: int, batch: int) -> int:
+    """Iterations of a window: no more than an epoch has, so that small data does not mix its epochs."""
+    return max(1, min(WINDOW, images // batch))
 
 
 # What a generator is for; no two purposes share a stream of random numbers.
@@ -85,21 +90,24 @@ class BatchSampler:
         self._first = first
         self._last = last
         self._tall = tall
+        self._window = window_of(images, division.batch)
 
     def __len__(self) -> int:
         return (self._last - self._first) * self._division.accumulate
 
     def __iter__(self) -> Iterator[list[Key]]:
         per_iteration = self._division.processes * self._division.accumulate
-        for window in range(self._first // WINDOW, -(-self._last // WINDOW)):
+        size = self._window
+        for window in range(self._first // size, -(-self._last // size)):
             parts = self._parts(window)
-            for iteration in range(max(window * WINDOW, self._first), min((window + 1) * WINDOW, self._last)):
-                start = (iteration - window * WINDOW) * per_iteration + self._rank
+            for iteration in range(max(window * size, self._first), min((window + 1) * size, self._last)):
+                start = (iteration - window * size) * per_iteration + self._rank
                 yield from (parts[at] for at in range(start, start + per_iteration, self._division.processes))
 
     def _parts(self, window: int) -> list[list[Key]]:
         """All processes' parts of a window of iterations, in the order in which they are worked on."""
-        keys = self._keys(window * WINDOW * self._division.batch, WINDOW * self._division.batch)
+        count = self._window * self._division.batch
+        keys = self._keys(window * count, count)
         size = self._division.part
         if self._tall is None:
             return [keys[at : at + size] for at in range(0, len(keys), size)]

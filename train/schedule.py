@@ -32,6 +32,10 @@ class Schedule(NamedTuple):
         """Epochs that are over when `iteration` iterations are."""
         return iteration * self.batch / self.images
 
+    def epoch_of(self, iteration: int) -> int:
+        """The epoch, from 1, that `iteration` iterations end in or with."""
+        return max(1, -(-iteration * self.batch // self.images))
+
     def epoch_ends(self) -> tuple[int, ...]:
         """The iterations at which a whole epoch is over, rising; the end of the run is one, even in mid-epoch."""
         ends = {self.at(epoch) for epoch in range(1, int(self.epochs) + 1)}

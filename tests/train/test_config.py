@@ -130,9 +130,8 @@ def test_overrides_that_are_refused_name_the_key(overrides: list[str], expected:
         ("SOLVER: {EPOCHS: many}", "Type mismatch (<class 'float'> vs. <class 'str'>)"),
         ("SOLVER: {EPOCHS: 2020-01-01}", "Key SOLVER.EPOCHS with value <class 'datetime.date'> is not a valid type"),
         ("SOLVER: [1]", "Type mismatch ("),
-        ("VERSION: 3", "Cannot merge a v3 config into a v2 config."),
-        ("_BASE_: none.yaml", "not readable as YAML: [Errno 2] No such file"),
-        ("_BASE_: mine.yaml", "not readable as YAML: it is nested without end, by _BASE_ or by an alias"),
+        ("VERSION: 3", "VERSION: expected 2, found 3"),
+        ("_BASE_: mine.yaml", "expected files that build on one another, found a loop of _BASE_"),
         ("SOLVER: &solver {EPOCHS: *solver}", "not readable as YAML: it is nested without end"),
         ("SOLVER: [", "not readable as YAML: while parsing a flow node"),
         ("\x00", "not readable as YAML: unacceptable character"),
@@ -166,10 +165,36 @@ def test_code_in_a_file_does_not_run(place: str, tmp_path: Path) -> None:
     # It would run, read unsafely.
     assert yaml.unsafe_load(unsafe) == 0
     mark.unlink()
+    named = tmp_path / "base.yaml" if "_BASE_" in place else path
     assert refusal(schedule=path).startswith(
-        f"{path}: not readable as YAML: could not determine a constructor for the tag"
+        f"{named}: not readable as YAML: could not determine a constructor for the tag"
     )
     assert not mark.exists()
+
+
+def test_a_base_that_is_not_there_is_named(tmp_path: Path) -> None:
+    path = written(tmp_path, "_BASE_: none.yaml")
+    assert refusal(schedule=path).startswith(f"{tmp_path / 'none.yaml'}: not readable as YAML: [Errno 2] No such file")
+
+
+def test_a_base_is_a_file_and_no_address(tmp_path: Path) -> None:
+    path = written(tmp_path, "_BASE_: http://127.0.0.1:9/base.yaml")
+    assert "No such file" in refusal(schedule=path)
+
+
+def test_whole_numbers_do_for_floats(tmp_path: Path) -> None:
+    path = written(tmp_path, "SOLVER: {EPOCHS: 12, BASE_LR: 1}")
+    cfg = config.load("tiny", path, ["SOLVER.WARMUP_EPOCHS", "2"])
+    assert [cfg.SOLVER.EPOCHS, cfg.SOLVER.BASE_LR, cfg.SOLVER.WARMUP_EPOCHS] == [12.0, 1.0, 2.0]
+    assert {type(cfg.SOLVER.EPOCHS), type(cfg.SOLVER.BASE_LR), type(cfg.SOLVER.WARMUP_EPOCHS)} == {float}
+
+
+def test_later_bases_win_and_the_file_itself_wins_over_all(tmp_path: Path) -> None:
+    written(tmp_path, "SOLVER: {EPOCHS: 1.0, BASE_LR: 0.1, GAMMA: 0.3}", "a.yaml")
+    written(tmp_path, "SOLVER: {EPOCHS: 2.0, BASE_LR: 0.2}", "b.yaml")
+    path = written(tmp_path, "_BASE_: [a.yaml, b.yaml]\nSOLVER: {EPOCHS: 3.0}")
+    solver = config.load("tiny", path).SOLVER
+    assert (solver.EPOCHS, solver.BASE_LR, solver.GAMMA) == (3.0, 0.2, 0.3)
 
 
 @pytest.mark.parametrize("model", config.models())

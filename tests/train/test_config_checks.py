@@ -109,7 +109,7 @@ def test_activations_are_not_computed_twice_under_batch_norm() -> None:
 
 
 def test_all_problems_are_named_at_once() -> None:
-    text = refusal("MODEL.DEVICE", "gpu", "SOLVER.ACCUMULATE", "3", "INPUT.MIN_SIZE_TRAIN", "[0]")
+    text = refusal("MODEL.DEVICE", "gpu", "SOLVER.ACCUMULATE", "3", "INPUT.MIN_SIZE_TRAIN", "[0]", *BATCH)
     keys = [line.partition(":")[0].strip() for line in text.splitlines()[1:]]
     assert sorted(keys) == ["INPUT.MIN_SIZE_TRAIN", "MODEL.DEVICE", "SOLVER.ACCUMULATE"]
 

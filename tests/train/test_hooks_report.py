@@ -39,15 +39,15 @@ def line(**changed: Any) -> str:
 def test_the_line_of_progress() -> None:
     # 3725 s = 1 h + 2 min + 5 s.
     assert line() == (
-        "epoch 3.14/56  1,234/227,199  loss 2.500 (box-reg 0.500 cls 0.750 rpn-cls 1.125 rpn-loc 0.125)  "
-        "lr 0.02  31.2 images/s  1:02:05 left"
+        "epoch 3.14/56  1,234/227,199  1:02:05 left  31.2 images/s  lr 0.02  "
+        "loss 2.500 (box-reg 0.500 cls 0.750 rpn-cls 1.125 rpn-loc 0.125)"
     )
 
 
 def test_the_stages_of_a_cascade_are_shown_as_their_sum() -> None:
     stages = {f"loss_{part}_stage{at}": value for part, value in (("cls", 0.25), ("box_reg", 0.125)) for at in range(3)}
     text = line(losses={"total_loss": 2.0, "loss_mask": 0.5, **stages})
-    assert f"loss 2.000 (box-reg {3 * 0.125:.3f} cls {3 * 0.25:.3f} mask 0.500)  " in text
+    assert f"loss 2.000 (box-reg {3 * 0.125:.3f} cls {3 * 0.25:.3f} mask 0.500)" in text
 
 
 @pytest.mark.parametrize(
@@ -63,13 +63,13 @@ def test_the_stages_of_a_cascade_are_shown_as_their_sum() -> None:
     ],
 )
 def test_the_time_left_is_rounded_up(seconds: float, expected: str) -> None:
-    assert line(seconds_left=seconds).endswith(f"  {expected} left")
+    assert f"  {expected} left  " in line(seconds_left=seconds)
 
 
 def test_small_rates_and_odd_epochs_are_readable() -> None:
     text = line(lr=0.000123456, epochs=0.5, epoch=0.0, losses={})
     assert text.startswith("epoch 0.00/0.5  ")
-    assert "loss nan ()  lr 0.0001235  " in text
+    assert text.endswith("  lr 0.0001235  loss nan ()")
 
 
 def metrics(*iterations: int) -> str:
@@ -196,8 +196,8 @@ def test_where_there_is_no_terminal_lines_are_few(
     # One after the first step, then one as soon as more than 30 seconds, 8 steps, have gone by.
     assert [text.split()[2] for text in lines] == [f"{done}/50" for done in range(1, 50, 8)]
     # 49 steps of 4 seconds are left.
-    assert lines[0] == "epoch 0.08/4  1/50  loss 10.000 (cls 10.000)  lr 0.1  4.0 images/s  0:03:16 left"
-    assert lines[-1] == "epoch 3.92/4  49/50  loss 395.000 (cls 395.000)  lr 0.1  4.0 images/s  0:00:04 left"
+    assert lines[0] == "epoch 0.08/4  1/50  0:03:16 left  4.0 images/s  lr 0.1  loss 10.000 (cls 10.000)"
+    assert lines[-1] == "epoch 3.92/4  49/50  0:00:04 left  4.0 images/s  lr 0.1  loss 395.000 (cls 395.000)"
     assert err == ""
 
 
@@ -208,5 +208,5 @@ def test_a_resumed_run_estimates_by_its_own_steps(
     report(tmp_path, first=30)
     first = capsys.readouterr().out.splitlines()[0]
     # 19 steps of 4 seconds after the 31st of 50.
-    assert first.startswith("epoch 2.48/4  31/50  loss 310.000 ")
-    assert first.endswith("  0:01:16 left")
+    assert first.startswith("epoch 2.48/4  31/50  0:01:16 left  ")
+    assert "  loss 310.000 " in first

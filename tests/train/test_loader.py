@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -155,19 +157,41 @@ def _broken(record: Record) -> dict[str, Any]:
     return {"image": record.width // 0}
 
 
-def test_a_worker_takes_one_core(drawn_data: TrainingData) -> None:
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """This process has two threads for each library, and OpenCV's are at work, as after mapping images itself."""
     before = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(2)
     cv2.setNumThreads(2)
-    try:
-        (here,), *_ = inference_batches(drawn_data.records, _threads, 0)
-        (there,), *_ = inference_batches(drawn_data.records, _threads, 1)
-    finally:
-        torch.set_num_threads(before[0])
-        cv2.setNumThreads(before[1])
+    cv2.resize(np.zeros((1000, 1000, 3), dtype=np.uint8), (2000, 2000))
+    yield
+    torch.set_num_threads(before[0])
+    cv2.setNumThreads(before[1])
 
-    assert here == {"torch": 2, "cv2": 2}
-    assert there == {"torch": 1, "cv2": 1}
+
+@pytest.fixture
+def deadline() -> Iterator[None]:
+    """A test that would wait for ever fails."""
+
+    def fail(_number: int, _frame: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(30)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.usefixtures("threads", "deadline")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_worker_takes_one_core_and_leaves_this_process_its_own(drawn_data: TrainingData, workers: int) -> None:
+    # A worker is a copy of this process without its threads: OpenCV waits for them when it is told to end them there.
+    found = [mapped for batch in inference_batches(drawn_data.records, _threads, workers) for mapped in batch]
+
+    assert found == [{"torch": 1, "cv2": 1}] * len(drawn_data.records)
+    assert (torch.get_num_threads(), cv2.getNumThreads()) == (2, 2)
+    assert next(inference_batches(drawn_data.records, _threads, 0)) == [{"torch": 2, "cv2": 2}]
 
 
 def _threads(_record: Record) -> dict[str, Any]:

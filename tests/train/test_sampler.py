@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from train.sampler import WINDOW, BatchSampler, Division, Key, generator, shuffled
+from train.sampler import WINDOW, BatchSampler, Division, Key, generator, shuffled, window_of
 
 
 class Run(NamedTuple):
@@ -21,6 +21,10 @@ class Run(NamedTuple):
     division: Division
     seed: int
     tall: npt.NDArray[np.bool_] | None
+
+    @property
+    def window(self) -> int:
+        return window_of(self.images, self.division.batch)
 
     def parts(self, last: int, *, rank: int = 0, first: int = 0) -> list[list[Key]]:
         return list(self.sampler(last, rank=rank, first=first))
@@ -77,10 +81,10 @@ def test_ungrouped_epochs_follow_each_other_with_every_image_once(run: Run) -> N
 @settings(deadline=None, max_examples=50)
 @given(runs(), st.integers(1, 3))
 def test_in_whole_windows_every_image_comes_exactly_once_an_epoch(run: Run, windows: int) -> None:
-    taken = windows * WINDOW * run.division.batch
+    taken = windows * run.window * run.division.batch
     whole, rest = divmod(taken, run.images)
 
-    counts = Counter(flat(run.iterations(windows * WINDOW)))
+    counts = Counter(flat(run.iterations(windows * run.window)))
 
     # All of the whole epochs, the beginning of the next one, nothing twice.
     assert set(counts.values()) == {1}
@@ -112,10 +116,10 @@ def test_processes_and_turns_share_the_batch_that_one_process_would_have(run: Ru
 @given(runs(grouped=True), st.integers(1, 2))
 def test_grouped_they_share_the_windows_that_one_process_would_have(run: Run, windows: int) -> None:
     alone = run._replace(division=Division(run.division.batch))
-    shared, single = run.iterations(windows * WINDOW), alone.parts(windows * WINDOW)
+    shared, single = run.iterations(windows * run.window), alone.parts(windows * run.window)
 
-    for at in range(0, windows * WINDOW, WINDOW):
-        assert set(flat(shared[at : at + WINDOW])) == set(flat(single[at : at + WINDOW]))
+    for at in range(0, windows * run.window, run.window):
+        assert set(flat(shared[at : at + run.window])) == set(flat(single[at : at + run.window]))
 
 
 @settings(deadline=None, max_examples=100)
@@ -153,7 +157,7 @@ def test_grouping_leaves_at_most_one_mixed_part_a_window(run: Run, windows: int)
     assert run.tall is not None
     tall = run.tall
     for window in range(windows):
-        first, last = window * WINDOW, (window + 1) * WINDOW
+        first, last = window * run.window, (window + 1) * run.window
         parts = [part for rank in range(run.division.processes) for part in run.parts(last, rank=rank, first=first)]
         mixed = [part for part in parts if len({bool(tall[key.image]) for key in part}) > 1]
         assert len(mixed) <= 1
@@ -241,3 +245,12 @@ def test_a_batch_that_cannot_be_divided_is_refused_with_the_numbers(
         f"SOLVER.IMS_PER_BATCH: expected a multiple of {processes} processes x SOLVER.ACCUMULATE {accumulate} = "
         f"{processes * accumulate}, found {batch}"
     )
+
+
+@pytest.mark.parametrize(
+    ("images", "batch", "window"),
+    # No more than the paper's 16 iterations, no more than an epoch, and no less than one iteration.
+    [(64_914, 16, WINDOW), (33, 2, WINDOW), (31, 2, 15), (8, 3, 2), (2, 4, 1)],
+)
+def test_a_window_is_no_longer_than_an_epoch(images: int, batch: int, window: int) -> None:
+    assert window_of(images, batch) == window
