@@ -55,11 +55,12 @@ def read(path: Path, *, strict: bool = False, provenance: bool = False) -> ReadF
 
 
 class ReadImages(NamedTuple):
-    """The images and categories of a checked file, and the SHA-256 of its bytes."""
+    """The images and categories of a checked file, and the SHA-256 of its bytes; `annotated` if it has annotations."""
 
     images: list[Image]
     categories: list[Category]
     sha256: str
+    annotated: bool
 
 
 def read_images(path: Path) -> ReadImages:
@@ -75,7 +76,10 @@ def read_images(path: Path) -> ReadImages:
     images = _known(document.images, CocoImage, "images", problems, check_image)
     problems.raise_if_any(f"{path}: {{n}} problem(s) in the annotation file")
     return ReadImages(
-        _as_images(images.records.values()), list(categories.records.values()), hashlib.sha256(data).hexdigest()
+        images=_as_images(images.records.values()),
+        categories=list(categories.records.values()),
+        sha256=hashlib.sha256(data).hexdigest(),
+        annotated=document.annotated,
     )
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from datasets.errors import DataError
 from datasets.records import Dataset
-from datasets.results import Results
+from datasets.results import Results, unknown_ids
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,8 +76,7 @@ def evaluate(dataset: Dataset, results: Results, *, name: str = "results") -> Ev
     """
     image_ids = np.array(sorted(image.id for image in dataset.images), dtype=np.int64)
     category_ids = np.array(sorted(category.id for category in dataset.categories), dtype=np.int64)
-    problems = _unknown_ids("image_id", "an image", results.image_ids, image_ids)
-    problems += _unknown_ids("category_id", "a category", results.category_ids, category_ids)
+    problems = unknown_ids(results, image_ids, category_ids)
     if problems:
         raise DataError(f"{name}: {len(problems)} id(s) that the annotation file does not have", problems)
     curves = _curves(dataset, results, image_ids, category_ids)
@@ -89,16 +88,6 @@ def evaluate(dataset: Dataset, results: Results, *, name: str = "results") -> Ev
     precision = curves["precision"][..., METRICS["ap"].area, METRICS["ap"].limit]
     per_category = {int(id_): _mean(precision[:, :, index]) for index, id_ in enumerate(category_ids)}
     return Evaluation(**numbers, per_category=per_category)
-
-
-def _unknown_ids(key: str, what: str, ids: npt.NDArray[np.int64], known: npt.NDArray[np.int64]) -> list[str]:
-    """A problem for each id that is not among the known ones, in the order of their first detections."""
-    (places,) = np.nonzero(~np.isin(ids, known))
-    unknown, first, counts = np.unique(ids[places], return_index=True, return_counts=True)
-    return [
-        f"$[{places[first[at]]}].{key}: expected the id of {what}, found {unknown[at]} ({counts[at]:,} detection(s))"
-        for at in np.argsort(first)
-    ]
 
 
 def _curves(

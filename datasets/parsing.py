@@ -62,6 +62,8 @@ class Document(NamedTuple):
     images: list[msgspec.Raw]
     annotations: list[msgspec.Raw]
     categories: list[msgspec.Raw]
+    annotated: bool
+    """There is something in the list of annotations."""
 
     @classmethod
     def split(cls, data: bytes, path: Path, *, images_only: bool = False) -> Document:
@@ -84,7 +86,14 @@ class Document(NamedTuple):
             images,
             annotations,
             categories,
+            _has_records(keys.get("annotations")),
         )
+
+
+def _has_records(raw: msgspec.Raw | None) -> bool:
+    # What stands first in the list, if it is one; a list of millions need not be taken apart for that.
+    head = b"" if raw is None else bytes(memoryview(raw)[:64])
+    return head[:1] == b"[" and head[1:].lstrip()[:1] != b"]"
 
 
 def _records(

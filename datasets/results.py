@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,26 +18,32 @@ Size = Annotated[float, msgspec.Meta(ge=0)]
 Score = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
+_NOTHING = msgspec.Raw(b"")
+
+
 class DetectionJson(msgspec.Struct, gc=False):
-    """A detection as it stands in a file; other keys, such as `segmentation`, are not read."""
+    """A detection as it stands in a file; `segmentation` is kept as it is, other keys are not read."""
 
     image_id: Id
     category_id: Id
     bbox: tuple[float, float, Size, Size]
     score: Score
+    segmentation: msgspec.Raw = _NOTHING
 
 
 class Results(msgspec.Struct, frozen=True, eq=False):
     """N detections as parallel arrays, in any order; ids the dataset's own, boxes in pixels.
 
     `image_ids` and `category_ids` are (N,) int64, `boxes_xywh` is (N, 4) float64 with sizes of at least 0, `scores` is
-    (N,) float64 from 0 to 1. Raises ValueError for anything else, so that no file is written that cannot be read.
+    (N,) float64 from 0 to 1. `segmentations` are N pieces of JSON, empty for a detection without one, or None where no
+    detection has one. Raises ValueError for anything else, so that no file is written that cannot be read.
     """
 
     image_ids: npt.NDArray[np.int64]
     category_ids: npt.NDArray[np.int64]
     boxes_xywh: npt.NDArray[np.float64]
     scores: npt.NDArray[np.float64]
+    segmentations: Sequence[bytes] | None = None
 
     def __post_init__(self) -> None:
         count = len(self.scores)
@@ -45,6 +51,8 @@ class Results(msgspec.Struct, frozen=True, eq=False):
         _check_array("category_ids", self.category_ids, (count,), np.int64)
         _check_array("boxes_xywh", self.boxes_xywh, (count, 4), np.float64)
         _check_array("scores", self.scores, (count,), np.float64)
+        if self.segmentations is not None and len(self.segmentations) != count:
+            raise ValueError(f"segmentations: expected {count}, found {len(self.segmentations)}")
         for name, ids in (("image_ids", self.image_ids), ("category_ids", self.category_ids)):
             _check_values(name, ids, (ids >= -MAX_ID) & (ids <= MAX_ID), "ids of up to 2 ** 53")
         good = np.isfinite(self.boxes_xywh)
@@ -85,6 +93,8 @@ def read(path: Path) -> Results:
         np.array([item.category_id for item in found], dtype=np.int64),
         np.array([item.bbox for item in found], dtype=np.float64).reshape(-1, 4),
         np.array([item.score for item in found], dtype=np.float64),
+        # Only where there are some: they keep the whole text of the file in memory.
+        [bytes(item.segmentation) for item in found] if any(len(bytes(item.segmentation)) for item in found) else None,
     )
 
 
@@ -125,23 +135,55 @@ def _keys(data: bytes, path: Path) -> str:
     return f" with {f'the keys {shown}' if keys else 'no key'}{hint}"
 
 
-def write(path: Path, results: Results) -> None:
+def unknown_ids(results: Results, image_ids: npt.NDArray[np.int64], category_ids: npt.NDArray[np.int64]) -> list[str]:
+    """A problem for each image and category id that is not among the known ones, in the order of their first places."""
+    return [
+        *_unknown("image_id", "an image", results.image_ids, image_ids),
+        *_unknown("category_id", "a category", results.category_ids, category_ids),
+    ]
+
+
+def _unknown(key: str, what: str, ids: npt.NDArray[np.int64], known: npt.NDArray[np.int64]) -> list[str]:
+    (places,) = np.nonzero(~np.isin(ids, known))
+    unknown, first, counts = np.unique(ids[places], return_index=True, return_counts=True)
+    return [
+        f"$[{places[first[at]]}].{key}: expected the id of {what}, found {unknown[at]} ({counts[at]:,} detection(s))"
+        for at in np.argsort(first)
+    ]
+
+
+def write(path: Path, results: Results, *, file_names: Mapping[int, str] | None = None) -> None:
     """Write the detections in their order, one a line, every number with all its digits.
 
+    With `file_names`, by image id, `image_id` is the image's file name, as the VIPriors challenge's page shows it.
     What stood at `path` is replaced at once or not at all; the folder is made if it is missing.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(b"[" + b",".join(b"\n" + line for line in _lines(results)) + b"\n]\n")
+            file.write(b"[" + b",".join(b"\n" + line for line in _lines(results, file_names)) + b"\n]\n")
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _lines(results: Results) -> Iterator[bytes]:
+class _Written(msgspec.Struct, gc=False):
+    image_id: int | str
+    category_id: int
+    bbox: list[float]
+    score: float
+
+
+def _lines(results: Results, file_names: Mapping[int, str] | None) -> Iterator[bytes]:
     encoder = msgspec.json.Encoder()
-    columns = (results.image_ids, results.category_ids, results.boxes_xywh, results.scores)
-    for record in zip(*(column.tolist() for column in columns), strict=True):
-        yield encoder.encode(DetectionJson(*record))
+    ids: list[Any] = results.image_ids.tolist()
+    if file_names is not None:
+        ids = [file_names[id_] for id_ in ids]
+    columns = (ids, *(item.tolist() for item in (results.category_ids, results.boxes_xywh, results.scores)))
+    lines = (encoder.encode(_Written(*record)) for record in zip(*columns, strict=True))
+    if results.segmentations is None:
+        yield from lines
+        return
+    for line, segmentation in zip(lines, results.segmentations, strict=True):
+        yield line[:-1] + b',"segmentation":' + segmentation + b"}" if segmentation else line

@@ -35,7 +35,7 @@ def test_images_categories_and_checksum_are_those_that_read_finds(
 ) -> None:
     dataset, _, sha256 = read(document)
 
-    assert read_images(document) == (dataset.images, dataset.categories, sha256)
+    assert read_images(document) == ReadImages(dataset.images, dataset.categories, sha256, annotated=True)
     assert sha256 == hashlib.sha256(json.dumps(document).encode()).hexdigest()
 
 
@@ -60,8 +60,9 @@ def test_categories_may_be_missing_or_none(empty: bool, document: Document, read
 
 
 def test_images_alone_are_enough(document: Document, read_images: ReadOnly) -> None:
-    images, categories, _ = read_images({"images": document["images"]})
+    images, categories, _, annotated = read_images({"images": document["images"]})
 
+    assert not annotated
     assert [(image.id, image.file_name, image.width, image.height) for image in images] == [
         (5, "a.png", 40, 30),
         (9, "sub/b.png", 40, 30),
@@ -118,3 +119,12 @@ def test_a_results_file_is_no_annotation_file(tmp_path: Path) -> None:
 
     with pytest.raises(DataError, match="expected a COCO dataset, a JSON object: Expected `object`, got `array`"):
         coco.read_images(path)
+
+
+@pytest.mark.parametrize(("text", "annotated"), [("[ ]", False), ("null", False), ("[ {}]", True), ("5", False)])
+def test_whether_there_are_annotations_is_told(text: str, annotated: bool, document: Document, tmp_path: Path) -> None:
+    path = tmp_path / "instances.json"
+    images = json.dumps(document["images"])
+    path.write_text(f'{{"annotations": {text}, "images": {images}}}')
+
+    assert coco.read_images(path).annotated == annotated

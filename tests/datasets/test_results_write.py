@@ -22,7 +22,7 @@ FIELDS = ("image_ids", "category_ids", "boxes_xywh", "scores")
 
 def arrays(
     image_ids: Any = (9,), category_ids: Any = (18,), boxes: Any = ((1, 2, 3, 4),), scores: Any = (0.5,)
-) -> dict[str, npt.NDArray[Any]]:
+) -> dict[str, Any]:
     """The four arrays, by name."""
     return {
         "image_ids": np.array(image_ids, dtype=np.int64),
@@ -108,7 +108,7 @@ def test_an_error_while_writing_keeps_the_older_file(
     path = tmp_path / "results.json"
     path.write_text("older")
 
-    def failing(_: Results) -> list[bytes]:
+    def failing(*_: object) -> list[bytes]:
         raise error
 
     monkeypatch.setattr(results, "_lines", failing)

@@ -1,0 +1,255 @@
+"""From results files to one: read and check, suppress, fuse, and keep what a submission may have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from datasets import coco, results
+from datasets.errors import DataError, Problems
+from datasets.evaluation import evaluate
+from datasets.records import Category, Dataset, Image
+from datasets.results import Results
+from ensemble import fuse, recipe, suppress
+from ensemble.detections import Detections, best_of_each_image, from_results, to_results
+from ensemble.groups import Floats
+from ensemble.recipe import Recipe
+
+# A file whose boxes all end below this many pixels is taken to have them as fractions of the image.
+NORMALISED = 1.5
+# Decimals that are written: a thousandth of a pixel, a millionth of a score.
+BOX_DECIMALS, SCORE_DECIMALS = 3, 6
+
+
+class Images(NamedTuple):
+    """What the annotation file says; `truth` is None where it has no boxes to compare with."""
+
+    path: Path
+    images: list[Image]
+    categories: list[Category]
+    truth: Dataset | None
+
+
+class Model(NamedTuple):
+    """A results file as it was read, and its detections, as many and as good as they are."""
+
+    path: Path
+    results: Results
+    detections: Detections
+
+
+class Step(NamedTuple):
+    """What a table shows: a step's name and, where there is something to compare with, its AP and AP50 of 0 to 1."""
+
+    name: str
+    detections: int
+    ap: float | None = None
+    ap50: float | None = None
+
+
+class Fused(NamedTuple):
+    results: Results
+    steps: list[Step]
+    notes: list[str]
+
+
+def read_images(annotations: Path) -> Images:
+    """Raises DataError for a bad annotation file."""
+    read = coco.read_images(annotations)
+    truth = coco.read(annotations).dataset if read.annotated else None
+    return Images(annotations, read.images, read.categories, truth)
+
+
+def read_models(paths: Sequence[Path], images: Images) -> list[Model]:
+    """Read and check every results file against the annotation file.
+
+    Raises DataError for none, for the same file twice, for ids that the annotation file does not have (categories only
+    if it has some), and for boxes that look like fractions of the image.
+    """
+    if not paths:
+        raise DataError("expected at least one results file, found none")
+    resolved = [path.resolve() for path in paths]
+    twice = [str(path) for at, path in enumerate(paths) if resolved.index(path.resolve()) != at]
+    if twice:
+        raise DataError("expected different results files, found some twice", twice)
+    return [_read_model(path, number, images) for number, path in enumerate(paths)]
+
+
+def _read_model(path: Path, number: int, images: Images) -> Model:
+    found = results.read(path)
+    check_ids(path, found, images)
+    if len(found) and float(np.max(found.boxes_xywh[:, :2] + found.boxes_xywh[:, 2:])) <= NORMALISED:
+        raise DataError(
+            f"{path}: expected boxes in pixels, found coordinates of at most {NORMALISED}, as fractions of the image have; multiply "
+            "x and width by the image's width, y and height by its height"
+        )
+    return Model(path, found, from_results(found, number))
+
+
+def check_ids(path: Path, found: Results, images: Images) -> None:
+    """Raises DataError for ids that the annotation file does not have; any category will do where it has none."""
+    image_ids = np.array(sorted(image.id for image in images.images), dtype=np.int64)
+    categories = sorted(category.id for category in images.categories)
+    known = np.array(categories, dtype=np.int64) if categories else np.unique(found.category_ids)
+    problems = results.unknown_ids(found, image_ids, known)
+    if problems:
+        raise DataError(f"{path}: {len(problems)} id(s) that {images.path} does not have", problems)
+
+
+def suppressed(detections: Detections, how: recipe.Suppression) -> Detections:
+    """A model's detections after suppression."""
+    if isinstance(how, recipe.SoftNms):
+        return suppress.soft_nms(
+            detections,
+            kind=how.kind,
+            class_agnostic=how.class_agnostic,
+            sigma=how.sigma,
+            iou_threshold=how.iou_threshold,
+            score_threshold=how.score_threshold,
+        )
+    if isinstance(how, recipe.Nms):
+        return suppress.nms(detections, iou_threshold=how.iou_threshold, class_agnostic=how.class_agnostic)
+    return detections
+
+
+def fused(parts: list[Detections], weights: list[float], how: recipe.Fusion) -> Detections:
+    """The detections of all models as one set. One model alone stays as it is."""
+    if sum(weight > 0 for weight in weights) == 1:
+        return next(part for part, weight in zip(parts, weights, strict=True) if weight > 0)
+    if isinstance(how, recipe.Wbf):
+        return fuse.wbf(
+            parts, weights, iou_threshold=how.iou_threshold, skip_threshold=how.skip_threshold, score=how.score
+        )
+    if isinstance(how, recipe.Nmw):
+        return fuse.nmw(parts, weights, iou_threshold=how.iou_threshold, skip_threshold=how.skip_threshold)
+    joined = fuse.weighted(parts, weights, how.skip_threshold)
+    if isinstance(how, recipe.FuseNms):
+        return suppress.nms(joined, iou_threshold=how.iou_threshold, class_agnostic=how.class_agnostic)
+    return suppress.soft_nms(
+        joined,
+        kind=how.kind,
+        class_agnostic=how.class_agnostic,
+        sigma=how.sigma,
+        iou_threshold=how.iou_threshold,
+        score_threshold=how.score_threshold,
+    )
+
+
+def finished(detections: Detections, images: Images, count: int) -> Detections:
+    """What may be submitted: boxes inside their images, to a thousandth of a pixel, at most `count` an image."""
+    sizes: Floats = np.array([(image.width, image.height) for image in images.images], dtype=np.float64)
+    ids = np.array([image.id for image in images.images], dtype=np.int64)
+    order = np.argsort(ids)
+    size = sizes[order[np.searchsorted(ids[order], detections.image_ids)]]
+    boxes = np.clip(detections.boxes_xyxy, 0.0, np.hstack([size, size])).round(BOX_DECIMALS)
+    inside = msgspec.structs.replace(detections, boxes_xyxy=boxes, scores=detections.scores.round(SCORE_DECIMALS))
+    has_area = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    return best_of_each_image(inside.take(has_area).with_scores(inside.scores[has_area]), count)
+
+
+def run(
+    models: list[Model],
+    images: Images,
+    chosen: Recipe,
+    *,
+    weights: list[float] | None = None,
+    progress: Callable[[str, int, int], None] = lambda *_: None,
+) -> Fused:
+    """The whole recipe. Where there are boxes to compare with, every step has its AP."""
+    weights = chosen.weights(len(models)) if weights is None else weights
+    steps: list[Step] = []
+    parts: list[Detections] = []
+    for at, model in enumerate(models):
+        progress("suppressing", at, len(models) + 1)
+        steps.append(measured(str(model.path), model.detections, images, chosen))
+        part = suppressed(model.detections, chosen.suppress)
+        parts.append(part)
+        steps.append(measured("  after suppression", part, images, chosen))
+    progress("fusing", len(models), len(models) + 1)
+    found = finished(fused(parts, weights, chosen.fuse), images, chosen.detections_per_image)
+    steps.append(_measure_finished("fused", found, images))
+    progress("fusing", len(models) + 1, len(models) + 1)
+    notes = _notes(models, weights, images, found, chosen)
+    return Fused(_with_masks(found, models, weights, chosen), steps, notes)
+
+
+def measured(name: str, detections: Detections, images: Images, chosen: Recipe) -> Step:
+    """The AP of detections as they would be submitted."""
+    if images.truth is None:
+        return Step(name, len(detections))
+    step = _measure_finished(name, finished(detections, images, chosen.detections_per_image), images)
+    return step._replace(detections=len(detections))
+
+
+def _measure_finished(name: str, detections: Detections, images: Images) -> Step:
+    if images.truth is None:
+        return Step(name, len(detections))
+    evaluated = evaluate(images.truth, to_results(detections), name=name)
+    return Step(name, len(detections), evaluated.ap, evaluated.ap50)
+
+
+def _notes(models: list[Model], weights: list[float], images: Images, found: Detections, chosen: Recipe) -> list[str]:
+    notes = [f"{model.path}: no detection at all" for model in models if not len(model.detections)]
+    notes += [f"{m.path}: weight 0, left out" for m, weight in zip(models, weights, strict=True) if weight == 0]
+    if sum(weight > 0 for weight in weights) == 1:
+        notes.append("one model alone: nothing to fuse")
+    elif isinstance(chosen.fuse, recipe.AVERAGING) and any(model.results.segmentations for model in models):
+        notes.append("masks are dropped, since the boxes of several models are averaged")
+    without = len(images.images) - len(np.unique(found.image_ids))
+    notes.append(f"{without:,} of {len(images.images):,} images without a detection")
+    return notes
+
+
+def _with_masks(found: Detections, models: list[Model], weights: list[float], chosen: Recipe) -> Results:
+    """The results, with the masks of the boxes that are still a model's own."""
+    written = to_results(found)
+    kept = [model for model, weight in zip(models, weights, strict=True) if weight > 0]
+    averaged = isinstance(chosen.fuse, recipe.AVERAGING) and len(kept) > 1
+    if averaged or not any(model.results.segmentations for model in models):
+        return written
+    # Fusion numbers the models that count; one alone keeps the number that it was read with.
+    owners = models if len(kept) == 1 else kept
+    masks = []
+    for number, origin in zip(found.models.tolist(), found.origins.tolist(), strict=True):
+        segmentations = owners[number].results.segmentations
+        masks.append(segmentations[origin] if segmentations is not None else b"")
+    return msgspec.structs.replace(written, segmentations=masks)
+
+
+def table(steps: list[Step]) -> list[str]:
+    """Lines: the steps with the number of their detections and, where it is known, their AP in percent."""
+    width = max(len(step.name) for step in steps)
+    measured_ = any(step.ap is not None for step in steps)
+    head = f"{'':<{width}}{'detections':>12}" + (f"{'AP':>7}{'AP50':>7}" if measured_ else "")
+    return [head, *(_row(step, width, measured_) for step in steps)]
+
+
+def _row(step: Step, width: int, measured_: bool) -> str:
+    row = f"{step.name:<{width}}{step.detections:>12,}"
+    return row + f"{_percent(step.ap):>7}{_percent(step.ap50):>7}" if measured_ else row
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def problems_of(found: Results, images: Images) -> Problems:
+    """What a server would refuse in a submission, by place (see `ensemble.check`)."""
+    sizes = {image.id: (image.width, image.height) for image in images.images}
+    problems = Problems()
+    boxes = found.boxes_xywh
+    limits = np.array([sizes[id_] for id_ in found.image_ids.tolist()], dtype=np.float64).reshape(-1, 2)
+    for at in np.flatnonzero((boxes[:, 2:] <= 0).any(axis=1)):
+        problems.add(f"$[{at}].bbox: expected a width and a height above 0, found {boxes[at, 2:].tolist()}")
+    outside = (boxes[:, :2] < -1) | (boxes[:, :2] + boxes[:, 2:] > limits + 1)
+    for at in np.flatnonzero(outside.any(axis=1)):
+        width, height = limits[at].astype(int)
+        problems.add(f"$[{at}].bbox: expected a box inside {width} x {height} px, found {boxes[at].tolist()}")
+    ids, counts = np.unique(found.image_ids, return_counts=True)
+    for id_, count in zip(ids[counts > recipe.MAX_DETECTIONS], counts[counts > recipe.MAX_DETECTIONS], strict=True):
+        problems.add(f"image {id_}: expected at most {recipe.MAX_DETECTIONS} detections, found {count}")
+    return problems
