@@ -7,6 +7,8 @@ MODEL ?= $(if $(filter sample,$(DATA)),tiny,r101)
 SCHEDULE ?= $(if $(filter sample,$(DATA)),sample,paper)
 # Data whose split `val` a training is validated on; VAL= for none.
 VAL ?= $(DATA)
+# The models whose predictions are fused.
+MODELS ?= $(if $(filter sample,$(DATA)),tiny tiny-cascade,r50 r101)
 ARGS ?=
 HOST_PYTHON ?= python3
 
@@ -28,10 +30,12 @@ endif
 
 DATA_NAME := $(basename $(notdir $(DATA)))
 BUILT := datasets/$(DATA_NAME)-$(basename $(notdir $(RECIPE)))
-RUN := runs/$(DATA_NAME)/$(basename $(notdir $(MODEL)))
+RUNS := runs/$(DATA_NAME)
+RUN := $(RUNS)/$(basename $(notdir $(MODEL)))
+SUBMISSION := submissions/$(DATA_NAME)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dataset train test lint format bench bench-train clean
+.PHONY: help setup dataset train submit test lint format bench bench-train clean
 .DELETE_ON_ERROR:
 
 help:  ## List the targets
@@ -71,6 +75,28 @@ datasets/sample: | $(LIGHT)
 # Goes on where an earlier one was stopped.
 train: $(TRAIN) | $(BUILT)/manifest.json  ## Train MODEL on the compiled DATA, in runs/DATA/MODEL
 	$(PYTHON) -m train fit --model $(MODEL) --data $(BUILT) $(if $(VAL),--val $(VAL)) --schedule $(SCHEDULE) --output $(RUN) --resume $(ARGS)
+
+submit: $(SUBMISSION).json  ## Train MODELS, predict, tune on val, fuse: submissions/DATA.json
+	@echo "The submission is $(SUBMISSION).json; AP on val, step by step:"
+	@sed -n 's/^# /  /p' $(SUBMISSION)/recipe.yaml
+
+# A run is complete when its last checkpoint is newer than the data; `fit --resume` goes on with one that is not.
+$(RUNS)/%/complete: $(BUILT)/manifest.json | $(TRAIN)
+	$(PYTHON) -m train fit --model $* --data $(BUILT) $(if $(VAL),--val $(VAL)) --schedule $(SCHEDULE) --output $(@D) --resume
+	@touch $@
+
+$(SUBMISSION)/%_val.json: $(RUNS)/%/complete
+	$(PYTHON) -m train predict --run $(<D) --split val --data $(DATA) --raw --output $@
+
+$(SUBMISSION)/%_test.json: $(RUNS)/%/complete
+	$(PYTHON) -m train predict --run $(<D) --split test --data $(DATA) --raw --output $@
+
+$(SUBMISSION)/recipe.yaml: $(MODELS:%=$(SUBMISSION)/%_val.json)
+	$(PYTHON) -m ensemble tune --data $(DATA) --split val $(^:%=--results %) --output $@
+
+$(SUBMISSION).json: $(SUBMISSION)/recipe.yaml $(MODELS:%=$(SUBMISSION)/%_test.json)
+	$(PYTHON) -m ensemble fuse --data $(DATA) --split test --recipe $< $(MODELS:%=--results $(SUBMISSION)/%_test.json) --output $@
+	$(PYTHON) -m ensemble check --data $(DATA) --split test $@
 
 test: $(DEV)  ## Run the tests
 	$(PYTHON) -m pytest $(ARGS)

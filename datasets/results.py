@@ -77,12 +77,14 @@ def _check_values(name: str, array: npt.NDArray[Any], good: npt.NDArray[np.bool_
         raise ValueError(f"{name}[{first}]: expected {expected}, found {array[first]}")
 
 
-def read(path: Path) -> Results:
+def read(path: Path, *, by_file_name: Mapping[str, int] | None = None) -> Results:
     """Read and check a results file; a list without any detection is one too.
 
-    Whether the ids are those of a dataset is not known here. Raises DataError, listing every offender by its place.
+    With `by_file_name`, `image_id` must be the file name of an image, and becomes its id. Whether the ids are those of a dataset is not known here. Raises DataError, listing every offender by its place.
     """
     data = read_bytes(path, "results file")
+    if by_file_name is not None:
+        data = _with_ids(data, path, by_file_name)
     try:
         # In one go; only a file that is refused is looked at record by record, to name the offenders.
         found = decode(data, list[DetectionJson], path)
@@ -96,6 +98,31 @@ def read(path: Path) -> Results:
         # Only where there are some: they keep the whole text of the file in memory.
         [bytes(item.segmentation) for item in found] if any(len(bytes(item.segmentation)) for item in found) else None,
     )
+
+
+def _with_ids(data: bytes, path: Path, by_file_name: Mapping[str, int]) -> bytes:
+    """The same file with ids for file names. Raises DataError naming what is no file name of an image."""
+    try:
+        found = decode(data, list[dict[str, msgspec.Raw]], path)
+    except msgspec.ValidationError as error:
+        raise DataError(f"{path}: expected COCO results, a JSON list of detections: {error}") from None
+    problems = Problems()
+    for index, item in enumerate(found):
+        name = _text(item.get("image_id"))
+        if name in by_file_name:
+            item["image_id"] = msgspec.Raw(b"%d" % by_file_name[name])
+        else:
+            shown = bytes(item.get("image_id", b"none"))[:80].decode("utf-8", "replace")
+            problems.add(f"$[{index}].image_id: expected the file name of an image, found {shown}")
+    problems.raise_if_any(f"{path}: {{n}} problem(s) in the results file")
+    return msgspec.json.encode(found)
+
+
+def _text(raw: msgspec.Raw | None) -> str:
+    try:
+        return "" if raw is None else msgspec.json.decode(raw, type=str)
+    except msgspec.ValidationError:
+        return ""
 
 
 def _refusal(data: bytes, path: Path) -> DataError:

@@ -78,6 +78,20 @@ def split_input(name_or_path: str, name: SplitName) -> Input:
     return _inputs(path, load(path), (name,))[0]
 
 
+def input_of(annotations: Path | None, images: Path | None, data: str | None, split: str) -> Input:
+    """What a command line names: an annotation file with its images, or a split of data by name.
+
+    Raises click.UsageError for both or neither.
+    """
+    import click
+
+    if data is not None and annotations is None and images is None:
+        return split_input(data, msgspec.convert(split, SplitName))
+    if data is None and annotations is not None and images is not None:
+        return Input(annotations, images)
+    raise click.UsageError("give either --annotations and --images, or --data")
+
+
 def _inputs(path: Path, spec: Spec, names: Iterable[SplitName]) -> list[Input]:
     inputs = []
     missing = []

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from datasets import coco, results
-from datasets.errors import DataError, Problems
+from datasets.errors import DataError
 from datasets.evaluation import evaluate
 from datasets.records import Category, Dataset, Image
 from datasets.results import Results
@@ -84,8 +84,8 @@ def _read_model(path: Path, number: int, images: Images) -> Model:
     check_ids(path, found, images)
     if len(found) and float(np.max(found.boxes_xywh[:, :2] + found.boxes_xywh[:, 2:])) <= NORMALISED:
         raise DataError(
-            f"{path}: expected boxes in pixels, found coordinates of at most {NORMALISED}, as fractions of the image have; multiply "
-            "x and width by the image's width, y and height by its height"
+            f"{path}: expected boxes in pixels, found coordinates of at most {NORMALISED}, as fractions of the image "
+            "have; multiply x and width by the image's width, y and height by its height"
         )
     return Model(path, found, from_results(found, number))
 
@@ -235,21 +235,3 @@ def _row(step: Step, width: int, measured_: bool) -> str:
 
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f}"
-
-
-def problems_of(found: Results, images: Images) -> Problems:
-    """What a server would refuse in a submission, by place (see `ensemble.check`)."""
-    sizes = {image.id: (image.width, image.height) for image in images.images}
-    problems = Problems()
-    boxes = found.boxes_xywh
-    limits = np.array([sizes[id_] for id_ in found.image_ids.tolist()], dtype=np.float64).reshape(-1, 2)
-    for at in np.flatnonzero((boxes[:, 2:] <= 0).any(axis=1)):
-        problems.add(f"$[{at}].bbox: expected a width and a height above 0, found {boxes[at, 2:].tolist()}")
-    outside = (boxes[:, :2] < -1) | (boxes[:, :2] + boxes[:, 2:] > limits + 1)
-    for at in np.flatnonzero(outside.any(axis=1)):
-        width, height = limits[at].astype(int)
-        problems.add(f"$[{at}].bbox: expected a box inside {width} x {height} px, found {boxes[at].tolist()}")
-    ids, counts = np.unique(found.image_ids, return_counts=True)
-    for id_, count in zip(ids[counts > recipe.MAX_DETECTIONS], counts[counts > recipe.MAX_DETECTIONS], strict=True):
-        problems.add(f"image {id_}: expected at most {recipe.MAX_DETECTIONS} detections, found {count}")
-    return problems

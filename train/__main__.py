@@ -116,21 +116,30 @@ def _validation(val: str | None, annotations: Path | None, images: Path | None) 
 @main.command()
 @click.option("--run", type=PATH, help="Folder of a run: its best checkpoint, else its last.")
 @click.option("--weights", type=PATH, help="A checkpoint file.")
-@click.option(
-    "--annotations", type=PATH, required=True, help="COCO file that lists the images; it need not have objects."
-)
-@click.option("--images", type=PATH, required=True, help="Folder of the images.")
+@click.option("--annotations", type=PATH, help="COCO file that lists the images; it need not have objects.")
+@click.option("--images", type=PATH, help="Folder of the images.")
+@click.option("--data", metavar="NAME|FILE", help="Instead of these two: data in datasets/specs/, its --split.")
+@click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True)
 @click.option("--output", type=PATH, required=True, help="Results file to write, COCO JSON.")
 @click.option("--tta", is_flag=True, help="Test-time augmentation: the sizes of TEST.AUG, and mirrored.")
 @click.option("--raw", is_flag=True, help="Keep scores from 0.001 and 300 boxes an image, for soft-NMS later.")
 @click.argument("overrides", nargs=-1, metavar="[KEY VALUE]...")
-def predict(run: Path | None, weights: Path | None, output: Path, **chosen: Any) -> None:
+def predict(
+    run: Path | None,
+    weights: Path | None,
+    annotations: Path | None,
+    images: Path | None,
+    data: str | None,
+    split: str,
+    **chosen: Any,
+) -> None:
     """Detect objects with a trained model and write a COCO results file, boxes only.
 
     \b
     Example:
       python -m train predict --run runs/r101 --annotations instances_test.json --images test --output r101.json --raw
     """
+    from datasets.spec import input_of
     from train import checkpoint
     from train.predict import Request
     from train.predict import predict as work
@@ -138,10 +147,11 @@ def predict(run: Path | None, weights: Path | None, output: Path, **chosen: Any)
     if (run is None) == (weights is None):
         raise click.UsageError("give either --run or --weights")
     path = weights if weights is not None else checkpoint.find_in_run(run or Path())
+    where = input_of(annotations, images, data, split)
     with terminal.progress_bar() as progress:
-        done = work(Request(checkpoint=path, output=output, **chosen), progress)
+        done = work(Request(checkpoint=path, annotations=where.annotations, images=where.images, **chosen), progress)
     click.echo(
-        f"{output}: {done.detections:,} detections in {done.images:,} images, {done.without:,} without any; by {path}"
+        f"{chosen['output']}: {done.detections:,} detections in {done.images:,} images, {done.without:,} without any; by {path}"
     )
 
 

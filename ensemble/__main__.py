@@ -1,0 +1,170 @@
+"""python -m ensemble fuse | tune | check"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from datasets import terminal
+
+if TYPE_CHECKING:
+    from ensemble.pipeline import Step
+
+# Heavy imports stand inside the commands: `--help` must answer at once.
+
+PATH = click.Path(path_type=Path)
+FORMATS = click.Choice(["coco", "vipriors"])
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def main() -> None:
+    """From the saved predictions of one or more models to one submission; COCO results JSON in and out.
+
+    \b
+    Example:
+      python -m ensemble tune  --annotations val.json  --results a_val.json  --results b_val.json  --output mine.yaml
+      python -m ensemble fuse  --annotations test.json --results a_test.json --results b_test.json --recipe mine.yaml \\
+          --output submission.json
+      python -m ensemble check --annotations test.json submission.json
+    """
+
+
+def truth(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say which images there are, and what is in them."""
+    options = [
+        click.option("--annotations", type=PATH, help="COCO file that lists the images; with or without objects."),
+        click.option("--data", metavar="NAME|FILE", help="Instead: data in datasets/specs/, its --split."),
+        click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _annotations(annotations: Path | None, data: str | None, split: str) -> Path:
+    import msgspec
+
+    from datasets.spec import SplitName, split_input
+
+    if (annotations is None) == (data is None):
+        raise click.UsageError("give either --annotations or --data")
+    return annotations or split_input(data or "", msgspec.convert(split, SplitName)).annotations
+
+
+@main.command()
+@truth
+@click.option("--results", type=PATH, multiple=True, help="A model's COCO results file; one option each.")
+@click.option("--recipe", default="paper", show_default=True, help="paper or a YAML file.")
+@click.option("--output", type=PATH, required=True, help="COCO results file to write.")
+@click.option("--format", "how", type=FORMATS, default="coco", help="vipriors: `image_id` is the image's file name.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+def fuse(
+    results: tuple[Path, ...], recipe: str, output: Path, how: str, as_json: bool, **where: Any
+) -> None:
+    """Suppress each model's boxes, fuse those of all models, and write a submission that `check` passes.
+
+    Without --results, those that the recipe names are read. With annotations that have boxes, the AP of every step is
+    shown.
+
+    \b
+    Example:
+      python -m ensemble fuse --annotations test.json --results r50.json --results r101.json --output submission.json
+    """
+    from datasets.results import write
+    from ensemble import pipeline
+    from ensemble import recipe as recipes
+    from ensemble.check import file_names
+
+    path = recipes.find(recipe)
+    chosen = recipes.load(path)
+    paths = list(results) or [path.parent / model.results for model in chosen.models]
+    chosen.weights(len(paths))
+    images = pipeline.read_images(_annotations(**where))
+    names = file_names(images) if how == "vipriors" else None
+    with terminal.progress_bar("step") as progress:
+        models = pipeline.read_models(paths, images)
+        done = pipeline.run(models, images, chosen, progress=progress)
+    write(output, done.results, file_names=names)
+    if as_json:
+        click.echo(json.dumps({"steps": [step._asdict() for step in done.steps], "notes": done.notes}, indent=1))
+        return
+    click.echo("\n".join([*pipeline.table(done.steps), *done.notes, f"{output}: {len(done.results):,} detections"]))
+
+
+@main.command()
+@truth
+@click.option("--results", type=PATH, multiple=True, required=True, help="A model's results on it; one option each.")
+@click.option("--output", type=PATH, required=True, help="Recipe to write.")
+@click.option("--recipe", default="paper", show_default=True, help="Recipe to start from.")
+@click.option("--trials", type=click.IntRange(1), default=60, show_default=True, help="Recipes to try.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+def tune(
+    results: tuple[Path, ...], output: Path, recipe: str, trials: int, seed: int, **where: Any
+) -> None:
+    """Search the weights and thresholds of soft-NMS and WBF that give the highest AP, and write them as a recipe.
+
+    \b
+    Example:
+      python -m ensemble tune --annotations val.json --results r50.json --results r101.json --output mine.yaml
+    """
+    import os
+
+    from ensemble import pipeline
+    from ensemble import recipe as recipes
+    from ensemble.tune import tune as search
+
+    start = recipes.load(recipes.find(recipe))
+    images = pipeline.read_images(_annotations(**where))
+    with terminal.progress_bar("trial") as progress:
+        models = pipeline.read_models(results, images)
+        # Relative to the recipe, as it names them.
+        names = [os.path.relpath(path.resolve(), output.parent.resolve()) for path in results]
+        tuned = search(models, images, names=names, trials=trials, seed=seed, start=start, progress=progress)
+    done = pipeline.run(models, images, tuned.recipe)
+    _write_text(output, _with_table(recipes.dump(tuned.recipe), done.steps, tuned.trials, seed))
+    click.echo("\n".join([*pipeline.table(done.steps), f"{output}: the best of {tuned.trials} recipes"]))
+
+
+def _with_table(text: str, steps: list[Step], trials: int, seed: int) -> str:
+    from ensemble.pipeline import table
+
+    head = [f"The best of {trials} recipes, seed {seed}; on the validation data:", *table(steps)]
+    return "".join(f"# {line}\n" for line in head) + text
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@main.command()
+@click.argument("submission", type=PATH)
+@truth
+@click.option("--format", "how", type=FORMATS, default="coco", help="vipriors: `image_id` is the image's file name.")
+def check(submission: Path, how: str, **where: Any) -> None:
+    """Lint a submission: ids, categories, boxes inside their images, scores, at most 100 an image. Exit 1 if refused.
+
+    \b
+    Example:
+      python -m ensemble check --annotations test.json submission.json
+    """
+    from ensemble.check import check as lint
+    from ensemble.pipeline import read_images
+
+    done = lint(submission, read_images(_annotations(**where)), "vipriors" if how == "vipriors" else "coco")
+    click.echo(
+        f"{submission}: good; {done.detections:,} detections in {done.images:,} images, {done.without:,} without any"
+    )
+
+
+if __name__ == "__main__":
+    terminal.run(main, "python -m ensemble")

@@ -1,0 +1,161 @@
+"""Search for the recipe that serves given predictions best on validation data.
+
+Random trials first, then steps along one value at a time around the best one. Everything is drawn from one seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from datasets.errors import DataError
+from ensemble import pipeline, recipe
+from ensemble.detections import Detections
+from ensemble.pipeline import Images, Model
+from ensemble.recipe import Recipe, SoftNms, Wbf
+
+# What is searched. Suppression is soft-NMS, fusion WBF: the recipe's methods; their numbers are what depends on data.
+SIGMAS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
+SUPPRESSION_SCORES = (0.0001, 0.001, 0.01)
+IOU_THRESHOLDS = (0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75)
+SKIP_THRESHOLDS = (0.0, 0.001, 0.01, 0.05)
+SCORE_TYPES = ("avg", "max", "box_and_model_avg", "absent_model_aware_avg")
+WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+class Trial(NamedTuple):
+    """A point of the search: places in the lists above, and a weight's place for each model."""
+
+    sigma: int
+    suppression_score: int
+    class_agnostic: int
+    iou_threshold: int
+    skip_threshold: int
+    score: int
+    weights: tuple[int, ...]
+
+    def recipe(self, names: Sequence[str], detections_per_image: int) -> Recipe:
+        return Recipe(
+            models=tuple(
+                recipe.Model(results=name, weight=WEIGHTS[at]) for name, at in zip(names, self.weights, strict=True)
+            ),
+            suppress=SoftNms(
+                sigma=SIGMAS[self.sigma],
+                score_threshold=SUPPRESSION_SCORES[self.suppression_score],
+                class_agnostic=bool(self.class_agnostic),
+            ),
+            fuse=Wbf(
+                iou_threshold=IOU_THRESHOLDS[self.iou_threshold],
+                skip_threshold=SKIP_THRESHOLDS[self.skip_threshold],
+                score=SCORE_TYPES[self.score],
+            ),
+            detections_per_image=detections_per_image,
+        )
+
+
+SIZES = (len(SIGMAS), len(SUPPRESSION_SCORES), 2, len(IOU_THRESHOLDS), len(SKIP_THRESHOLDS), len(SCORE_TYPES))
+
+
+class Tuned(NamedTuple):
+    recipe: Recipe
+    ap: float
+    trials: int
+
+
+def tune(
+    models: list[Model],
+    images: Images,
+    *,
+    names: Sequence[str],
+    trials: int,
+    seed: int,
+    start: Recipe,
+    progress: Callable[[str, int, int], None] = lambda *_: None,
+) -> Tuned:
+    """The best of `trials` recipes, `start` among them; of equal ones, the first. Raises DataError without boxes to
+    compare with."""
+    if images.truth is None:
+        raise DataError(f"{images.path}: expected annotations to measure with, found none")
+    search = _Search(models, images, names, start.detections_per_image)
+    rng = np.random.default_rng(seed)
+    best, best_ap = start, search.ap_of(start, start.weights(len(models)))
+    at: Trial | None = None
+    seen: set[Trial] = set()
+    done = 1
+    # Half of the trials anywhere, half around the best; coordinate steps begin anew whenever one is better.
+    candidates: Iterator[Trial] = (_draw(rng, len(models)) for _ in range(trials // 2))
+    stepping = False
+    while done < trials:
+        progress("tuning", done, trials)
+        trial = next(candidates, None)
+        if trial is None:
+            if stepping or at is None:
+                break
+            candidates, stepping = iter(_neighbours(at, rng)), True
+            continue
+        if trial in seen:
+            continue
+        seen.add(trial)
+        made = trial.recipe(names, start.detections_per_image)
+        ap = search.ap_of(made, made.weights(len(models)))
+        done += 1
+        if ap > best_ap or at is None:
+            at = trial
+        if ap > best_ap:
+            best, best_ap = made, ap
+            if stepping:
+                candidates = iter(_neighbours(trial, rng))
+    progress("tuning", trials, trials)
+    if not best.models:
+        weights = best.weights(len(models))
+        entries = [recipe.Model(results=name, weight=weight) for name, weight in zip(names, weights, strict=True)]
+        best = msgspec.structs.replace(best, models=tuple(entries))
+    return Tuned(best, best_ap, done)
+
+
+class _Search:
+    """Measures recipes; suppressed detections are kept, since many trials share them."""
+
+    def __init__(self, models: list[Model], images: Images, names: Sequence[str], detections_per_image: int) -> None:
+        self._models, self._images = models, images
+        self._names, self._count = names, detections_per_image
+        self._suppressed: dict[Any, list[Detections]] = {}
+
+    def ap_of(self, chosen: Recipe, weights: list[float]) -> float:
+        if chosen.suppress not in self._suppressed:
+            # A handful of them: large results times every setting would fill the memory.
+            if len(self._suppressed) >= 4:
+                self._suppressed.pop(next(iter(self._suppressed)))
+            self._suppressed[chosen.suppress] = [
+                pipeline.suppressed(model.detections, chosen.suppress) for model in self._models
+            ]
+        fused = pipeline.fused(self._suppressed[chosen.suppress], weights, chosen.fuse)
+        return pipeline.measured("", fused, self._images, chosen).ap or 0.0
+
+
+def _draw(rng: np.random.Generator, models: int) -> Trial:
+    places = [int(rng.integers(size)) for size in SIZES]
+    weights = [int(rng.integers(len(WEIGHTS))) for _ in range(models)]
+    if not any(weights):
+        weights[int(rng.integers(models))] = len(WEIGHTS) - 1
+    return Trial(*places, weights=tuple(weights))
+
+
+def _neighbours(trial: Trial, rng: np.random.Generator) -> list[Trial]:
+    """One value one place up or down, in random order."""
+    found = []
+    fields = Trial._fields[:-1]
+    for field, size in zip(fields, SIZES, strict=True):
+        for step in (-1, 1):
+            place = getattr(trial, field) + step
+            if 0 <= place < size:
+                found.append(trial._replace(**{field: place}))
+    for at, place in enumerate(trial.weights):
+        for step in (-1, 1):
+            weights = [*trial.weights[:at], place + step, *trial.weights[at + 1 :]]
+            if 0 <= place + step < len(WEIGHTS) and any(weights):
+                found.append(trial._replace(weights=tuple(weights)))
+    return [found[at] for at in rng.permutation(len(found))]
