@@ -37,6 +37,8 @@ SUBMISSION := submissions/$(DATA_NAME)
 .DEFAULT_GOAL := help
 .PHONY: help setup dataset train submit test lint format bench bench-train clean
 .DELETE_ON_ERROR:
+# make would remove the marks of complete runs.
+.SECONDARY:
 
 help:  ## List the targets
 	@echo "usage: make TARGET [DATA=sample] [RECIPE=expanded] [MODEL=tiny] [PYTHON=python3]"
@@ -82,7 +84,7 @@ submit: $(SUBMISSION).json  ## Train MODELS, predict, tune on val, fuse: submiss
 
 # A run is complete when its last checkpoint is newer than the data; `fit --resume` goes on with one that is not.
 $(RUNS)/%/complete: $(BUILT)/manifest.json | $(TRAIN)
-	$(PYTHON) -m train fit --model $* --data $(BUILT) $(if $(VAL),--val $(VAL)) --schedule $(SCHEDULE) --output $(@D) --resume
+	$(PYTHON) -m train fit --model $* --data $(BUILT) $(if $(VAL),--val $(VAL)) --schedule $(SCHEDULE) --output $(@D) --resume $(ARGS)
 	@touch $@
 
 $(SUBMISSION)/%_val.json: $(RUNS)/%/complete

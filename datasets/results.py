@@ -80,7 +80,8 @@ def _check_values(name: str, array: npt.NDArray[Any], good: npt.NDArray[np.bool_
 def read(path: Path, *, by_file_name: Mapping[str, int] | None = None) -> Results:
     """Read and check a results file; a list without any detection is one too.
 
-    With `by_file_name`, `image_id` must be the file name of an image, and becomes its id. Whether the ids are those of a dataset is not known here. Raises DataError, listing every offender by its place.
+    With `by_file_name`, `image_id` must be the file name of an image, and becomes its id. Whether the ids are those of
+    a dataset is not known here. Raises DataError, listing every offender by its place.
     """
     data = read_bytes(path, "results file")
     if by_file_name is not None:

@@ -59,11 +59,12 @@ def load(path: Path) -> Spec:
     """Raises DataError naming the key and what is allowed."""
     try:
         return msgspec.convert(yaml.safe_load(path.read_text(encoding="utf-8")), Spec, strict=True)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(f"{path}: not readable as YAML: {error}") from None
     except msgspec.ValidationError as error:
         allowed = "about, train, val, test, compile; in a split: annotations, images"
         raise DataError(f"{path}: {error}; allowed are {allowed}") from None
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        # ValueError: bytes that are no text, and what looks like a date and is none.
+        raise DataError(f"{path}: not readable as YAML: {error}") from None
 
 
 def compiled_inputs(name_or_path: str) -> list[Input]:

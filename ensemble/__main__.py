@@ -62,9 +62,7 @@ def _annotations(annotations: Path | None, data: str | None, split: str) -> Path
 @click.option("--output", type=PATH, required=True, help="COCO results file to write.")
 @click.option("--format", "how", type=FORMATS, default="coco", help="vipriors: `image_id` is the image's file name.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
-def fuse(
-    results: tuple[Path, ...], recipe: str, output: Path, how: str, as_json: bool, **where: Any
-) -> None:
+def fuse(results: tuple[Path, ...], recipe: str, output: Path, how: str, as_json: bool, **where: Any) -> None:
     """Suppress each model's boxes, fuse those of all models, and write a submission that `check` passes.
 
     Without --results, those that the recipe names are read. With annotations that have boxes, the AP of every step is
@@ -82,7 +80,7 @@ def fuse(
     path = recipes.find(recipe)
     chosen = recipes.load(path)
     paths = list(results) or [path.parent / model.results for model in chosen.models]
-    chosen.weights(len(paths))
+    chosen.weights(len(paths), name=str(path))
     images = pipeline.read_images(_annotations(**where))
     names = file_names(images) if how == "vipriors" else None
     with terminal.progress_bar("step") as progress:
@@ -102,9 +100,7 @@ def fuse(
 @click.option("--recipe", default="paper", show_default=True, help="Recipe to start from.")
 @click.option("--trials", type=click.IntRange(1), default=60, show_default=True, help="Recipes to try.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-def tune(
-    results: tuple[Path, ...], output: Path, recipe: str, trials: int, seed: int, **where: Any
-) -> None:
+def tune(results: tuple[Path, ...], output: Path, recipe: str, trials: int, seed: int, **where: Any) -> None:
     """Search the weights and thresholds of soft-NMS and WBF that give the highest AP, and write them as a recipe.
 
     \b
@@ -117,12 +113,14 @@ def tune(
     from ensemble import recipe as recipes
     from ensemble.tune import tune as search
 
-    start = recipes.load(recipes.find(recipe))
+    path = recipes.find(recipe)
+    start = recipes.load(path)
+    start.weights(len(results), name=str(path))
     images = pipeline.read_images(_annotations(**where))
     with terminal.progress_bar("trial") as progress:
         models = pipeline.read_models(results, images)
         # Relative to the recipe, as it names them.
-        names = [os.path.relpath(path.resolve(), output.parent.resolve()) for path in results]
+        names = [os.path.relpath(item.resolve(), output.parent.resolve()) for item in results]
         tuned = search(models, images, names=names, trials=trials, seed=seed, start=start, progress=progress)
     done = pipeline.run(models, images, tuned.recipe)
     _write_text(output, _with_table(recipes.dump(tuned.recipe), done.steps, tuned.trials, seed))

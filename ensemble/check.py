@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -10,7 +11,7 @@ import numpy as np
 from datasets import results
 from datasets.errors import DataError, Problems
 from datasets.results import Results
-from ensemble.pipeline import Images, check_ids
+from ensemble.pipeline import Images, unknown_ids
 from ensemble.recipe import MAX_DETECTIONS
 
 Format = Literal["coco", "vipriors"]
@@ -29,8 +30,9 @@ class Checked(NamedTuple):
 def file_names(images: Images) -> dict[int, str]:
     """The file name of each image by its id. Raises DataError where two images have the same."""
     names = {image.id: image.file_name for image in images.images}
-    if len(set(names.values())) < len(names):
-        raise DataError(f"{images.path}: expected a file name of its own for each image, found some twice")
+    twice = [name for name, count in Counter(names.values()).items() if count > 1]
+    if twice:
+        raise DataError(f"{images.path}: expected a file name of its own for each image, found some twice", twice)
     return names
 
 
@@ -38,24 +40,27 @@ def check(path: Path, images: Images, how: Format = "coco") -> Checked:
     """Lint a submission. Raises DataError with every offender: see `problems_of` and `datasets.results.read`."""
     by_name = {name: id_ for id_, name in file_names(images).items()} if how == "vipriors" else None
     found = results.read(path, by_file_name=by_name)
-    check_ids(path, found, images)
-    problems_of(found, images).raise_if_any(f"{path}: {{n}} problem(s) in the submission")
+    problems = Problems()
+    for problem in unknown_ids(found, images):
+        problems.add(problem)
+    problems.extend(problems_of(found, images))
+    problems.raise_if_any(f"{path}: {{n}} problem(s) in the submission")
     return Checked(len(found), len(images.images), len(images.images) - len(np.unique(found.image_ids)))
 
 
 def problems_of(found: Results, images: Images) -> Problems:
-    """Boxes without area or outside their image by more than 1 px, and images with more than 100 detections.
-
-    The ids must be known ones.
-    """
+    """Boxes without area or outside their image by more than 1 px, and images with more than 100 detections."""
     sizes = {image.id: (image.width, image.height) for image in images.images}
     problems = Problems()
     boxes = found.boxes_xywh
-    limits = np.array([sizes[id_] for id_ in found.image_ids.tolist()], dtype=np.float64).reshape(-1, 2)
+    # Of an image that there is not, nothing is outside.
+    limits = np.array([sizes.get(id_, (np.nan, np.nan)) for id_ in found.image_ids.tolist()], dtype=np.float64)
+    limits = limits.reshape(-1, 2)
     for at in np.flatnonzero((boxes[:, 2:] <= 0).any(axis=1)):
         problems.add(f"$[{at}].bbox: expected a width and a height above 0, found {boxes[at, 2:].tolist()}")
-    outside = (boxes[:, :2] < -TOLERANCE) | (boxes[:, :2] + boxes[:, 2:] > limits + TOLERANCE)
-    for at in np.flatnonzero(outside.any(axis=1)):
+    with np.errstate(over="ignore"):
+        outside = (boxes[:, :2] < -TOLERANCE) | (boxes[:, :2] + boxes[:, 2:] > limits + TOLERANCE)
+    for at in np.flatnonzero(outside.any(axis=1) & np.isfinite(limits).all(axis=1)):
         width, height = limits[at].astype(int)
         problems.add(f"$[{at}].bbox: expected a box inside {width} x {height} px, found {boxes[at].tolist()}")
     ids, counts = np.unique(found.image_ids, return_counts=True)

@@ -90,7 +90,7 @@ def _prepare(parts: list[Detections], weights: list[float], skip_threshold: floa
     for number, at in enumerate(kept):
         part = parts[at].take(parts[at].scores >= skip_threshold)
         # A box without area overlaps nothing and would be averaged with nothing.
-        part = part.take((part.boxes_xyxy[:, 2:] > part.boxes_xyxy[:, :2]).all(axis=1))
+        part = part.take(np.all(part.boxes_xyxy[:, 2:] > part.boxes_xyxy[:, :2], axis=1))
         renamed.append(
             Detections(
                 part.image_ids,
@@ -203,7 +203,7 @@ def _scores(clusters: _Clusters, weights: Floats, score: ScoreType) -> Floats:
         found = clusters.score_sums / (clusters.weight_sums + absent)
     else:
         found = average * np.minimum(len(weights), clusters.counts) / weights.sum()
-    return np.minimum(found, 1.0)
+    return np.asarray(np.minimum(found, 1.0))
 
 
 def _fused(detections: Detections, clusters: _Clusters, boxes: Floats, scores: Floats) -> Detections:

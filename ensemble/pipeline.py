@@ -10,7 +10,8 @@ import msgspec
 import numpy as np
 
 from datasets import coco, results
-from datasets.errors import DataError
+from datasets.checks import MAX_COORDINATE
+from datasets.errors import DataError, Problems
 from datasets.evaluation import evaluate
 from datasets.records import Category, Dataset, Image
 from datasets.results import Results
@@ -35,7 +36,7 @@ class Images(NamedTuple):
 
 
 class Model(NamedTuple):
-    """A results file as it was read, and its detections, as many and as good as they are."""
+    """A results file, and its detections, as many and as good as they are."""
 
     path: Path
     results: Results
@@ -68,7 +69,7 @@ def read_models(paths: Sequence[Path], images: Images) -> list[Model]:
     """Read and check every results file against the annotation file.
 
     Raises DataError for none, for the same file twice, for ids that the annotation file does not have (categories only
-    if it has some), and for boxes that look like fractions of the image.
+    if it has some), for boxes that look like fractions of the image, and for those that no image could have.
     """
     if not paths:
         raise DataError("expected at least one results file, found none")
@@ -82,22 +83,52 @@ def read_models(paths: Sequence[Path], images: Images) -> list[Model]:
 def _read_model(path: Path, number: int, images: Images) -> Model:
     found = results.read(path)
     check_ids(path, found, images)
+    _check_coordinates(path, found)
     if len(found) and float(np.max(found.boxes_xywh[:, :2] + found.boxes_xywh[:, 2:])) <= NORMALISED:
         raise DataError(
             f"{path}: expected boxes in pixels, found coordinates of at most {NORMALISED}, as fractions of the image "
             "have; multiply x and width by the image's width, y and height by its height"
         )
+    found = _by_mask(found)
     return Model(path, found, from_results(found, number))
+
+
+def _check_coordinates(path: Path, found: Results) -> None:
+    """Areas of larger boxes than this are beyond what floats hold."""
+    problems = Problems()
+    for at in np.flatnonzero((np.abs(found.boxes_xywh) > MAX_COORDINATE).any(axis=1)):
+        shown = found.boxes_xywh[at].tolist()
+        problems.add(f"$[{at}].bbox: expected coordinates of up to {MAX_COORDINATE:g} px, found {shown}")
+    problems.raise_if_any(f"{path}: {{n}} problem(s) in the results file")
+
+
+def _by_mask(found: Results) -> Results:
+    """Sorted by masks, if there are any: boxes that agree in all else must not keep the order of the file."""
+    if found.segmentations is None:
+        return found
+    order = sorted(range(len(found)), key=found.segmentations.__getitem__)
+    return Results(
+        found.image_ids[order],
+        found.category_ids[order],
+        found.boxes_xywh[order],
+        found.scores[order],
+        [found.segmentations[at] for at in order],
+    )
 
 
 def check_ids(path: Path, found: Results, images: Images) -> None:
     """Raises DataError for ids that the annotation file does not have; any category will do where it has none."""
+    problems = unknown_ids(found, images)
+    if problems:
+        raise DataError(f"{path}: {len(problems)} id(s) that {images.path} does not have", problems)
+
+
+def unknown_ids(found: Results, images: Images) -> list[str]:
+    """A problem for each id that `check_ids` refuses."""
     image_ids = np.array(sorted(image.id for image in images.images), dtype=np.int64)
     categories = sorted(category.id for category in images.categories)
     known = np.array(categories, dtype=np.int64) if categories else np.unique(found.category_ids)
-    problems = results.unknown_ids(found, image_ids, known)
-    if problems:
-        raise DataError(f"{path}: {len(problems)} id(s) that {images.path} does not have", problems)
+    return results.unknown_ids(found, image_ids, known)
 
 
 def suppressed(detections: Detections, how: recipe.Suppression) -> Detections:
@@ -145,9 +176,11 @@ def finished(detections: Detections, images: Images, count: int) -> Detections:
     ids = np.array([image.id for image in images.images], dtype=np.int64)
     order = np.argsort(ids)
     size = sizes[order[np.searchsorted(ids[order], detections.image_ids)]]
-    boxes = np.clip(detections.boxes_xyxy, 0.0, np.hstack([size, size])).round(BOX_DECIMALS)
-    inside = msgspec.structs.replace(detections, boxes_xyxy=boxes, scores=detections.scores.round(SCORE_DECIMALS))
-    has_area = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    # + 0.0, since -0.0 equals 0.0 and is written in another way.
+    boxes = np.clip(detections.boxes_xyxy, 0.0, np.hstack([size, size])).round(BOX_DECIMALS) + 0.0
+    scores = detections.scores.round(SCORE_DECIMALS) + 0.0
+    inside = msgspec.structs.replace(detections, boxes_xyxy=boxes, scores=scores)
+    has_area = np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
     return best_of_each_image(inside.take(has_area).with_scores(inside.scores[has_area]), count)
 
 
@@ -188,8 +221,14 @@ def measured(name: str, detections: Detections, images: Images, chosen: Recipe) 
 def _measure_finished(name: str, detections: Detections, images: Images) -> Step:
     if images.truth is None:
         return Step(name, len(detections))
-    evaluated = evaluate(images.truth, to_results(detections), name=name)
+    evaluated = evaluate(images.truth, _written(detections), name=name)
     return Step(name, len(detections), evaluated.ap, evaluated.ap50)
+
+
+def _written(found: Detections) -> Results:
+    """Sizes get the decimals of the corners, whose differences have more."""
+    made = to_results(found)
+    return msgspec.structs.replace(made, boxes_xywh=made.boxes_xywh.round(BOX_DECIMALS))
 
 
 def _notes(models: list[Model], weights: list[float], images: Images, found: Detections, chosen: Recipe) -> list[str]:
@@ -206,7 +245,7 @@ def _notes(models: list[Model], weights: list[float], images: Images, found: Det
 
 def _with_masks(found: Detections, models: list[Model], weights: list[float], chosen: Recipe) -> Results:
     """The results, with the masks of the boxes that are still a model's own."""
-    written = to_results(found)
+    written = _written(found)
     kept = [model for model, weight in zip(models, weights, strict=True) if weight > 0]
     averaged = isinstance(chosen.fuse, recipe.AVERAGING) and len(kept) > 1
     if averaged or not any(model.results.segmentations for model in models):

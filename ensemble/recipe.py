@@ -17,7 +17,8 @@ RECIPES = Path(__file__).parent / "recipes"
 MAX_DETECTIONS = 100
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
-Positive = Annotated[float, msgspec.Meta(gt=0)]
+# Bounded, since the decay divides by it.
+Sigma = Annotated[float, msgspec.Meta(ge=1e-6, le=1e6)]
 Weight = Annotated[float, msgspec.Meta(ge=0, le=1e6)]
 
 
@@ -28,7 +29,7 @@ class SoftNms(
 
     kind: Kind = "gaussian"
     class_agnostic: bool = True
-    sigma: Positive = 0.5
+    sigma: Sigma = 0.5
     iou_threshold: Share = 0.3
     score_threshold: Share = 0.001
 
@@ -64,7 +65,7 @@ class FuseSoftNms(
 ):
     kind: Kind = "gaussian"
     class_agnostic: bool = False
-    sigma: Positive = 0.5
+    sigma: Sigma = 0.5
     iou_threshold: Share = 0.3
     score_threshold: Share = 0.001
     skip_threshold: Share = 0.0
@@ -92,17 +93,18 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     detections_per_image: Annotated[int, msgspec.Meta(ge=1, le=MAX_DETECTIONS)] = MAX_DETECTIONS
     format: Literal[1] = 1
 
-    def weights(self, count: int) -> list[float]:
-        """One for each of `count` results. Raises DataError where the recipe names another number."""
+    def weights(self, count: int, *, name: str = "recipe") -> list[float]:
+        """One for each of `count` results. Raises DataError, which calls the recipe `name`, where it has another number
+        of models, or weights of 0 only."""
         if not self.models:
             return [1.0] * count
         if len(self.models) != count:
             raise DataError(
-                f"expected a results file for each of the recipe's {len(self.models)} models, found {count}: "
-                f"{', '.join(model.results for model in self.models)}"
+                f"{name}: expected a results file for each of the recipe's {len(self.models)} models "
+                f"({', '.join(model.results for model in self.models)}), found {count}"
             )
         if not any(model.weight for model in self.models):
-            raise DataError("expected a model with a weight above 0 in the recipe, found none")
+            raise DataError(f"{name}: expected a model with a weight above 0, found none")
         return [model.weight for model in self.models]
 
 
@@ -119,15 +121,16 @@ def find(name_or_path: str) -> Path:
 
 
 def load(path: Path) -> Recipe:
-    """Raises DataError naming the key, what was expected and what was found."""
+    """Raises DataError naming the key and what was expected."""
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
         return msgspec.convert(found, Recipe, strict=True)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise DataError(f"{path}: not readable as YAML: {error}") from None
     except msgspec.ValidationError as error:
         allowed = ", ".join(field for field in Recipe.__struct_fields__)
         raise DataError(f"{path}: {error}; a recipe has the keys {allowed}, see ensemble/recipes/paper.yaml") from None
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        # ValueError: bytes that are no text, and what looks like a date and is none.
+        raise DataError(f"{path}: not readable as YAML: {error}") from None
 
 
 def dump(recipe: Recipe) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from datasets.errors import DataError
 from ensemble import pipeline, recipe
 from ensemble.detections import Detections
+from ensemble.fuse import ScoreType
 from ensemble.pipeline import Images, Model
 from ensemble.recipe import Recipe, SoftNms, Wbf
 
@@ -22,7 +23,7 @@ SIGMAS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 SUPPRESSION_SCORES = (0.0001, 0.001, 0.01)
 IOU_THRESHOLDS = (0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75)
 SKIP_THRESHOLDS = (0.0, 0.001, 0.01, 0.05)
-SCORE_TYPES = ("avg", "max", "box_and_model_avg", "absent_model_aware_avg")
+SCORE_TYPES: tuple[ScoreType, ...] = ("avg", "max", "box_and_model_avg", "absent_model_aware_avg")
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -79,11 +80,15 @@ def tune(
     compare with."""
     if images.truth is None:
         raise DataError(f"{images.path}: expected annotations to measure with, found none")
-    search = _Search(models, images, names, start.detections_per_image)
+    search = _Search(models, images)
     rng = np.random.default_rng(seed)
-    best, best_ap = start, search.ap_of(start, start.weights(len(models)))
-    at: Trial | None = None
-    seen: set[Trial] = set()
+    weights = start.weights(len(models))
+    # The start's own names are relative to another folder.
+    best, best_ap = _named(start, names, weights), search.ap_of(start, weights)
+    # The best point of the search so far: `start`, unless it has values that are not searched.
+    at = _point(start, weights)
+    at_ap = -1.0 if at is None else best_ap
+    seen = {at}
     done = 1
     # Half of the trials anywhere, half around the best; coordinate steps begin anew whenever one is better.
     candidates: Iterator[Trial] = (_draw(rng, len(models)) for _ in range(trials // 2))
@@ -102,26 +107,45 @@ def tune(
         made = trial.recipe(names, start.detections_per_image)
         ap = search.ap_of(made, made.weights(len(models)))
         done += 1
-        if ap > best_ap or at is None:
-            at = trial
         if ap > best_ap:
             best, best_ap = made, ap
+        if ap > at_ap:
+            at, at_ap = trial, ap
             if stepping:
                 candidates = iter(_neighbours(trial, rng))
     progress("tuning", trials, trials)
-    if not best.models:
-        weights = best.weights(len(models))
-        entries = [recipe.Model(results=name, weight=weight) for name, weight in zip(names, weights, strict=True)]
-        best = msgspec.structs.replace(best, models=tuple(entries))
     return Tuned(best, best_ap, done)
+
+
+def _named(chosen: Recipe, names: Sequence[str], weights: list[float]) -> Recipe:
+    models = [recipe.Model(results=name, weight=weight) for name, weight in zip(names, weights, strict=True)]
+    return msgspec.structs.replace(chosen, models=tuple(models))
+
+
+def _point(chosen: Recipe, weights: list[float]) -> Trial | None:
+    """Where the search would find the recipe; None where it would not."""
+    how, fusion = chosen.suppress, chosen.fuse
+    if not isinstance(how, SoftNms) or how.kind != "gaussian" or not isinstance(fusion, Wbf):
+        return None
+    try:
+        return Trial(
+            sigma=SIGMAS.index(how.sigma),
+            suppression_score=SUPPRESSION_SCORES.index(how.score_threshold),
+            class_agnostic=int(how.class_agnostic),
+            iou_threshold=IOU_THRESHOLDS.index(fusion.iou_threshold),
+            skip_threshold=SKIP_THRESHOLDS.index(fusion.skip_threshold),
+            score=SCORE_TYPES.index(fusion.score),
+            weights=tuple(WEIGHTS.index(weight) for weight in weights),
+        )
+    except ValueError:
+        return None
 
 
 class _Search:
     """Measures recipes; suppressed detections are kept, since many trials share them."""
 
-    def __init__(self, models: list[Model], images: Images, names: Sequence[str], detections_per_image: int) -> None:
+    def __init__(self, models: list[Model], images: Images) -> None:
         self._models, self._images = models, images
-        self._names, self._count = names, detections_per_image
         self._suppressed: dict[Any, list[Detections]] = {}
 
     def ap_of(self, chosen: Recipe, weights: list[float]) -> float:
@@ -141,7 +165,7 @@ def _draw(rng: np.random.Generator, models: int) -> Trial:
     weights = [int(rng.integers(len(WEIGHTS))) for _ in range(models)]
     if not any(weights):
         weights[int(rng.integers(models))] = len(WEIGHTS) - 1
-    return Trial(*places, weights=tuple(weights))
+    return Trial._make([*places, tuple(weights)])
 
 
 def _neighbours(trial: Trial, rng: np.random.Generator) -> list[Trial]:

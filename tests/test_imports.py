@@ -62,7 +62,7 @@ def test_only_one_module_imports_albumentations() -> None:
     assert users == ["pixel.py"]
 
 
-@pytest.mark.parametrize("module", ["augment", "datasets", "train"])
+@pytest.mark.parametrize("module", ["augment", "datasets", "train", "ensemble"])
 def test_help_loads_nothing_heavy(module: str) -> None:
     code = (
         f"import sys, runpy; sys.argv = [{module!r}, '--help']\n"

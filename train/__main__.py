@@ -151,7 +151,8 @@ def predict(
     with terminal.progress_bar() as progress:
         done = work(Request(checkpoint=path, annotations=where.annotations, images=where.images, **chosen), progress)
     click.echo(
-        f"{chosen['output']}: {done.detections:,} detections in {done.images:,} images, {done.without:,} without any; by {path}"
+        f"{chosen['output']}: {done.detections:,} detections in {done.images:,} images, {done.without:,} without any; "
+        f"by {path}"
     )
 
 

@@ -71,9 +71,42 @@ def test_no_detection_at_all_is_fine(content: bytes, read: Read) -> None:
 
 
 def test_other_keys_are_not_looked_at(record: Record, read: Read) -> None:
-    other = {"segmentation": {"size": [1], "counts": "x"}, "id": "a", "area": None, "keypoints": [1]}
+    other = {"id": "a", "area": None, "keypoints": [1]}
 
     assert len(read([record | other])) == 1
+
+
+# JSON of any kind and with any white space, which nobody looks at.
+SEGMENTATIONS = [
+    b'{"size":[480,640],"counts":"QXX3:a0O2M"}',
+    b'{ "counts" : "\\u0041/",\n\t"size": [ 1, 2 ] }',
+    b"[[0, 1.50, 2e0, 3]]",
+    b"null",
+    b'"x"',
+]
+
+
+@pytest.mark.parametrize("segmentation", SEGMENTATIONS)
+def test_a_segmentation_is_kept_byte_for_byte(segmentation: bytes, record: Record, read: Read) -> None:
+    plain = json.dumps(record).encode()
+    first = b'{"segmentation" :  ' + segmentation + b" , " + plain[1:]
+    last = plain[:-1] + b', "segmentation":' + segmentation + b"\n}"
+
+    found = read(b"[" + b",".join([first, plain, last]) + b"]")
+
+    assert found.segmentations == [segmentation, b"", segmentation]
+    assert found.scores.tolist() == [0.75] * 3
+
+
+def test_without_any_segmentation_none_are_kept(record: Record, read: Read) -> None:
+    assert read([record, record]).segmentations is None
+    assert read([]).segmentations is None
+
+
+def test_a_segmentation_that_is_no_json_is_refused(record: Record, refused: Refused) -> None:
+    data = json.dumps([record | {"segmentation": "here"}]).encode().replace(b'"here"', b"[1,]")
+
+    assert refused(data).headline.endswith(": not valid JSON")
 
 
 # Keys of the second record, what stands there, the place that the error names, and what it says.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import tempfile
 from pathlib import Path
@@ -67,6 +68,53 @@ def test_each_detection_stands_on_a_line_of_its_own(tmp_path: Path) -> None:
         "]",
         "",
     ]
+
+
+def test_segmentations_are_written_as_they_are_and_only_where_there_are_some(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    mask = b'{ "size": [1, 2],\t"counts": "\\u0041" }'
+
+    results.write(path, Results(**arrays([9, 5], [1, 1], [[0, 0, 1, 1]] * 2, [1, 1]), segmentations=[mask, b""]))
+
+    assert path.read_bytes().split(b"\n")[1:3] == [
+        b'{"image_id":9,"category_id":1,"bbox":[0.0,0.0,1.0,1.0],"score":1.0,"segmentation":' + mask + b"},",
+        b'{"image_id":5,"category_id":1,"bbox":[0.0,0.0,1.0,1.0],"score":1.0}',
+    ]
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**60), 2**60)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+pieces = st.builds(
+    lambda value, indent, ascii_only: json.dumps(value, indent=indent, ensure_ascii=ascii_only).encode(),
+    json_values,
+    st.sampled_from([None, 0, 3]),
+    st.booleans(),
+)
+
+
+@given(st.lists(pieces | st.just(b""), max_size=5))
+@settings(max_examples=100, deadline=None)
+def test_segmentations_that_were_written_are_read_back_to_the_last_byte(segmentations: list[bytes]) -> None:
+    count = len(segmentations)
+    columns = arrays([9] * count, [1] * count, [[0, 0, 1, 1]] * count, [0.5] * count)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "results.json"
+        results.write(path, Results(**columns, segmentations=segmentations))
+
+        assert results.read(path).segmentations == (segmentations if any(segmentations) else None)
+
+
+def test_another_number_of_segmentations_is_refused() -> None:
+    for segmentations in ([], [b"", b""]):
+        with pytest.raises(ValueError, match=rf"^segmentations: expected 1, found {len(segmentations)}$"):
+            Results(**arrays(), segmentations=segmentations)
 
 
 def test_pycocotools_loads_what_is_written(tmp_path: Path) -> None:
@@ -170,8 +218,9 @@ def test_values_that_could_not_be_read_back_are_refused(name: str, values: Any, 
 
 
 def test_results_cross_to_another_process() -> None:
-    given = Results(**arrays())
+    given = Results(**arrays(), segmentations=[b"[]"])
 
     found = pickle.loads(pickle.dumps(given))
 
     assert [getattr(found, name).tolist() for name in FIELDS] == [getattr(given, name).tolist() for name in FIELDS]
+    assert found.segmentations == [b"[]"]

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import pytest
 
 from datasets import spec
 from datasets.errors import DataError
+from datasets.sources import Input
 
 TRAIN = "train: {annotations: train.json, images: pictures}\n"
 ABOUT = "about: Get it from the shop.\n"
@@ -82,7 +84,7 @@ def test_an_unknown_or_missing_key_or_a_wrong_value_is_refused_with_what_is_allo
     assert "about, train, val, test, compile" in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [b"about: [", b"about: \xff", b"a: b: c", b"\0"])
+@pytest.mark.parametrize("content", [b"about: [", b"about: \xff", b"a: b: c", b"\0", b"about: 2020-13-45", b"[" * 5000])
 def test_what_is_no_yaml_is_refused_with_its_name(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_bytes(content)
@@ -123,6 +125,59 @@ def test_missing_data_is_named_with_what_to_download(write: Write, tmp_path: Pat
 
     assert "mine: the data is not there. Get it from the shop." in caught.value.headline
     assert caught.value.problems == [f"train: {tmp_path.resolve() / 'train.json'}"]
+
+
+@pytest.fixture
+def two_splits(write: Write, tmp_path: Path) -> str:
+    """A spec with the splits train, whose files are there, and val, whose images are not."""
+    path = write(ABOUT + TRAIN + "val: {annotations: deep/val.json, images: nowhere}\n")
+    for folder in ("pictures", "deep"):
+        (tmp_path / folder).mkdir()
+    for file in ("train.json", "deep/val.json"):
+        (tmp_path / file).touch()
+    return str(path)
+
+
+def test_one_split_is_found_by_its_name_and_nothing_else_is_looked_for(two_splits: str, tmp_path: Path) -> None:
+    here = tmp_path.resolve()
+
+    assert spec.split_input(two_splits, "train") == (here / "train.json", here / "pictures")
+
+
+def test_a_split_that_is_not_described_or_not_there_is_refused(two_splits: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"mine\.yaml: expected the split test, found none"):
+        spec.split_input(two_splits, "test")
+    with pytest.raises(DataError, match="mine: the data is not there") as caught:
+        spec.split_input(two_splits, "val")
+
+    assert caught.value.problems == [f"val: {tmp_path.resolve() / 'nowhere'}"]
+
+
+def test_a_command_line_names_files_or_a_split_of_data(two_splits: str) -> None:
+    files = Input(Path("some.json"), Path("some/images"))
+
+    assert spec.input_of(*files, None, "val") == files
+    assert spec.input_of(None, None, two_splits, "train") == spec.split_input(two_splits, "train")
+    with pytest.raises(DataError, match="expected the split test"):
+        spec.input_of(None, None, two_splits, "test")
+
+
+@pytest.mark.parametrize(
+    ("annotations", "images", "data"),
+    [
+        (None, None, None),
+        (Path("a"), None, None),
+        (None, Path("i"), None),
+        (Path("a"), None, "sample"),
+        (None, Path("i"), "sample"),
+        (Path("a"), Path("i"), "sample"),
+    ],
+)
+def test_neither_files_nor_data_or_some_of_both_is_wrong_usage(
+    annotations: Path | None, images: Path | None, data: str | None
+) -> None:
+    with pytest.raises(click.UsageError, match="give either --annotations and --images, or --data"):
+        spec.input_of(annotations, images, data, "train")
 
 
 def test_the_challenges_data_cannot_be_downloaded_and_its_error_says_what_to_do() -> None:
