@@ -97,7 +97,9 @@ def read(path: Path, *, by_file_name: Mapping[str, int] | None = None) -> Result
         np.array([item.bbox for item in found], dtype=np.float64).reshape(-1, 4),
         np.array([item.score for item in found], dtype=np.float64),
         # Only where there are some: they keep the whole text of the file in memory.
-        [bytes(item.segmentation) for item in found] if any(len(bytes(item.segmentation)) for item in found) else None,
+        [bytes(item.segmentation) for item in found]
+        if any(item.segmentation is not _NOTHING for item in found)
+        else None,
     )
 
 

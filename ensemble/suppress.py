@@ -52,7 +52,9 @@ def soft_nms(
     scores = np.zeros(len(detections))
     factor = _gaussian(sigma) if kind == "gaussian" else _linear(iou_threshold)
     for block in _blocks(detections, class_agnostic):
-        decayed = _decay(detections.boxes_xyxy[block.places], detections.scores[block.places], block, factor)
+        decayed = _decay(
+            detections.boxes_xyxy[block.places], detections.scores[block.places], block, factor, score_threshold
+        )
         filled = block.filled
         scores[block.places[filled]] = decayed[filled]
     kept = scores >= score_threshold
@@ -80,8 +82,10 @@ def _linear(iou_threshold: float) -> Callable[[Floats], Floats]:
     return lambda iou: np.where(iou > iou_threshold, 1.0 - iou, 1.0)
 
 
-def _decay(boxes_xyxy: Floats, scores: Floats, block: Block, factor: Callable[[Floats], Floats]) -> Floats:
-    """(G, L, 4) boxes, (G, L) scores -> (G, L) decayed scores."""
+def _decay(
+    boxes_xyxy: Floats, scores: Floats, block: Block, factor: Callable[[Floats], Floats], enough: float
+) -> Floats:
+    """(G, L, 4) boxes, (G, L) scores -> (G, L) decayed scores; those below `enough` may be 0."""
     groups, length = scores.shape
     decayed = np.zeros_like(scores)
     # What is left: scores, below 0 where a box is done or none is; boxes; and the columns that they came from.
@@ -94,6 +98,9 @@ def _decay(boxes_xyxy: Floats, scores: Floats, block: Block, factor: Callable[[F
     for step in range(length):
         pick = left.argmax(axis=1)
         score = left[rows, pick]
+        if score.max() < enough:
+            # The best of what is left; no score rises.
+            break
         cell = (rows, columns[rows, pick])
         # A group that is done picks what it had before.
         decayed[cell] = np.where(score >= 0, score, decayed[cell])
