@@ -35,14 +35,14 @@ RUN := $(RUNS)/$(basename $(notdir $(MODEL)))
 SUBMISSION := submissions/$(DATA_NAME)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dataset train submit test lint format bench bench-train clean
+.PHONY: help setup dataset train submit test lint format bench bench-train bench-ensemble clean
 .DELETE_ON_ERROR:
 # make would remove the marks of complete runs.
 .SECONDARY:
 
 help:  ## List the targets
 	@echo "usage: make TARGET [DATA=sample] [RECIPE=expanded] [MODEL=tiny] [PYTHON=python3]"
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-12s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-15s %s\n", $$1, $$2 }'
 
 setup: $(LIGHT) $(TRAIN) $(DEV)  ## Make .venv with the exact versions of constraints.txt
 
@@ -118,6 +118,9 @@ bench: $(LIGHT) datasets/sample  ## Measure the compiler against the bare work a
 bench-train: $(TRAIN) | datasets/sample-expanded/manifest.json  ## Measure training against stock Detectron2
 	$(PYTHON) benchmarks/bench_train.py loader $(ARGS)
 	$(PYTHON) benchmarks/bench_train.py step $(ARGS)
+
+bench-ensemble: $(DEV)  ## Measure the ensemble stage against json and ensemble-boxes (6 minutes)
+	$(PYTHON) benchmarks/bench_ensemble.py run $(ARGS)
 
 clean:  ## Remove .venv, caches and the compiled sample; no other data, no run
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

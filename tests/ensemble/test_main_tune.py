@@ -1,0 +1,198 @@
+"""The command line of tune: the recipe that it writes, what it prints, and that fuse finds the same with it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ensemble import recipe, tune
+from ensemble.recipe import Model, Recipe
+from tests.ensemble.files import Ended, annotated, cli, oracle, predicted, write
+
+Tune = Callable[..., Ended]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """With val.json, and the results a.json and b.json."""
+    write(tmp_path / "val.json", annotated())
+    write(tmp_path / "a.json", predicted(1))
+    write(tmp_path / "b.json", predicted(2, noise=6))
+    return tmp_path
+
+
+def tuned(folder: Path, output: Path, *options: object, names: tuple[str, ...] = ("a", "b")) -> Ended:
+    given = [part for name in names for part in ("--results", folder / f"{name}.json")]
+    return cli("tune", "--annotations", folder / "val.json", *given, "--output", output, "--trials", 12, *options)
+
+
+def fused(folder: Path, chosen: Path, *options: object) -> Ended:
+    output = folder / "out.json"
+    return cli("fuse", "--annotations", folder / "val.json", "--recipe", chosen, "--output", output, *options)
+
+
+def test_tune_writes_the_best_recipe_under_the_table_that_it_prints(folder: Path) -> None:
+    output = folder / "mine.yaml"
+
+    code, out, err = tuned(folder, output)
+
+    assert (code, err) == (0, "")
+    *table, last = out.splitlines()
+    assert last == f"{output}: the best of 12 recipes"
+    assert [line.split()[0] for line in table[1:]] == [
+        str(folder / "a.json"),
+        "after",
+        str(folder / "b.json"),
+        "after",
+        "fused",
+    ]
+    text = output.read_text()
+    head = ["The best of 12 recipes, seed 0; on the validation data:", *table]
+    assert text.startswith("".join(f"# {line}\n" for line in head))
+    chosen = recipe.load(output)
+    assert text.removeprefix("".join(f"# {line}\n" for line in head)) == recipe.dump(chosen)
+    assert [model.results for model in chosen.models] == ["a.json", "b.json"]
+    assert sorted(path.name for path in folder.iterdir()) == ["a.json", "b.json", "mine.yaml", "val.json"]
+
+
+def test_the_table_s_numbers_are_those_of_fuse_and_of_pycocotools(folder: Path) -> None:
+    output = folder / "mine.yaml"
+    table = tuned(folder, output).out.splitlines()[:-1]
+
+    # The results are found by the recipe.
+    code, out, err = fused(folder, output)
+
+    assert (code, err) == (0, "")
+    assert out.splitlines()[: len(table)] == table
+    ap, ap50 = oracle(folder / "val.json", folder / "out.json")
+    assert table[-1].split()[2:] == [f"{100 * ap:.1f}", f"{100 * ap50:.1f}"]
+    start, _ = oracle(folder / "val.json", fused_by_paper(folder))
+    assert ap > start
+
+
+def fused_by_paper(folder: Path) -> Path:
+    output = folder / "by_paper.json"
+    given = [part for name in ("a", "b") for part in ("--results", folder / f"{name}.json")]
+    assert cli("fuse", "--annotations", folder / "val.json", *given, "--output", output).code == 0
+    return output
+
+
+def test_the_same_seed_writes_the_same_bytes(folder: Path) -> None:
+    paths = [folder / f"{at}.yaml" for at in range(3)]
+    for path, seed in zip(paths, (5, 5, 6), strict=True):
+        assert tuned(folder, path, "--seed", seed).code == 0
+
+    first, second, other = (path.read_bytes() for path in paths)
+
+    assert first == second != other
+    assert b"seed 5;" in first
+    # Over an older one.
+    write(paths[2], "older")
+    assert tuned(folder, paths[2], "--seed", 5).code == 0
+    assert paths[2].read_bytes() == first
+
+
+def test_the_order_of_the_records_makes_no_difference_to_the_recipe(folder: Path) -> None:
+    assert tuned(folder, folder / "mine.yaml").code == 0
+    expected = (folder / "mine.yaml").read_bytes()
+    write(folder / "a.json", predicted(1)[::-1])
+
+    assert tuned(folder, folder / "mine.yaml").code == 0
+    assert (folder / "mine.yaml").read_bytes() == expected
+
+
+@pytest.mark.parametrize(
+    ("output", "name"),
+    [
+        ("mine.yaml", "{}.json"),
+        ("new/deep/mine.yaml", "../../{}.json"),
+        ("link/mine.yaml", "../{}.json"),
+        ("../mine.yaml", "data/{}.json"),
+    ],
+)
+def test_results_are_named_relative_to_the_recipe_wherever_it_is_written_from(
+    output: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "data"
+    for part, content in (("val", annotated()), ("a", predicted(1)), ("b", predicted(2))):
+        write(folder / f"{part}.json", content)
+    (folder / "sub").mkdir()
+    (folder / "link").symlink_to(folder / "sub", target_is_directory=True)
+    # From one folder to write, and from another one to read.
+    monkeypatch.chdir(folder)
+    given = ["--results", "a.json", "--results", "sub/../b.json"]
+    assert cli("tune", "--annotations", "val.json", *given, "--output", output, "--trials", 3).code == 0
+    written = folder / output
+    assert [model.results for model in recipe.load(written).models] == [name.format("a"), name.format("b")]
+
+    monkeypatch.chdir(tmp_path)
+    found = fused(folder, Path(os.path.relpath(written)))
+
+    assert (found.code, found.err) == (0, "")
+    assert "48" in found.out.splitlines()[1].split()
+
+
+def test_a_start_from_another_folder_keeps_its_values_and_not_its_names(folder: Path) -> None:
+    start = Recipe(models=(Model(results="x.json", weight=2.0), Model(results="y.json", weight=0.5)))
+    path = write(folder / "elsewhere" / "start.yaml", recipe.dump(start))
+
+    assert tuned(folder, folder / "mine.yaml", "--recipe", path, "--trials", 1).code == 0
+
+    assert recipe.load(folder / "mine.yaml") == Recipe(
+        models=(Model(results="a.json", weight=2.0), Model(results="b.json", weight=0.5))
+    )
+    assert fused(folder, folder / "mine.yaml").code == 0
+
+
+def test_a_recipe_may_be_tuned_further_in_its_place(folder: Path) -> None:
+    output = folder / "mine.yaml"
+    assert tuned(folder, output).code == 0
+    assert fused(folder, output).code == 0
+    before, _ = oracle(folder / "val.json", folder / "out.json")
+
+    assert tuned(folder, output, "--recipe", output, "--seed", 1, "--trials", 30).code == 0
+
+    assert fused(folder, output).code == 0
+    assert oracle(folder / "val.json", folder / "out.json")[0] >= before
+
+
+def test_one_model_and_one_without_any_detection_are_tuned_too(folder: Path) -> None:
+    write(folder / "b.json", [])
+
+    for names in (("a",), ("a", "b")):
+        assert tuned(folder, folder / "mine.yaml", names=names).code == 0
+        assert len(recipe.load(folder / "mine.yaml").models) == len(names)
+        assert fused(folder, folder / "mine.yaml").code == 0
+
+
+def test_data_by_name_stands_for_its_annotation_file(folder: Path) -> None:
+    (folder / "images").mkdir()
+    val = {"annotations": "val.json", "images": "images"}
+    spec = write(folder / "spec.yaml", yaml.safe_dump({"about": "made up", "train": val, "val": val}))
+    assert tuned(folder, folder / "mine.yaml").code == 0
+    expected = (folder / "mine.yaml").read_bytes()
+    given = ["--results", folder / "a.json", "--results", folder / "b.json", "--output", folder / "mine.yaml"]
+
+    assert cli("tune", "--data", spec, "--split", "val", *given, "--trials", 12).code == 0
+
+    assert (folder / "mine.yaml").read_bytes() == expected
+    code, out, err = cli("tune", "--data", spec, *given)
+    assert (code, out, err) == (1, "", f"error: {spec}: expected the split test, found none\n")
+
+
+def test_an_error_in_the_search_keeps_the_older_recipe(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = write(folder / "mine.yaml", "older")
+
+    def stopped(*_: object) -> float:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tune._Search, "ap_of", stopped)
+
+    code, out, err = tuned(folder, output)
+    assert (code, out, err.strip()) == (130, "", "interrupted")
+    assert output.read_text() == "older"
+    assert sorted(path.name for path in folder.iterdir()) == ["a.json", "b.json", "mine.yaml", "val.json"]
