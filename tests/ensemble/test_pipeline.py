@@ -172,6 +172,14 @@ def test_scores_have_six_decimals(bare: Images, tmp_path: Path) -> None:
     assert b"-0.0" not in (tmp_path / "out.json").read_bytes()
 
 
+def test_scores_that_are_equal_as_written_stand_in_the_order_of_ties(bare: Images, tmp_path: Path) -> None:
+    better, worse = detection([5.0, 5.0, 5.0, 5.0], 0.5000001, category_id=3), detection([9.0, 5.0, 5.0, 5.0], 0.5)
+
+    found = records_of(run(bare, AS_IT_IS, [better, worse]), tmp_path)
+
+    assert [(item["category_id"], item["score"]) for item in found] == [(1, 0.5), (3, 0.5)]
+
+
 def test_the_best_of_each_image_stay_whatever_their_category(bare: Images, tmp_path: Path) -> None:
     many = [
         detection([float(at % 40), 10.0, 5.0, 5.0], (at + 1) / 1000, image_id, category_id=(1, 3, 18)[at % 3])

@@ -90,10 +90,10 @@ def test_masks_are_dropped_and_said_so_where_boxes_are_averaged(fuse: Fusion, ba
     with_masks, _ = file_of(tmp_path / "a.json", 1)
     without = write(tmp_path / "b.json", predicted(2))
 
-    found, notes = run(bare, Recipe(fuse=fuse), without, with_masks)
-
-    assert set(found.values()) == {None}
-    assert DROPPED in notes
+    for paths in ((without, with_masks), (with_masks, without)):
+        found, notes = run(bare, Recipe(fuse=fuse), *paths)
+        assert set(found.values()) == {None}
+        assert DROPPED in notes
     assert DROPPED not in run(bare, Recipe(fuse=fuse), without, write(tmp_path / "c.json", predicted(3)))[1]
 
 
