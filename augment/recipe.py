@@ -157,10 +157,11 @@ def parse(text: str, place: str) -> Recipe:
     """A recipe from YAML; `place` names it in errors."""
     try:
         return msgspec.convert(yaml.safe_load(text), Recipe, strict=True)
-    except yaml.YAMLError as error:
-        raise DataError(f"{place}: not valid YAML: {error}") from None
     except msgspec.ValidationError as error:
         raise DataError(f"{place}: {_explain(str(error))}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # ValueError: what looks like a date and is none.
+        raise DataError(f"{place}: not valid YAML: {error}") from None
 
 
 def _explain(message: str) -> str:

@@ -153,7 +153,7 @@ def _read_yaml(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
         raise DataError(f"{path}: expected files that build on one another, found a loop of _BASE_")
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, OSError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: not readable as YAML: {error}") from None
     if not isinstance(found, dict):
         raise DataError(f"{path}: expected keys with values, found {type(found).__name__}")
