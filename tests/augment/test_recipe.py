@@ -189,5 +189,5 @@ def test_a_bad_value_is_named(text: str, expected: str) -> None:
 
 
 def test_what_looks_like_a_date_and_is_none_is_refused() -> None:
-    with pytest.raises(DataError, match="not valid YAML: month must be in 1..12"):
+    with pytest.raises(DataError, match=r"not valid YAML: month must be in 1\.\.12"):
         recipe.parse("seed: 2020-13-45", "mine.yaml")
