@@ -146,8 +146,8 @@ def predict(
 
     if (run is None) == (weights is None):
         raise click.UsageError("give either --run or --weights")
-    path = weights if weights is not None else checkpoint.find_in_run(run or Path())
     where = input_of(annotations, images, data, split)
+    path = weights if weights is not None else checkpoint.find_in_run(run or Path())
     with terminal.progress_bar() as progress:
         done = work(Request(checkpoint=path, annotations=where.annotations, images=where.images, **chosen), progress)
     click.echo(

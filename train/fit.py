@@ -323,7 +323,8 @@ def _amp(cfg: Any, device: torch.device, say: Callable[[str], None]) -> bool:
 def _parallel(network: nn.Module, device: torch.device) -> nn.Module:
     if comm.get_world_size() == 1:
         return network
-    ids = [device.index] if device.type == "cuda" else None
+    # `launch` gave each process a GPU of its own.
+    ids = [torch.cuda.current_device()] if device.type == "cuda" else None
     return DistributedDataParallel(network, device_ids=ids, broadcast_buffers=False)
 
 

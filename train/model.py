@@ -70,4 +70,4 @@ def device_of(cfg: Any) -> torch.device:
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise DataError(f"MODEL.DEVICE: expected cpu or auto, since torch finds no GPU here, found {cfg.MODEL.DEVICE}")
-    return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cuda")

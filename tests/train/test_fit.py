@@ -179,7 +179,7 @@ def test_a_run_is_not_overwritten(whole: Path, spec: str) -> None:
 def test_resuming_with_another_configuration_names_every_difference(whole: Path, spec: str) -> None:
     with pytest.raises(DataError) as caught:
         fit.fit(request(spec, whole, resume=True, SOLVER__BASE_LR="0.5", SEED="3"))
-    assert caught.value.problems == ["SEED: was 0, is 3", "SOLVER.BASE_LR: was 0.08, is 0.5"]
+    assert caught.value.problems == ["SEED: was 0, is 3", "SOLVER.BASE_LR: was 0.24, is 0.5"]
 
 
 def test_resuming_with_another_dataset_is_refused(whole: Path, draw: Callable[..., Input], tmp_path: Path) -> None:

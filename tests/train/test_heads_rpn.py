@@ -239,7 +239,7 @@ def test_what_is_not_sampled_makes_room_for_others() -> None:
 
     found = labels(ours, target([LEFT], [REGION]))[0]
 
-    assert int((found >= 0).sum()) == ours.batch_size_per_image == 128
+    assert int((found >= 0).sum()) == ours.batch_size_per_image == 64
     inside = torch.tensor([lies_in(anchor, REGION) for anchor in Candidates(ours).boxes()])
     assert not ((found == 0) & inside).any()
 
