@@ -15,7 +15,7 @@ Indices = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 # Cells of a block's tables: few enough that all tables of a step stay in a processor's cache.
-CELLS = 8192
+CELLS = 16384
 
 
 class Block(NamedTuple):
@@ -75,7 +75,8 @@ class Corners(NamedTuple):
     def of(cls, boxes_xyxy: Floats) -> Corners:
         """(..., 4) -> tables of (...)"""
         x0, y0, x1, y1 = (np.ascontiguousarray(boxes_xyxy[..., side]) for side in range(4))
-        return cls(x0, y0, x1, y1, (x1 - x0) * (y1 - y0))
+        # So that two boxes without area have something to divide by; no other area is changed by it.
+        return cls(x0, y0, x1, y1, (x1 - x0) * (y1 - y0) + np.finfo(np.float64).tiny)
 
     def at(self, cell: Any) -> Corners:
         """The part of each table that `cell` picks."""
@@ -101,7 +102,5 @@ def iou_with(boxes: Corners, others: Corners) -> Floats:
     common *= width
     union = np.add(boxes.area, others.area, out=width)
     union -= common
-    # Only where both boxes have no area is there nothing to divide by.
-    np.maximum(union, np.finfo(np.float64).tiny, out=union)
     common /= union
     return common
