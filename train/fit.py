@@ -101,36 +101,13 @@ def _train(
     device = model.device_of(cfg)
     amp = _amp(cfg, device, say)
     network = model.build(cfg, device, seed=cfg.SEED)
-    if before is None:
-        start = checkpoint.start_weights(
-            network, cfg.MODEL.WEIGHTS, seed=cfg.SEED, allow_pretrained=request.allow_pretrained
-        )
-        lineage, first, best = start.lineage, 0, Best()
-        for note in start.notes:
-            say(note)
-    else:
-        checkpoint.load_exactly(network, before.content["model"], before.path)
-        lineage, first, best = before.lineage, int(before.content["iteration"]), Best(*before.content["best"])
-    # After the weights stand, so that the other processes start from the same.
-    parallel = _parallel(network, device)
+    start = _start(request, cfg, network, before, say)
     optimizer = _optimizer(cfg, network, schedule)
     trainer = Trainer(
-        model=parallel,
+        # After the weights stand, so that the other processes start from the same.
+        model=_parallel(network, device),
         optimizer=optimizer,
-        batches=training_batches(
-            data.records,
-            TrainingMapper(cfg, masks=data.masks, seed=cfg.SEED),
-            BatchSampler(
-                images=len(data.records),
-                division=division,
-                seed=cfg.SEED,
-                rank=comm.get_rank(),
-                first=first,
-                last=schedule.last,
-                tall=data.tall if cfg.DATALOADER.ASPECT_RATIO_GROUPING else None,
-            ),
-            cfg.DATALOADER.NUM_WORKERS,
-        ),
+        batches=_batches(cfg, data, division, start.first, schedule.last),
         division=division,
         learning_rate=learning_rates(cfg, schedule),
         seed=cfg.SEED,
@@ -140,8 +117,16 @@ def _train(
     if before is not None:
         optimizer.load_state_dict(before.content["optimizer"])
         trainer.scaler.load_state_dict(before.content["scaler"])
-    text = cfg.dump()
-    categories, identity = [list(pair) for pair in data.categories.pairs()], data.identity
+    # What stays the same in every checkpoint of the run.
+    constant = {
+        "config": cfg.dump(),
+        "name": request.model,
+        "categories": [list(pair) for pair in data.categories.pairs()],
+        "data": data.identity,
+        "lineage": start.lineage,
+        "processes": division.processes,
+        "version": __version__,
+    }
 
     def content(done: int, best: Best) -> dict[str, Any]:
         return {
@@ -150,47 +135,81 @@ def _train(
             "scaler": trainer.scaler.state_dict(),
             "iteration": done,
             "best": tuple(best),
-            "config": text,
-            "name": request.model,
-            "categories": categories,
-            "data": identity,
-            "lineage": lineage,
-            "processes": division.processes,
-            "version": __version__,
+            **constant,
         }
 
     for line in [
         f"{request.model}: {model.parameter_count(network) / 1e6:.2f} M parameters, on {_place(device, division)}"
         + (", mixed precision" if amp else ""),
         *describe(schedule),
-        *([f"going on from iteration {first:,}, epoch {schedule.epoch(first):.2f}"] if before else []),
+        *([f"going on from iteration {start.first:,}, epoch {schedule.epoch(start.first):.2f}"] if before else []),
     ]:
         say(line)
-    with ExitStack() as stack:
-        report = None
-        if comm.is_main_process():
-            (request.output / CONFIG).write_text(text, encoding="utf-8")
-            report = ReportHook(request.output, schedule, first)
-        epochs = EpochHook(
-            request.output,
-            schedule,
-            evaluate=(lambda: _validate(network, cfg, data, validation)) if validation else None,
-            content=content,
-            best=best,
-            period=cfg.SOLVER.CHECKPOINT_PERIOD,
-            max_to_keep=cfg.SOLVER.MAX_TO_KEEP,
-            say=report.say if report else _silent,
-        )
-        trainer.register_hooks([epochs, report])
-        stopped_by = stack.enter_context(_stop_on_signal(trainer))
+    report = None
+    if comm.is_main_process():
+        (request.output / CONFIG).write_text(cfg.dump(), encoding="utf-8")
+        report = ReportHook(request.output, schedule, start.first)
+    epochs = EpochHook(
+        request.output,
+        schedule,
+        evaluate=(lambda: _validate(network, cfg, data, validation)) if validation else None,
+        content=content,
+        best=start.best,
+        period=cfg.SOLVER.CHECKPOINT_PERIOD,
+        max_to_keep=cfg.SOLVER.MAX_TO_KEEP,
+        say=report.say if report else _silent,
+    )
+    trainer.register_hooks([epochs, report])
+    _run(trainer, start.first, schedule.last, request.output, cfg, say)
+    say(_summary(request.output, epochs.best))
+
+
+class _Start(NamedTuple):
+    """Where a run begins or goes on."""
+
+    lineage: dict[str, Any]
+    first: int
+    best: Best
+
+
+def _start(request: Request, cfg: Any, network: nn.Module, before: Loaded | None, say: Callable[[str], None]) -> _Start:
+    """Put the weights that the run starts from into `network`."""
+    if before is not None:
+        checkpoint.load_exactly(network, before.content["model"], before.path)
+        return _Start(before.lineage, int(before.content["iteration"]), Best(*before.content["best"]))
+    found = checkpoint.start_weights(
+        network, cfg.MODEL.WEIGHTS, seed=cfg.SEED, allow_pretrained=request.allow_pretrained
+    )
+    for note in found.notes:
+        say(note)
+    return _Start(found.lineage, 0, Best())
+
+
+def _batches(cfg: Any, data: TrainingData, division: Division, first: int, last: int) -> Iterator[list[dict[str, Any]]]:
+    """This process's parts of the batches of iterations `first` to `last`."""
+    sampler = BatchSampler(
+        images=len(data.records),
+        division=division,
+        seed=cfg.SEED,
+        rank=comm.get_rank(),
+        first=first,
+        last=last,
+        tall=data.tall if cfg.DATALOADER.ASPECT_RATIO_GROUPING else None,
+    )
+    mapper = TrainingMapper(cfg, masks=data.masks, seed=cfg.SEED)
+    return training_batches(data.records, mapper, sampler, cfg.DATALOADER.NUM_WORKERS)
+
+
+def _run(trainer: Trainer, first: int, last: int, output: Path, cfg: Any, say: Callable[[str], None]) -> None:
+    """The loop; a signal ends it after a step, with everything saved. Raises DataError where it diverges."""
+    with _stop_on_signal(trainer) as stopped_by:
         try:
-            trainer.train(first, schedule.last)
+            trainer.train(first, last)
         except StoppedError:
             say(f"stopped at iteration {trainer.iter + 1:,}, all saved; --resume goes on from there")
             _leave(stopped_by)
         except DivergedError as error:
-            raise DataError(_diverged(error, request.output, cfg)) from None
-    say(_summary(request.output, epochs.best))
+            raise DataError(_diverged(error, output, cfg)) from None
 
 
 def _print(text: str) -> None:

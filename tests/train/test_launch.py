@@ -1,0 +1,82 @@
+"""Several processes: what they know of each other, and how an error of one ends all."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from datasets.errors import DataError
+from train.launch import World, launch
+
+
+@pytest.mark.parametrize(
+    ("world", "problem"),
+    [
+        (World(), None),
+        (World(processes=8), None),
+        (World(processes=8, machines=2, machine=1, url="tcp://10.0.0.1:29500"), None),
+        (
+            World(machines=2, machine=2, url="tcp://10.0.0.1:29500"),
+            "--rank: expected 0 to 1 with --machines 2, found 2",
+        ),
+        (World(machine=1), "--rank: expected 0 to 0 with --machines 1, found 1"),
+        (World(machines=2), "--dist-url: expected the address of machine 0 (tcp://10.0.0.1:29500)"),
+    ],
+)
+def test_a_world_that_cannot_be_is_named(world: World, problem: str | None) -> None:
+    found = world.problem()
+    assert (found is None) == (problem is None)
+    assert problem is None or (found or "").startswith(problem)
+    assert world.size == world.processes * world.machines
+
+
+def test_such_a_world_is_refused() -> None:
+    with pytest.raises(DataError, match="--rank"):
+        launch(print, World(machine=1))
+
+
+def note_process(folder: Path) -> None:
+    (folder / str(os.getpid())).touch()
+
+
+def test_one_process_is_this_one(tmp_path: Path) -> None:
+    launch(note_process, World(), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [str(os.getpid())]
+
+
+def note_rank(folder: Path) -> None:
+    from detectron2.utils import comm
+
+    everyone = comm.all_gather(comm.get_rank())
+    (folder / f"{comm.get_rank()}-{comm.get_local_rank()}-{comm.get_world_size()}").write_text(str(everyone))
+
+
+def test_two_processes_know_of_each_other(tmp_path: Path) -> None:
+    launch(note_rank, World(processes=2), tmp_path)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"0-0-2": "[0, 1]", "1-1-2": "[0, 1]"}
+
+
+def fail_in_the_second(how: str) -> None:
+    from detectron2.utils import comm
+
+    if comm.get_rank() == 1:
+        if how == "killed":
+            os.kill(os.getpid(), 9)
+        raise DataError("the second has failed", [f"problem {at}" for at in range(3000)])
+    # It would wait for ever for the other one.
+    time.sleep(600)
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"), [("error", "the second has failed"), ("killed", r"ended with exit code -9 \(-9: killed")]
+)
+def test_the_error_of_one_ends_all(how: str, expected: str) -> None:
+    begun = time.monotonic()
+    with pytest.raises(DataError, match=expected) as caught:
+        launch(fail_in_the_second, World(processes=2), how)
+    assert len(caught.value.problems) == (3000 if how == "error" else 0)
+    # Less than the 600 seconds that the first one sleeps.
+    assert time.monotonic() - begun < 300
