@@ -98,16 +98,22 @@ def _wait(children: list[_Child]) -> None:
     interrupted = False
     while running := [child for child in children if child.process.is_alive()]:
         try:
-            multiprocessing.connection.wait([child.process.sentinel for child in running])
+            sentinels = [child.process.sentinel for child in running]
+            ready = multiprocessing.connection.wait([*sentinels, *(child.receiver for child in running)])
+            # A long message fits into no pipe: its sender waits until it is read.
+            for child in running:
+                error = child.error() if child.receiver in ready else None
+                if error is not None:
+                    raise error
         except KeyboardInterrupt:
             # Ctrl-C reached them as well; they save and end.
             interrupted = True
         if any(child.process.exitcode for child in children):
             break
     failed = [child for child in children if child.process.exitcode]
-    for error in (child.error() for child in failed):
-        if error is not None:
-            raise error
+    for late in (child.error() for child in failed):
+        if late is not None:
+            raise late
     if interrupted:
         raise KeyboardInterrupt
     if failed:
@@ -122,7 +128,7 @@ def _end(children: list[_Child]) -> None:
         if child.process.is_alive():
             child.process.terminate()
     for child in children:
-        child.process.join(timeout=60)
+        child.process.join(timeout=10)
         if child.process.is_alive():
             child.process.kill()
             child.process.join()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -57,26 +56,3 @@ def note_rank(folder: Path) -> None:
 def test_two_processes_know_of_each_other(tmp_path: Path) -> None:
     launch(note_rank, World(processes=2), tmp_path)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"0-0-2": "[0, 1]", "1-1-2": "[0, 1]"}
-
-
-def fail_in_the_second(how: str) -> None:
-    from detectron2.utils import comm
-
-    if comm.get_rank() == 1:
-        if how == "killed":
-            os.kill(os.getpid(), 9)
-        raise DataError("the second has failed", [f"problem {at}" for at in range(3000)])
-    # It would wait for ever for the other one.
-    time.sleep(600)
-
-
-@pytest.mark.parametrize(
-    ("how", "expected"), [("error", "the second has failed"), ("killed", r"ended with exit code -9 \(-9: killed")]
-)
-def test_the_error_of_one_ends_all(how: str, expected: str) -> None:
-    begun = time.monotonic()
-    with pytest.raises(DataError, match=expected) as caught:
-        launch(fail_in_the_second, World(processes=2), how)
-    assert len(caught.value.problems) == (3000 if how == "error" else 0)
-    # Less than the 600 seconds that the first one sleeps.
-    assert time.monotonic() - begun < 300
