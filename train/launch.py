@@ -128,7 +128,8 @@ def _end(children: list[_Child]) -> None:
         if child.process.is_alive():
             child.process.terminate()
     for child in children:
-        child.process.join(timeout=10)
+        # Time to end a step and save.
+        child.process.join(timeout=60)
         if child.process.is_alive():
             child.process.kill()
             child.process.join()
