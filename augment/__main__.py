@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from datasets import terminal
+from datasets.errors import SHOWN
 
 if TYPE_CHECKING:
     from augment.prepare import Request
-    from datasets.sources import Input
+    from datasets.sources import Input, Inputs
 
 # Heavy imports stand inside the commands: `--help` must answer at once.
 
@@ -45,6 +46,9 @@ def inputs_and_recipe(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Overrides the recipe's seed."),
         click.option("--limit", type=click.IntRange(1), metavar="N", help="Take the first N source images only."),
         click.option("--strict", is_flag=True, help="Make every repair of the input an error."),
+        click.option(
+            "--skip-bad", is_flag=True, help="Leave out images whose files cannot be used; listed in the end."
+        ),
         click.option("--workers", type=click.IntRange(1, 1024), help="Worker processes  [default: one a core]"),
         click.option("--executor", type=click.Choice(["serial", "process"]), help="[default: serial for 1 worker]"),
     ]
@@ -89,6 +93,7 @@ def plan(as_json: bool, workers: int | None, executor: str | None, **chosen: Any
         *categories_table(planned.counts, categories),
         "",
         *_repair_lines(repairs),
+        *_skipped_lines(prepared.inputs),
         f"about {_bytes(planned.bytes)} and {_duration(planned.seconds)} with one worker (estimated)",
     ]
     click.echo("\n".join(lines))
@@ -98,10 +103,12 @@ def plan(as_json: bool, workers: int | None, executor: str | None, **chosen: Any
 @inputs_and_recipe
 @click.option("--output", type=PATH, required=True, help="Folder to make; must be new, empty, or this very build.")
 @click.option("--link", is_flag=True, help="Hard-link originals instead of copying them.")
-def build(output: Path, link: bool, workers: int | None, executor: str | None, **chosen: Any) -> None:
+@click.option("--restart", is_flag=True, help="Remove what a stopped build left at OUTPUT.partial, and begin anew.")
+def build(output: Path, link: bool, restart: bool, workers: int | None, executor: str | None, **chosen: Any) -> None:
     """Build the expanded dataset: OUTPUT/images, annotations/instances.json, manifest.json, SHA256SUMS.
 
-    The same input, recipe and seed give the same bytes for any number of workers.
+    The same input, recipe and seed give the same bytes for any number of workers. A build that was stopped, by
+    whatever, goes on when the same command is given again; until it is finished, it is at OUTPUT.partial.
 
     \b
     Example:
@@ -116,13 +123,16 @@ def build(output: Path, link: bool, workers: int | None, executor: str | None, *
         executors.executor(executor, workers or executors.default_workers()) as run,
         terminal.progress_bar() as progress,
     ):
-        built = compiler.build(request, output, run, progress)
+        built = compiler.build(request, output, run, progress, restart=restart)
     if built.counts is None:
         click.echo(f"{output}: this very build is there already; nothing to do")
         return
+    if built.kept:
+        click.echo(f"{output}: {built.kept:,} source images were finished before and kept")
     lines = [
         *operations_table(built.counts),
         *_repair_lines(built.prepared.inputs.repairs.counts()),
+        *_skipped_lines(built.prepared.inputs),
         f"{output}: {_bytes(built.bytes)} of images in {_duration(time.monotonic() - start)}",
     ]
     click.echo("\n".join(lines))
@@ -161,6 +171,7 @@ def _request(
     seed: int | None,
     limit: int | None,
     strict: bool,
+    skip_bad: bool,
 ) -> Request:
     """What the options ask for. Raises click.UsageError where they contradict each other."""
     import msgspec
@@ -171,7 +182,7 @@ def _request(
     loaded = load(recipe)
     if seed is not None:
         loaded = msgspec.structs.replace(loaded, seed=seed)
-    return Request(_inputs(annotations, images, data), loaded, limit=limit, strict=strict)
+    return Request(_inputs(annotations, images, data), loaded, limit=limit, strict=strict, skip_bad=skip_bad)
 
 
 def _inputs(annotations: tuple[Path, ...], images: tuple[Path, ...], data: str | None) -> list[Input]:
@@ -189,6 +200,15 @@ def _inputs(annotations: tuple[Path, ...], images: tuple[Path, ...], data: str |
 
 def _repair_lines(repairs: dict[str, int]) -> list[str]:
     return [f"repaired: {count:,} x {kind}" for kind, count in repairs.items()]
+
+
+def _skipped_lines(inputs: Inputs) -> list[str]:
+    """The images that --skip-bad left out, the first ones by name; the manifest lists them all."""
+    if not inputs.skipped:
+        return []
+    lines = [f"skipped: {len(inputs.skipped):,} images whose files cannot be used"]
+    lines += [f"  {inputs.inputs[item.input].images / item.file_name}: {item.why}" for item in inputs.skipped[:SHOWN]]
+    return lines if len(inputs.skipped) <= SHOWN else [*lines, f"  ... and {len(inputs.skipped) - SHOWN:,} more"]
 
 
 def _bytes(count: float) -> str:

@@ -2,55 +2,70 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
-from augment import manifest
+from augment import manifest, workspace
 from augment.counts import Counts
+from augment.journal import Entry, Journal
 from augment.output import check_output
 from augment.plan import Variant, image_records
 from augment.prepare import Prepared, Request, examined, prepare
-from augment.worker import SourceResult, SourceTask, compile_source
+from augment.worker import CHANGED, DAMAGED, FinishedTask, SourceResult, SourceTask, check_finished, compile_source
+from augment.workspace import Workspace
 from datasets import __version__
-from datasets.coco import DatasetWriter
-from datasets.errors import DataError
+from datasets.errors import DataError, Problems
 from datasets.records import Image
 from datasets.sources import Run, Source
-from datasets.staging import staging
+from datasets.stream import DatasetWriter
 from datasets.terminal import Progress
 
 
 class Built(NamedTuple):
-    """A finished build; `counts` is None where it stood there already and nothing was done."""
+    """A finished build; `counts` is None where it stood there already and nothing was done.
+
+    `kept` is the number of sources that a build before, which was stopped, had finished.
+    """
 
     output: Path
     counts: Counts | None
     bytes: int
+    kept: int
     prepared: Prepared
 
 
-def build(request: Request, output: Path, run: Run, progress: Progress) -> Built:
-    """Build the dataset at `output`, whole or not at all.
+def build(request: Request, output: Path, run: Run, progress: Progress, *, restart: bool = False) -> Built:
+    """Build the dataset at `output`, whole or not at all; a build that was stopped goes on (see `augment.workspace`).
 
-    `run` is a `map` (see `augment.executors`). Raises DataError for bad inputs, and for an `output` that must not be
-    written: inside an input, or holding anything but this very build.
+    `run` is a `map` (see `augment.executors`). Raises DataError for bad inputs, for an `output` that must not be
+    written: inside an input, or holding anything but this very build, and where an unfinished build of something else
+    is in its place, which `restart` removes.
     """
     output = check_output(output, request.inputs)
     prepared = prepare(request, run, progress)
     if (output / manifest.MANIFEST).exists():
         _check_same_build(output, prepared, request.limit, run)
-        return Built(output, None, 0, prepared)
-    with staging(output) as folder:
-        compiled = _compile(prepared, folder, request.link, run, progress)
+        workspace.discard_finished(output)
+        return Built(output, None, 0, 0, prepared)
+    with (
+        workspace.opened(output, manifest.identity(prepared, request.limit), restart=restart) as space,
+        Journal(space.journal) as journal,
+    ):
+        compiled, finished = _compile(prepared, request.link, space, journal, run, progress)
         identity = manifest.identity(prepared, request.limit, compiled.image_digests)
         counts = compiled.counts.as_json(prepared.inputs.categories)
-        manifest.write(folder, manifest.complete(identity, counts, prepared.inputs.repairs))
-        with (folder / manifest.SUMS).open("a", encoding="utf-8") as sums:
+        manifest.write(space.dataset, manifest.complete(identity, counts, prepared.inputs.repairs))
+        with (space.dataset / manifest.SUMS).open("a", encoding="utf-8") as sums:
             for name in (manifest.INSTANCES, manifest.MANIFEST):
-                sums.write(manifest.sum_line(manifest.sha256_file(folder / name), name))
-    return Built(output, compiled.counts, compiled.bytes, prepared)
+                sums.write(manifest.sum_line(manifest.sha256_file(space.dataset / name), name))
+        _check_complete(space.dataset / manifest.IMAGES, compiled.counts.images.total())
+        space.finish()
+    kept = sum(item.bytes is not None for item in finished)
+    return Built(output, compiled.counts, compiled.bytes, kept, prepared)
 
 
 def _check_same_build(output: Path, prepared: Prepared, limit: int | None, run: Run) -> None:
@@ -64,46 +79,152 @@ def _check_same_build(output: Path, prepared: Prepared, limit: int | None, run: 
         raise DataError(f"{output}: holds another build; name another folder, or delete this one", problems)
 
 
+class _Numbered(NamedTuple):
+    """A source with its variants and their image records, ids counting up from `first_id`."""
+
+    source: Source
+    variants: list[Variant]
+    first_id: int
+    records: list[Image]
+
+
+def _numbered(planned: list[tuple[Source, list[Variant]]]) -> Iterator[_Numbered]:
+    next_id = 1
+    for source, variants in planned:
+        file_format = examined(source).reading.format
+        records = image_records(variants, source.image, source.input, file_format, next_id)
+        yield _Numbered(source, variants, next_id, records)
+        next_id += len(variants)
+
+
+class _Finished(NamedTuple):
+    """A source in the journal of a build that was stopped, and the bytes of its images.
+
+    `bytes` is None where an image is missing or damaged, so that all have to be made again.
+    """
+
+    entry: Entry
+    bytes: int | None
+
+
+def _finished(
+    planned: list[tuple[Source, list[Variant]]], space: Workspace, journal: Journal, run: Run, progress: Progress
+) -> list[_Finished]:
+    """The first sources, which a build before had finished, checked; the journal is cut off behind them.
+
+    Raises DataError naming all source files among them that are no longer what they were.
+    """
+    entries = list(journal.entries((item.first_id, len(item.records)) for item in _numbered(planned)))
+    images = space.dataset / manifest.IMAGES
+    tasks = (
+        FinishedTask(item.source.path, entry, [images / image.file_name for image in item.records])
+        for item, entry in zip(_numbered(planned), entries, strict=False)
+    )
+    problems = Problems()
+    found = []
+    with _closing(run(check_finished, tasks)) as results:
+        for (source, _), entry, result in zip(planned, entries, results, strict=False):
+            if result == CHANGED:
+                problems.add(f"{source.path}: changed since it was compiled")
+            found.append(_Finished(entry, None if result == DAMAGED else result))
+            progress("checking what is finished", len(found), len(entries))
+    problems.raise_if_any(f"{space.folder}: {{n}} source image(s) of this unfinished build are not what they were")
+    journal.keep(len(found))
+    return found
+
+
 class _Compiled(NamedTuple):
     counts: Counts
     bytes: int
     image_digests: list[str]
 
 
-def _compile(prepared: Prepared, folder: Path, link: bool, run: Run, progress: Progress) -> _Compiled:
-    """Write images/, annotations/ and the images' lines of SHA256SUMS into `folder`."""
+def _compile(
+    prepared: Prepared, link: bool, space: Workspace, journal: Journal, run: Run, progress: Progress
+) -> tuple[_Compiled, list[_Finished]]:
+    """Write images/, annotations/ and the images' lines of SHA256SUMS; what is finished is labelled, not rendered."""
     inputs, recipe = prepared.inputs, prepared.recipe
-    counts = Counts.empty()
-    digests = manifest.ImageDigests(inputs)
-    size, annotation_id = 0, 1
-    (folder / manifest.INSTANCES).parent.mkdir()
-    (folder / manifest.IMAGES).mkdir()
+    planned = list(prepared.planned())
+    finished = _finished(planned, space, journal, run, progress)
+    images = space.dataset / manifest.IMAGES
     with (
-        DatasetWriter(folder / manifest.INSTANCES, _info(prepared), inputs.licenses, inputs.categories) as writer,
-        (folder / manifest.SUMS).open("w", encoding="utf-8") as sums,
+        DatasetWriter(
+            space.dataset / manifest.INSTANCES, _info(prepared), inputs.licenses, inputs.categories
+        ) as writer,
+        (space.dataset / manifest.SUMS).open("w", encoding="utf-8") as sums,
     ):
-        planned = list(prepared.planned())
-        writer.images(image for _, _, records in _numbered(planned) for image in records)
+        writer.images(image for item in _numbered(planned) for image in item.records)
         tasks = (
-            SourceTask(source, variants, records, recipe.labels, recipe.jpeg_quality, folder / manifest.IMAGES, link)
-            for source, variants, records in _numbered(planned)
+            SourceTask(
+                item.source,
+                item.variants,
+                [image.file_name for image in item.records],
+                recipe.labels,
+                recipe.jpeg_quality,
+                images,
+                space.unfinished,
+                link,
+                labels_only=at < len(finished) and finished[at].bytes is not None,
+            )
+            for at, item in enumerate(_numbered(planned))
         )
+        collected = _Collected(writer, sums, manifest.ImageDigests(inputs), Counts.empty())
         with _closing(run(compile_source, tasks)) as results:
-            for done, (source, result) in enumerate(zip(prepared.sources, results, strict=True), start=1):
-                for image_id, bodies in result.annotations:
-                    writer.annotations(image_id, annotation_id, bodies)
-                    annotation_id += len(bodies)
-                for name, sha256, length in result.files:
-                    sums.write(manifest.sum_line(sha256, f"{manifest.IMAGES}/{name}"))
-                    size += length
-                digests.add(source, result.sha256)
-                counts.add(result.counts)
-                progress("rendering", done, len(prepared.sources))
-    return _Compiled(counts, size, digests.hex())
+            for at, (item, result) in enumerate(zip(_numbered(planned), results, strict=True)):
+                before = finished[at] if at < len(finished) else None
+                entry = _settled(item, result, before, space)
+                collected.add(item, result, entry, before)
+                if before is None:
+                    journal.add(item.first_id, entry)
+                progress("rendering", at + 1, len(planned))
+    return _Compiled(collected.counts, collected.bytes, collected.digests.hex()), finished
+
+
+def _settled(item: _Numbered, result: SourceResult, before: _Finished | None, space: Workspace) -> Entry:
+    """The digests of a source's images, made now or before. Raises DataError where both were and they differ."""
+    if result.entry is None:
+        assert before is not None, "labels alone are asked for where a build before made the images"
+        return before.entry
+    if before is not None and result.entry != before.entry:
+        raise DataError(
+            f"{space.folder}: the images of {item.source.path}, made anew, have other bytes than before the stop: "
+            "this machine computes otherwise than that one; --restart begins anew"
+        )
+    return result.entry
+
+
+@dataclass
+class _Collected:
+    """The files that are written from the workers' results, and the sums over them."""
+
+    writer: DatasetWriter
+    sums: TextIO
+    digests: manifest.ImageDigests
+    counts: Counts
+    bytes: int = 0
+    next_id: int = 1
+
+    def add(self, item: _Numbered, result: SourceResult, entry: Entry, before: _Finished | None) -> None:
+        for image, bodies in zip(item.records, result.annotations, strict=True):
+            self.writer.annotations(image.id, self.next_id, bodies)
+            self.next_id += len(bodies)
+        for image, sha256 in zip(item.records, entry.images, strict=True):
+            self.sums.write(manifest.sum_line(sha256, f"{manifest.IMAGES}/{image.file_name}"))
+        self.bytes += result.bytes if result.entry is not None or before is None else before.bytes or 0
+        self.digests.add(item.source, entry.source)
+        self.counts.add(result.counts)
+
+
+def _check_complete(images: Path, expected: int) -> None:
+    """Raises DataError where files went missing after they were written, or never arrived on this machine."""
+    with os.scandir(images) as files:
+        found = sum(1 for _ in files)
+    if found != expected:
+        raise DataError(f"{images}: expected {expected:,} files, found {found:,}; somebody else changed the folder")
 
 
 @contextmanager
-def _closing(results: Iterator[SourceResult]) -> Iterator[Iterator[SourceResult]]:
+def _closing(results: Iterator[Any]) -> Iterator[Iterator[Any]]:
     """Close the results of several processes when the block ends, also by Ctrl-C: no worker writes after that."""
     try:
         yield results
@@ -119,14 +240,3 @@ def _info(prepared: Prepared) -> dict[str, Any]:
         "description": f"{names}, compiled by scarcedet {__version__} with recipe {recipe.name}, seed {recipe.seed}",
         "version": __version__,
     }
-
-
-def _numbered(
-    planned: list[tuple[Source, list[Variant]]],
-) -> Iterator[tuple[Source, list[Variant], list[Image]]]:
-    """Every source with its variants and their image records, ids counting up from 1."""
-    next_id = 1
-    for source, variants in planned:
-        file_format = examined(source).reading.format
-        yield source, variants, image_records(variants, source.image, source.input, file_format, next_id)
-        next_id += len(variants)

@@ -15,8 +15,8 @@ from augment.prepare import Prepared, examined
 from augment.recipe import Original, Recipe
 from augment.worker import encode_variants
 from datasets import images
-from datasets.coco import annotation_body
 from datasets.sources import Run, Source
+from datasets.stream import annotation_body
 from datasets.terminal import Progress
 
 SAMPLED = 24

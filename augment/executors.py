@@ -21,6 +21,8 @@ from datasets.sources import Run, chunks
 TASKS_PER_CALL = 4
 # Calls under way for each worker: enough to keep it busy, few enough to bound the parent's memory.
 CALLS_PER_WORKER = 3
+# Seconds that workers have to end what they are at when their results are no longer wanted.
+PATIENCE = 0.3
 
 
 def default_workers() -> int:
@@ -64,22 +66,36 @@ def _processes(workers: int) -> Iterator[Run]:
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     if "forkserver" in methods:
         context.set_forkserver_preload(["augment.worker", "augment.pixel"])
-        # It imports while the parent reads its inputs.
-        forkserver.ensure_running()
+        # It imports while the parent reads its inputs. Ctrl-C, which reaches the whole process group, is the parent's
+        # to answer; a mask is inherited, by the workers too.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            forkserver.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(workers, context, _start_worker)
+
+    def kill() -> None:
+        for process in set(multiprocessing.active_children()) - others:
+            process.kill()
+
     try:
-        yield lambda function, tasks: _ordered(pool, function, tasks, workers * CALLS_PER_WORKER)
-    except BrokenProcessPool:
-        raise DataError(
-            "a worker process died, as happens when memory runs out; nothing was written. "
-            "Try fewer --workers, and look for large images"
-        ) from None
+        yield lambda function, tasks: _ordered(pool, function, tasks, workers * CALLS_PER_WORKER, kill)
+    except BaseException:
+        # Nobody waits for a result any more, and what a worker was writing has a temporary name.
+        kill()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _ordered(
-    pool: ProcessPoolExecutor, function: Callable[[Any], Any], tasks: Iterable[Any], ahead: int
+    pool: ProcessPoolExecutor,
+    function: Callable[[Any], Any],
+    tasks: Iterable[Any],
+    ahead: int,
+    kill: Callable[[], None],
 ) -> Iterator[Any]:
     waiting: deque[Future[list[Any]]] = deque()
     try:
@@ -91,11 +107,17 @@ def _ordered(
         while waiting:
             yield from waiting[0].result()
             waiting.popleft()
+    except BrokenProcessPool:
+        raise DataError(
+            "a worker process died, as happens when memory runs out; try fewer --workers, and look for large images"
+        ) from None
     finally:
         # Whoever stops early may clear away what the workers write, so none may be at work any more.
         for future in waiting:
             future.cancel()
-        wait(waiting)
+        if wait(waiting, PATIENCE).not_done:
+            kill()
+            wait(waiting)
 
 
 def _each(function: Callable[[Any], Any], tasks: list[Any]) -> list[Any]:

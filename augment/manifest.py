@@ -23,33 +23,45 @@ INSTANCES = "annotations/instances.json"
 IMAGES = "images"
 FORMAT = 1
 
-# What can change the bytes of an image or of the JSON.
 LIBRARIES = ("albucore", "albumentations", "msgspec", "numpy", "opencv-python-headless", "pycocotools", "scipy")
 
 
-def identity(prepared: Prepared, limit: int | None, image_digests: list[str]) -> dict[str, Any]:
+def identity(prepared: Prepared, limit: int | None, image_digests: list[str] | None = None) -> dict[str, Any]:
     """Everything that decides a build's bytes: recipe, seed, versions, digests of the inputs. No clock, no path.
 
-    `image_digests` has one SHA-256 an input, over the lines `digest  file_name` of its images (see `ImageDigests`).
+    `image_digests` has one SHA-256 an input, over the lines `digest  file_name` of its images (see `ImageDigests`);
+    it is left out where the images were not read yet.
     """
     inputs = prepared.inputs
-    python = ".".join(platform.python_version_tuple()[:2])
     return {
         "format": FORMAT,
         "scarcedet": __version__,
         "recipe": msgspec.to_builtins(prepared.recipe),
         "limit": limit,
-        "inputs": [
-            {
-                "annotations": item.annotations.name,
-                "annotations_sha256": inputs.sha256[index],
-                "images": sum(source.input == index for source in prepared.sources),
-                "images_sha256": image_digests[index],
-            }
-            for index, item in enumerate(inputs.inputs)
-        ],
-        "versions": {"python": python, **{name: _version(name) for name in LIBRARIES}},
+        "inputs": [_input(prepared, index, image_digests) for index in range(len(inputs.inputs))],
+        "versions": versions(),
     }
+
+
+def _input(prepared: Prepared, index: int, image_digests: list[str] | None) -> dict[str, Any]:
+    inputs = prepared.inputs
+    known: dict[str, Any] = {
+        "annotations": inputs.inputs[index].annotations.name,
+        "annotations_sha256": inputs.sha256[index],
+        "images": sum(source.input == index for source in prepared.sources),
+    }
+    if image_digests is not None:
+        known["images_sha256"] = image_digests[index]
+    skipped = [item for item in inputs.skipped if item.input == index]
+    if skipped:
+        known["skipped"] = [{"id": item.id, "file_name": item.file_name, "why": item.why} for item in skipped]
+    return known
+
+
+def versions() -> dict[str, str]:
+    """What can change the bytes of an image or of the JSON, and is not this project."""
+    python = ".".join(platform.python_version_tuple()[:2])
+    return {"python": python, **{name: _version(name) for name in LIBRARIES}}
 
 
 class ImageDigests:

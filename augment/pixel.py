@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,7 +17,22 @@ from datasets.images import Pixels
 # albumentations asks an index for its newest version at import otherwise.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
-import albumentations
+
+@contextmanager
+def _without(module: str) -> Iterator[None]:
+    """Make `import module` fail, as if it was not installed."""
+    known = {name: value for name, value in sys.modules.items() if name == module}
+    sys.modules[module] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[module]
+        sys.modules.update(known)
+
+
+# Where torch is installed, albumentations imports it for tensors that nothing here uses: 480 MB and a second a worker.
+with _without("torch"):
+    import albumentations
 
 # Several transforms fail on fewer pixels a side: they shrink, average or throw shadows that need some room.
 SMALLEST = 32

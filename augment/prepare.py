@@ -13,13 +13,17 @@ from datasets.terminal import Progress
 
 
 class Request(NamedTuple):
-    """What to build. `limit` takes the first sources only; `link` makes hard links of originals instead of copies."""
+    """What to build. `limit` takes the first sources only; `link` makes hard links of originals instead of copies.
+
+    `skip_bad` leaves out images whose files cannot be used, which are an error otherwise.
+    """
 
     inputs: list[Input]
     recipe: Recipe
     limit: int | None = None
     link: bool = False
     strict: bool = False
+    skip_bad: bool = False
 
 
 class Prepared(NamedTuple):
@@ -41,9 +45,9 @@ def prepare(request: Request, run: Run, progress: Progress) -> Prepared:
     """Read and check everything that a build reads. Raises DataError with all offenders; writes nothing."""
     inputs = read_inputs(request.inputs, strict=request.strict)
     sources = inputs.sources[: request.limit]
-    for done in examine_images(inputs, sources, run, strict=request.strict):
+    for done in examine_images(inputs, sources, run, strict=request.strict, skip_bad=request.skip_bad):
         progress("checking", done, len(sources))
-    return Prepared(inputs, sources, request.recipe)
+    return Prepared(inputs, [source for source in sources if source.examined is not None], request.recipe)
 
 
 def examined(source: Source) -> Examined:

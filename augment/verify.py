@@ -18,10 +18,10 @@ from augment.labels import Labeller
 from augment.plan import Variant, image_records, variants
 from augment.recipe import Copy, Original, Recipe
 from datasets import coco, images
-from datasets.coco import annotation_body
 from datasets.errors import DataError, Problems
 from datasets.records import Annotation, Dataset, Image
 from datasets.sources import FILES_PER_TASK, Run, chunks
+from datasets.stream import annotation_body
 from datasets.terminal import Progress
 
 _SUM_LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")

@@ -6,17 +6,15 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Generic, NamedTuple
+from typing import Generic, NamedTuple
 
 import msgspec
-import numpy as np
-import orjson
 
 from datasets.checks import AnnotationJson, Repairs, TracedAnnotationJson, check_annotation, check_image
 from datasets.errors import Problems
-from datasets.parsing import Document, Record, parse_records, read_bytes
-from datasets.records import Annotation, Category, CocoImage, Dataset, Image, Rle
+from datasets.parsing import Document, Record, parse_records, read_buffer
+from datasets.records import Annotation, Category, CocoImage, Dataset, Image
+from datasets.stream import DatasetWriter, annotation_body
 
 
 class ReadFile(NamedTuple):
@@ -33,13 +31,14 @@ def read(path: Path, *, strict: bool = False, provenance: bool = False) -> ReadF
     With `strict`, what would be repaired is an error. With `provenance`, the keys that augment adds are read too;
     otherwise keys that COCO does not have are dropped. Raises DataError, listing every offender by its place.
     """
-    data = read_bytes(path, "annotation file")
+    data = read_buffer(path, "annotation file")
+    sha256 = hashlib.sha256(data).hexdigest()
     document = Document.split(data, path)
     problems, repairs = Problems(), Repairs()
     categories = _known(document.categories, Category, "categories", problems)
     images = _known(document.images, Image if provenance else CocoImage, "images", problems, check_image)
     kind = TracedAnnotationJson if provenance else AnnotationJson
-    parsed = parse_records(document.annotations, kind, "annotations", problems, set())
+    parsed = parse_records(document.annotations, kind, "annotations", problems, set(), data=data)
     annotations = _annotations(parsed, images, categories, repairs, problems)
     problems.raise_if_any(f"{path}: {{n}} problem(s) in the annotation file")
     if strict:
@@ -51,7 +50,7 @@ def read(path: Path, *, strict: bool = False, provenance: bool = False) -> ReadF
         images=_as_images(images.records.values()),
         annotations=annotations,
     )
-    return ReadFile(dataset, repairs, hashlib.sha256(data).hexdigest())
+    return ReadFile(dataset, repairs, sha256)
 
 
 class ReadImages(NamedTuple):
@@ -69,7 +68,7 @@ def read_images(path: Path) -> ReadImages:
     Such files may lack categories (the list is empty then) and annotations (which are not looked at in any file).
     Raises DataError as `read` does.
     """
-    data = read_bytes(path, "annotation file")
+    data = read_buffer(path, "annotation file")
     document = Document.split(data, path, images_only=True)
     problems = Problems()
     categories = _known(document.categories, Category, "categories", problems)
@@ -132,81 +131,6 @@ def _annotations(
         if checked is not None:
             annotations.append(checked)
     return annotations
-
-
-_encoder = msgspec.json.Encoder()
-
-
-def annotation_body(annotation: Annotation) -> bytes:
-    """An annotation's JSON without its two ids: encoded once, it serves every image that shows the same object.
-
-    orjson, since it writes numpy arrays without making Python numbers of them: four times as fast.
-    """
-    body: dict[str, Any] = {
-        "category_id": annotation.category_id,
-        "bbox": annotation.bbox,
-        "area": annotation.area,
-        "iscrowd": annotation.iscrowd,
-    }
-    if isinstance(annotation.segmentation, Rle):
-        body["segmentation"] = {"size": annotation.segmentation.size, "counts": annotation.segmentation.counts}
-    elif annotation.segmentation is not None:
-        # As float64: the shortest text of a float32 is another number.
-        body["segmentation"] = [polygon.astype(np.float64, copy=False) for polygon in annotation.segmentation]
-    if annotation.source_annotation_id is not None:
-        body["source_annotation_id"] = annotation.source_annotation_id
-    return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)[1:]
-
-
-class DatasetWriter:
-    """Writes an annotation file record by record, one a line; it appears under its name when it is whole.
-
-    with DatasetWriter(path, info, licenses, categories) as writer:
-        writer.images(images)                       # first all images,
-        writer.annotations(image_id, 1, bodies)     # then the annotations, image by image
-    """
-
-    def __init__(
-        self, path: Path, info: dict[str, Any], licenses: list[dict[str, Any]], categories: list[Category]
-    ) -> None:
-        self._path = path
-        self._temporary = path.with_name(f"{path.name}.tmp")
-        self._empty = True
-        head = _encoder.encode({"info": info, "licenses": licenses, "categories": categories})
-        self._file = self._temporary.open("wb")
-        self._file.write(head[:-1] + b',\n"images":[')
-
-    def images(self, images: Iterable[Image]) -> None:
-        """All images, to be called once."""
-        for image in images:
-            self._line(_encoder.encode(image))
-        self._file.write(b'\n],"annotations":[')
-        self._empty = True
-
-    def annotations(self, image_id: int, first_id: int, bodies: list[bytes]) -> None:
-        """The annotations of one image, ids counting up from `first_id`."""
-        records = [b'{"id":%d,"image_id":%d,%b' % (at, image_id, body) for at, body in enumerate(bodies, first_id)]
-        if records:
-            self._line(b",\n".join(records))
-
-    def _line(self, record: bytes) -> None:
-        self._file.write((b"\n" if self._empty else b",\n") + record)
-        self._empty = False
-
-    def __enter__(self) -> DatasetWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            with self._file:
-                if kind is None:
-                    self._file.write(b"\n]}\n")
-            if kind is None:
-                self._temporary.replace(self._path)
-        finally:
-            self._temporary.unlink(missing_ok=True)
 
 
 def write(path: Path, dataset: Dataset) -> None:

@@ -9,14 +9,18 @@ class DataError(Exception):
     """Input that cannot be used, or an output that must not be written.
 
     The text is one headline and, below it, the first 20 problems (each naming a file and a place, what was expected
-    and what was found) and a count of the others. Command lines print it and exit with 1.
+    and what was found), a count of the others, and where there is some, advice. Command lines print it and exit
+    with 1.
     """
 
-    def __init__(self, headline: str, problems: list[str] | None = None, count: int | None = None) -> None:
+    def __init__(
+        self, headline: str, problems: list[str] | None = None, count: int | None = None, advice: str = ""
+    ) -> None:
         """`count` is the number of problems there were, where not all of them were kept."""
         self.headline = headline
         self.problems = problems or []
         self.count = len(self.problems) if count is None else count
+        self.advice = advice
         super().__init__(headline)
 
     def __str__(self) -> str:
@@ -24,11 +28,13 @@ class DataError(Exception):
         hidden = self.count - min(len(self.problems), SHOWN)
         if hidden > 0:
             lines.append(f"  ... and {hidden} more")
+        if self.advice:
+            lines.append(self.advice)
         return "\n".join(lines)
 
-    def __reduce__(self) -> tuple[type[DataError], tuple[str, list[str], int]]:
+    def __reduce__(self) -> tuple[type[DataError], tuple[str, list[str], int, str]]:
         """Keep the problems when the error crosses from a worker process to its parent."""
-        return DataError, (self.headline, self.problems, self.count)
+        return DataError, (self.headline, self.problems, self.count, self.advice)
 
 
 class Problems:

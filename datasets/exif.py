@@ -7,6 +7,8 @@ import struct
 import zlib
 from collections.abc import Iterator
 
+from datasets.jpeg import segments
+
 _ORIENTATION_TAG = 0x0112
 _EXIF_HEAD = b"Exif\0\0"
 # XMP repeats the orientation, as an attribute or as an element.
@@ -28,31 +30,14 @@ def set_upright(data: bytes, file_format: str) -> bytes:
     return bytes(patched)
 
 
-def jpeg_scan_start(data: bytes) -> int:
-    """Where the pixel data of a JPEG starts, past all segments of its head; -1 where there is none."""
-    place = 2
-    while place + 4 <= len(data) and data[place] == 0xFF:
-        if data[place + 1] == 0xDA:
-            return place
-        place += 1 if data[place + 1] == 0xFF else 2 + struct.unpack_from(">H", data, place + 2)[0]
-    return -1
-
-
 def _jpeg_segments(data: bytes) -> Iterator[tuple[str, int, int]]:
     """(kind, start, end) of the payload of each EXIF and XMP segment before the pixel data."""
-    place = 2
-    while place + 4 <= len(data) and data[place] == 0xFF and data[place + 1] != 0xDA:
-        if data[place + 1] == 0xFF:  # a fill byte
-            place += 1
-            continue
-        (length,) = struct.unpack_from(">H", data, place + 2)
-        start, end = place + 4, place + 2 + length
-        if data[place + 1] == 0xE1 and end <= len(data):
+    for marker, start, end in segments(data):
+        if marker == 0xE1 and end <= len(data):
             if data[start : start + 6] == _EXIF_HEAD:
                 yield "exif", start + 6, end
             else:
                 yield "xmp", start, end
-        place = end
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[str, int, int]]:

@@ -19,7 +19,8 @@ from PIL import ExifTags, UnidentifiedImageError
 from PIL import Image as PillowImage
 
 from datasets.errors import DataError
-from datasets.exif import jpeg_scan_start, set_upright
+from datasets.exif import set_upright
+from datasets.jpeg import has_quantization_tables, scan_start
 
 Pixels = npt.NDArray[np.uint8]  # (height, width, 3), RGB where nothing else is said
 Order = Literal["RGB", "BGR"]
@@ -177,16 +178,21 @@ def _orientation(picture: PillowImage.Image, data: bytes) -> object:
 
 
 def _check_whole(data: bytes, file_format: str) -> None:
-    """Raise ValueError for a file that was cut short. Decoders fill in grey for what is missing and say nothing."""
+    """Raise ValueError for a file that was cut short or cannot be decoded for want of tables.
+
+    Decoders fill in grey for what is missing at the end and say nothing.
+    """
     if file_format == "PNG":
         whole = _PNG_END in data
     else:
         # In a JPEG's pixel data FF is escaped, so an end marker there is one; a thumbnail's stands before it. Cameras
         # append things, so the end need not be the last of the file.
-        start = jpeg_scan_start(data)
+        start = scan_start(data)
         whole = start >= 0 and (data.endswith(b"\xff\xd9") or data.find(b"\xff\xd9", start) >= 0)
     if not whole:
         raise ValueError(f"expected a whole {file_format} file, found one that was cut short at {len(data):,} bytes")
+    if file_format == "JPEG" and not has_quantization_tables(data):
+        raise ValueError("expected a JPEG file with its quantization tables, found one without")
 
 
 def _turn(pixels: Pixels, orientation: int) -> Pixels:

@@ -7,14 +7,18 @@ is held as plain Python objects.
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
+import mmap
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
+import numpy as np
 
 from datasets.errors import DataError, Problems
 
@@ -29,6 +33,38 @@ Kind = TypeVar("Kind")
 
 _PLACE = re.compile(r"(?P<what>.*?)(?: - at `\$(?P<where>.*)`)?", re.DOTALL)
 _BOM = b"\xef\xbb\xbf"
+_BLOCK = 1 << 20
+# So many records are parsed before their text is given back.
+_RELEASE_EVERY = 4096
+
+Buffer = bytes | memoryview
+
+
+def read_buffer(path: Path, what: str) -> Buffer:
+    """The bytes of a file, in memory that `release` can give back before the whole is read.
+
+    An annotation file is as large as its records in memory, and would otherwise stay until the last one is parsed.
+    Raises DataError, which says `what` the file was to be, where it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if not size:
+                # Empty, or no regular file.
+                return file.read()
+            # Not a map of the file: were that cut short meanwhile, reading on would end the process.
+            memory = mmap.mmap(-1, size)
+            return memoryview(memory)[: file.readinto(memory)].toreadonly()
+    except OSError as error:
+        raise DataError(f"{path}: the {what} cannot be read: {error.strerror}") from None
+
+
+def release(record: msgspec.Raw, data: Buffer) -> None:
+    """Give back the memory of all that stands before `record` in `data`; it reads as zeros from then on."""
+    memory = data.obj if isinstance(data, memoryview) else None
+    if isinstance(memory, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        offset = int(np.frombuffer(record, np.uint8).ctypes.data - np.frombuffer(data, np.uint8).ctypes.data)
+        memory.madvise(mmap.MADV_DONTNEED, 0, offset // mmap.PAGESIZE * mmap.PAGESIZE)
 
 
 def read_bytes(path: Path, what: str) -> bytes:
@@ -39,19 +75,27 @@ def read_bytes(path: Path, what: str) -> bytes:
         raise DataError(f"{path}: the {what} cannot be read: {error.strerror}") from None
 
 
-def decode(data: bytes, kind: type[Kind], path: Path) -> Kind:
+def decode(data: Buffer, kind: type[Kind], path: Path) -> Kind:
     """Raises DataError for what is not JSON, msgspec.ValidationError for JSON of another kind."""
     try:
         # msgspec looks at text only where it makes strings of it, which is too late for an error of the whole file.
-        data = data.removeprefix(_BOM)
-        str(data, "utf-8")
-        return msgspec.json.decode(data, type=kind)
+        _check_utf8(data)
+        return msgspec.json.decode(data[len(_BOM) :] if data[: len(_BOM)] == _BOM else data, type=kind)
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not valid JSON", [f"expected UTF-8 text: {error}"]) from None
     except msgspec.ValidationError:
         raise
     except (msgspec.DecodeError, RecursionError) as error:
-        raise DataError(f"{path}: not valid JSON", _why_no_json(data, error)) from None
+        raise DataError(f"{path}: not valid JSON", _why_no_json(bytes(data), error)) from None
+
+
+def _check_utf8(data: Buffer) -> None:
+    """Raises UnicodeDecodeError; block by block, since a string of it all would take the file's size again."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    whole = memoryview(data)
+    for start in range(0, len(whole), _BLOCK):
+        decoder.decode(whole[start : start + _BLOCK])
+    decoder.decode(b"", final=True)
 
 
 class Document(NamedTuple):
@@ -66,7 +110,7 @@ class Document(NamedTuple):
     """There is something in the list of annotations."""
 
     @classmethod
-    def split(cls, data: bytes, path: Path, *, images_only: bool = False) -> Document:
+    def split(cls, data: Buffer, path: Path, *, images_only: bool = False) -> Document:
         """Raises DataError for what is not JSON, not an object, or lacks one of the three lists.
 
         With `images_only`, categories may be missing or none, and annotations are not looked at: the list is empty.
@@ -144,12 +188,25 @@ def _not_finite(value: Any, place: str) -> Iterator[tuple[str, float]]:
 
 
 def parse_records(
-    raws: list[msgspec.Raw], kind: type[Record], name: str, problems: Problems, refused: set[int | None]
+    raws: list[msgspec.Raw],
+    kind: type[Record],
+    name: str,
+    problems: Problems,
+    refused: set[int | None],
+    *,
+    data: Buffer = b"",
+    first: int = 0,
 ) -> Iterator[tuple[str, Record]]:
-    """(place, record) of each record that parses and whose id is new; `refused` gets the ids of those that do not."""
+    """(place, record) of each record that parses and whose id is new; `refused` gets the ids of those that do not.
+
+    Where `data`, which the records are parts of, is from `read_buffer`, the memory of those that were read is given
+    back. `first` is the place in the file of the first record.
+    """
     decoder = msgspec.json.Decoder(kind)
     first_with: dict[int, int] = {}
-    for index, raw in enumerate(raws):
+    for index, raw in enumerate(raws, start=first):
+        if index % _RELEASE_EVERY == _RELEASE_EVERY - 1:
+            release(raw, data)
         place = f"$.{name}[{index}]"
         try:
             record = decoder.decode(raw)
@@ -157,9 +214,9 @@ def parse_records(
             problems.add(explain(error, raw, place))
             refused.add(_id_of(raw))
             continue
-        first = first_with.setdefault(record.id, index)
-        if first != index:
-            problems.add(f"{place}.id: expected an id of its own, found {record.id}, which $.{name}[{first}] has")
+        other = first_with.setdefault(record.id, index)
+        if other != index:
+            problems.add(f"{place}.id: expected an id of its own, found {record.id}, which $.{name}[{other}] has")
             continue
         yield place, record
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import shutil
@@ -23,16 +24,16 @@ def staging(output: Path) -> Iterator[Path]:
     """
     folder = output.with_name(f"{output.name}.partial")
     lock = folder.with_name(f"{folder.name}.lock")
-    with _held(lock, output) as held:
-        ours = not folder.exists() or held.read() == _identity(folder) or _is_empty(folder)
+    with held(lock, output) as file:
+        ours = not folder.exists() or file.read() == _identity(folder) or _is_empty(folder)
         try:
             if not ours:
                 raise DataError(f"{folder}: a build needs this name and found something else there; move it away")
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
-            held.truncate(0)
-            held.write(_identity(folder))
-            held.flush()
+            file.truncate(0)
+            file.write(_identity(folder))
+            file.flush()
             yield folder
             folder.replace(output)
         except BaseException:
@@ -55,26 +56,72 @@ def _is_empty(folder: Path) -> bool:
 
 
 @contextmanager
-def _held(lock: Path, output: Path) -> Iterator[IO[str]]:
-    """The lock file, open for reading and appending and locked; DataError where that cannot be had."""
+def held(lock: Path, output: Path) -> Iterator[IO[str]]:
+    """The file `lock`, made with the folders above it, open for reading and appending, and locked.
+
+    Raises DataError, which speaks of `output`, where that cannot be had.
+    """
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
         opened = lock.open("a+", encoding="utf-8")
     except OSError as error:
         raise DataError(f"{output}: cannot be written: {error.strerror} ({error.filename})") from None
-    with opened as held:
-        _hold(held, lock, output)
-        held.seek(0)
-        yield held
+    with opened as file:
+        _hold(file, lock, output)
+        file.seek(0)
+        yield file
 
 
-def _hold(held: IO[str], lock: Path, output: Path) -> None:
+def _hold(file: IO[str], lock: Path, output: Path) -> None:
     """Lock the open file, or raise DataError where another process has it."""
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # The holder before may have removed the file between our opening and our locking it.
-        lost = os.fstat(held.fileno()).st_ino != lock.stat().st_ino
+        lost = os.fstat(file.fileno()).st_ino != lock.stat().st_ino
     except (BlockingIOError, FileNotFoundError):
         lost = True
+    except OSError as error:
+        raise DataError(f"{lock}: cannot be locked: {error.strerror}; its file system has to support flock") from None
     if lost:
         raise DataError(f"{output}: another build is writing it")
+
+
+def write_durably(path: Path, text: str) -> None:
+    """Write a small file that is whole or not there, also after a power cut."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have what was made, renamed or removed in a folder on the disk; not every file system can be asked to."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        pass
+    finally:
+        os.close(descriptor)
+
+
+def sync_file_system(folder: Path) -> None:
+    """Have all that was written to the file system of `folder` on the disk. Raises OSError where that fails.
+
+    One call for many files: an fsync of each would wait for the disk as often. Python has no name for it; where the
+    system has none, all file systems are synced.
+    """
+    syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    if syncfs is None:
+        os.sync()
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        if syncfs(descriptor):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(folder))
+    finally:
+        os.close(descriptor)

@@ -35,8 +35,10 @@ def run(command: click.Command, prog_name: str) -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
+    except (click.Abort, KeyboardInterrupt) as stop:
+        # click makes an Abort of Ctrl-C; what was interrupted may have left word on how to go on.
+        advice = str(stop.__cause__ or stop)
+        click.echo(f"interrupted; {advice}" if advice else "interrupted", err=True)
         sys.exit(130)
     except DataError as error:
         click.echo(f"error: {error}", err=True)

@@ -18,11 +18,11 @@ import msgspec
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from datasets import terminal
-from datasets.coco import DatasetWriter, annotation_body
 from datasets.errors import DataError
 from datasets.records import Image
 from datasets.sources import Input, Inputs, Source, read_inputs
 from datasets.staging import staging
+from datasets.stream import DatasetWriter, annotation_body
 from datasets.terminal import Progress
 
 PATH = click.Path(path_type=Path)

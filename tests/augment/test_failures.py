@@ -1,9 +1,8 @@
-"""Builds that must not or cannot be made: refused or cut short, they change nothing and leave nothing."""
+"""Builds that must not or cannot be made: refused, they change nothing; cut short, they leave what is finished."""
 
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -17,7 +16,6 @@ from augment.compiler import Built
 from augment.executors import executor
 from datasets.errors import DataError
 from datasets.sources import Input, Run
-from datasets.staging import staging
 
 Draw = Callable[..., Input]
 Make = Callable[..., Built]
@@ -142,7 +140,7 @@ def test_bad_images_are_all_named_before_anything_is_written(source: Input, make
 
 @pytest.mark.parametrize("change", ["other bytes", "gone", "a folder", "another size"])
 def test_a_source_that_changes_while_the_build_runs_ends_it(
-    source: Input, make: Make, tmp_path: Path, change: str
+    source: Input, make: Make, tree: Tree, tmp_path: Path, change: str
 ) -> None:
     path = source.images / "grey.jpg"
 
@@ -154,37 +152,112 @@ def test_a_source_that_changes_while_the_build_runs_ends_it(
         elif change != "gone":
             path.write_bytes(data[:-10] + bytes(10) if change == "other bytes" else data + b"\0")
 
-    with pytest.raises(DataError, match=r"grey\.jpg: changed while the build ran"):
+    before = path.read_bytes()
+    with pytest.raises(DataError, match=r"grey\.jpg: changed while the build ran") as caught:
         make(source, tmp_path / "out", progress=at_end_of("checking", act))
+    # The other source is finished, and the build goes on when the file is mended.
+    assert f"1 source image is finished and kept in {tmp_path / 'out.partial'}" in str(caught.value)
+    assert not (tmp_path / "out").exists()
+    if path.is_dir():
+        path.rmdir()
+    path.write_bytes(before)
+    assert make(source, tmp_path / "out").kept == 1
+    make(source, tmp_path / "clean")
+    assert tree(tmp_path / "out") == tree(tmp_path / "clean")
+
+
+def test_a_picture_without_its_tables_is_found_before_anything_is_written(
+    source: Input, make: Make, tmp_path: Path
+) -> None:
+    path = source.images / "tall.jpg"
+    path.write_bytes(path.read_bytes().replace(b"\xff\xdb", b"\xff\xfe"))
+    with pytest.raises(DataError, match=r"(?s)problem\(s\) in the image files.*tall\.jpg: .*quantization tables"):
+        make(source, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def spoil_pixels(path: Path) -> None:
+    """Leave a JPEG whole from its head to its end, but with a Huffman table that is none: no check of heads tells."""
+    data = bytearray(path.read_bytes())
+    table = data.index(b"\xff\xc4") + 5
+    data[table : table + 16] = b"\xff" * 16
+    path.write_bytes(data)
 
 
 def test_pixels_that_cannot_be_decoded_end_the_build_with_the_file_s_name(
     source: Input, make: Make, tmp_path: Path
 ) -> None:
-    # Whole from its head to its end marker, but without quantisation tables, which no check of headers can tell.
-    path = source.images / "tall.jpg"
-    path.write_bytes(path.read_bytes().replace(b"\xff\xdb", b"\xff\xfe"))
-    with pytest.raises(DataError, match=r"tall\.jpg: expected a whole JPEG picture"):
+    good = (source.images / "tall.jpg").read_bytes()
+    spoil_pixels(source.images / "tall.jpg")
+    with pytest.raises(
+        DataError, match=r"tall\.jpg: expected a whole JPEG picture.*; replace the file, or .*--skip-bad"
+    ):
         make(source, tmp_path / "out")
+    (source.images / "tall.jpg").write_bytes(good)
+    make(source, tmp_path / "out")
+
+
+def test_skip_bad_leaves_out_what_cannot_be_used_and_the_manifest_lists_it(
+    draw: Draw, make: Make, check: Callable[[Path], Any], tree: Tree, tmp_path: Path
+) -> None:
+    source = draw(tmp_path / "data")
+    names = {image["id"]: image["file_name"] for image in json.loads(source.annotations.read_bytes())["images"]}
+    spoil_pixels(source.images / names[7])
+    (source.images / names[12]).unlink()
+    (source.images / names[31]).write_bytes((source.images / names[31]).read_bytes()[:-100])
+    built = make(source, tmp_path / "out", "everything", skip_bad=True)
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_bytes())
+    (used,) = manifest["inputs"]
+    assert used["images"] == 8 - 3
+    assert [(item["id"], item["file_name"]) for item in used["skipped"]] == [(n, names[n]) for n in (7, 12, 31)]
+    assert [item["why"].partition(",")[0] for item in used["skipped"]] == [
+        "expected a whole JPEG picture",
+        "expected an image file",
+        "expected a whole PNG file",
+    ]
+    assert len(built.prepared.inputs.skipped) == 3
+    check(tmp_path / "out")
+    # As if the others were all there is, also for balance: without image 31 no category is rare.
+    others = draw(tmp_path / "others", only=tuple(names.keys() - {7, 12, 31}))
+    make(others, tmp_path / "clean", "everything")
+    pictures = {name: data for name, data in tree(tmp_path / "clean").items() if name.startswith("images/")}
+    assert {name: data for name, data in tree(tmp_path / "out").items() if name.startswith("images/")} == pictures
+
+
+def test_skip_bad_with_nothing_good_is_an_error(source: Input, make: Make, tmp_path: Path) -> None:
+    for path in source.images.iterdir():
+        path.write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"2 problem\(s\) in the image files"):
+        make(source, tmp_path / "out", skip_bad=True)
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
-@pytest.mark.parametrize("stage", ["checking", "rendering"])
-def test_ctrl_c_leaves_nothing(source: Input, make: Make, tmp_path: Path, stage: str) -> None:
-    with pytest.raises(KeyboardInterrupt):
+def test_a_mended_file_makes_another_build(source: Input, make: Make, tmp_path: Path) -> None:
+    good = (source.images / "tall.jpg").read_bytes()
+    (source.images / "tall.jpg").write_bytes(b"no picture")
+    make(source, tmp_path / "out", skip_bad=True)
+    (source.images / "tall.jpg").write_bytes(good)
+    with pytest.raises(DataError, match="holds another build") as caught:
+        make(source, tmp_path / "out")
+    assert "inputs[0].images: expected 2, found 1" in caught.value.problems
+
+
+@pytest.mark.parametrize(("stage", "left"), [("checking", ["data"]), ("rendering", ["data", "out.partial"])])
+def test_ctrl_c_leaves_what_is_finished(source: Input, make: Make, tmp_path: Path, stage: str, left: list[str]) -> None:
+    with pytest.raises(KeyboardInterrupt) as caught:
         make(source, tmp_path / "out", progress=at_end_of(stage, raise_interrupt))
-    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == left
+    assert ("give the same command again" in str(caught.value)) == (stage == "rendering")
     make(source, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "out"]
 
 
-def test_a_killed_worker_ends_the_build_and_leaves_nothing(source: Input, make: Make, tmp_path: Path) -> None:
+def test_a_killed_worker_ends_the_build(source: Input, make: Make, tmp_path: Path) -> None:
     def deadly(run: Run) -> Run:
         """Runs the checks, and in place of the rendering a function that ends its process."""
 
         def start(function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
-            if (tmp_path / "out.partial").exists():
+            if (tmp_path / "out.partial" / "dataset" / "SHA256SUMS").exists():
                 return run(signal.raise_signal, [signal.SIGKILL])
             return run(function, tasks)
 
@@ -192,35 +265,8 @@ def test_a_killed_worker_ends_the_build_and_leaves_nothing(source: Input, make: 
 
     with pytest.raises(DataError, match="a worker process died"), executor("process", 1) as run:
         make(source, tmp_path / "out", run=deadly(run))
+    # Nothing was finished, so there is nothing to keep.
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
-
-
-def test_what_a_killed_build_left_is_taken_over(source: Input, make: Make, tree: Tree, tmp_path: Path) -> None:
-    kept = tmp_path / "kept"
-
-    def killed() -> None:
-        shutil.copytree(tmp_path / "out.partial", kept)
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        make(source, tmp_path / "out", progress=at_end_of("rendering", killed))
-    assert not (tmp_path / "out").exists()
-    assert any((kept / "images").iterdir())
-    kept.rename(tmp_path / "out.partial")
-    (tmp_path / "out.partial.lock").write_text(str((tmp_path / "out.partial").stat().st_ino))
-    make(source, tmp_path / "out")
-    make(source, tmp_path / "clean")
-    assert tree(tmp_path / "out") == tree(tmp_path / "clean")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["clean", "data", "out"]
-
-
-def test_two_builds_at_once_of_one_output_are_refused(source: Input, make: Make, tmp_path: Path) -> None:
-    with staging(tmp_path / "out") as folder:
-        (folder / "manifest.json").touch()
-        with pytest.raises(DataError, match="another build is writing it"):
-            make(source, tmp_path / "out")
-        assert (folder / "manifest.json").exists()
-    assert not (tmp_path / "out.partial").exists()
 
 
 def test_a_link_across_file_systems_is_an_error_that_says_so(

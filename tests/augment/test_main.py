@@ -211,9 +211,11 @@ def test_an_output_below_a_file_ends_with_1_and_its_name(cli: Cli, source: Input
 
 
 def test_ctrl_c_ends_with_130(cli: Cli, source: Input, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
+    for advice, expected in (("", "interrupted"), ("go on", "interrupted; go on")):
 
-    monkeypatch.setattr(compiler, "build", interrupted)
-    code, out, err = cli("build", *given(source), "--output", tmp_path / "out")
-    assert (code, out, err.strip()) == (130, "", "interrupted")
+        def interrupted(*_: object, advice: str = advice, **__: object) -> None:
+            raise KeyboardInterrupt(advice)
+
+        monkeypatch.setattr(compiler, "build", interrupted)
+        code, out, err = cli("build", *given(source), "--output", tmp_path / "out")
+        assert (code, out, err.strip()) == (130, "", expected)

@@ -17,9 +17,10 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from datasets import coco
-from datasets.coco import DatasetWriter, ReadFile, annotation_body
+from datasets.coco import ReadFile
 from datasets.masks import mask_to_rle, polygons_to_rle, rle_to_mask
 from datasets.records import Annotation, Category, Dataset, Image, Rle
+from datasets.stream import DatasetWriter, annotation_body
 
 # pycocotools 2.0 returns an array type that numpy 2 complains about.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

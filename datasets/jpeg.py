@@ -1,0 +1,54 @@
+"""The segments of a JPEG's head (ITU-T T.81, annex B): what can be told of a file without decoding it."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+_SOS, _DQT = 0xDA, 0xDB
+# Frame headers are C0 to CF, but for the markers of Huffman tables, extensions and arithmetic conditioning.
+_SOF = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+
+
+def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """(marker, start, end) of the payload of each segment, the header of the first scan being the last one."""
+    place = 2
+    while place + 4 <= len(data) and data[place] == 0xFF:
+        marker = data[place + 1]
+        if marker == 0xFF:  # a fill byte
+            place += 1
+            continue
+        (length,) = struct.unpack_from(">H", data, place + 2)
+        yield marker, place + 4, place + 2 + length
+        if marker == _SOS:
+            return
+        place += 2 + length
+
+
+def scan_start(data: bytes) -> int:
+    """Where the first scan starts, past all other segments of the head; -1 where there is none."""
+    return next((start - 4 for marker, start, _ in segments(data) if marker == _SOS), -1)
+
+
+def has_quantization_tables(data: bytes) -> bool:
+    """Whether the tables stand in the head without which the first scan cannot be decoded."""
+    defined: set[int] = set()
+    table_of: dict[int, int] = {}
+    for marker, start, end in segments(data):
+        payload = data[start:end]
+        if marker == _DQT:
+            defined.update(_tables(payload))
+        elif marker in _SOF:
+            table_of = {payload[at]: payload[at + 2] for at in range(6, len(payload) - 2, 3)}
+        elif marker == _SOS:
+            components = payload[1 : 1 + 2 * payload[0] : 2] if payload else b""
+            return bool(components) and all(table_of.get(component) in defined for component in components)
+    return False
+
+
+def _tables(payload: bytes) -> Iterator[int]:
+    """The numbers of the tables that a DQT segment defines: each has 64 values of 1 or 2 bytes."""
+    place = 0
+    while place < len(payload):
+        yield payload[place] & 15
+        place += 1 + 64 * (2 if payload[place] >> 4 else 1)
