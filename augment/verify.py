@@ -1,10 +1,13 @@
-"""Is a built dataset what its manifest says? Files against digests, records against files, labels against the rule."""
+"""Is a built dataset what its manifest says? Files against digests, records against files, labels against the rule.
+
+The annotation file is read as a stream, source by source, and each source's part is checked by itself, in a worker.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,16 +15,16 @@ from typing import Any, NamedTuple
 import msgspec
 
 from augment import manifest
-from augment.balance import Balance, count_boxes
+from augment.balance import Balance
 from augment.counts import Counts
-from augment.labels import Labeller
-from augment.plan import Variant, image_records, variants
+from augment.inspection import Part, inspect
 from augment.recipe import Copy, Original, Recipe
-from datasets import coco, images
+from datasets import images
 from datasets.errors import DataError, Problems
-from datasets.records import Annotation, Dataset, Image
-from datasets.sources import FILES_PER_TASK, Run, chunks
-from datasets.stream import annotation_body
+from datasets.parsing import parse_records
+from datasets.records import Image
+from datasets.sources import Run
+from datasets.stream import read_head, records
 from datasets.terminal import Progress
 
 _SUM_LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
@@ -40,29 +43,43 @@ def verify(folder: Path, run: Run, progress: Progress) -> Verified:
     """Check a finished build; see the module's first line. Raises DataError with every fault, file by file."""
     document = manifest.read(folder)
     recipe = _recipe(document, folder)
+    path = folder / manifest.INSTANCES
+    head = read_head(path)
     problems = Problems()
     sums = _read_sums(folder, problems)
-    read = coco.read(folder / manifest.INSTANCES, provenance=True)
-    dataset = read.dataset
-    for kind, places in read.repairs.places.items():
-        for place in places:
-            problems.add(f"{manifest.INSTANCES} {place}: {kind}")
-    _check_orphans(folder, sums, dataset, problems)
-    records = {f"{manifest.IMAGES}/{image.file_name}": image for image in dataset.images}
-    names = sorted(sums)
-    tasks = (
-        [(folder, name, sums[name], records.get(name)) for name in chunk] for chunk in chunks(names, FILES_PER_TASK)
+    raws = (msgspec.Raw(record) for record in records(path, "images"))
+    found = list(parse_records(raws, Image, "images", problems, set()))
+    _check_orphans(folder, sums, [image.file_name for _, image in found], problems)
+    _check_papers(folder, sums, problems)
+    ruled = any(isinstance(operation, Original) for operation in recipe.operations)
+    balance = _balance(path, [image for _, image in found], recipe, document)
+    annotations = _Annotations(path, problems)
+    counts = Counts.empty()
+    parts = (
+        Part(
+            folder,
+            group,
+            [sums.get(f"{manifest.IMAGES}/{image.file_name}") for _, image in group],
+            annotations.of([image.id for _, image in group]),
+            frozenset(category.id for category in head.categories),
+            recipe,
+            balance,
+            ruled,
+        )
+        for group in _by_source(found)
     )
     done = 0
-    for faults in run(check_files, tasks):
-        for fault in faults:
-            if fault is not None:
-                problems.add(fault)
-        done += len(faults)
-        progress("verifying", done, len(names))
-    ruled = _check_recipe(dataset, recipe, document, problems)
+    for group, inspected in zip(_by_source(found), run(inspect, parts), strict=True):
+        problems.extend(inspected.problems)
+        counts.add(inspected.counts)
+        done += len(group)
+        progress("verifying", done, len(found))
+    annotations.expect_none_left()
+    if ruled:
+        for line in manifest.differences(counts.as_json(head.categories), document.get("counts") or {}):
+            problems.add(f"{manifest.MANIFEST} counts.{line}")
     problems.raise_if_any(f"{folder}: {{n}} problem(s)")
-    return Verified(len(names), len(dataset.images), len(dataset.annotations), ruled)
+    return Verified(len(sums), len(found), annotations.read, ruled)
 
 
 def _recipe(document: dict[str, Any], folder: Path) -> Recipe:
@@ -93,10 +110,10 @@ def _read_sums(folder: Path, problems: Problems) -> dict[str, str]:
     return sums
 
 
-def _check_orphans(folder: Path, sums: dict[str, str], dataset: Dataset, problems: Problems) -> None:
+def _check_orphans(folder: Path, sums: dict[str, str], file_names: list[str], problems: Problems) -> None:
     """Every file has a digest, every image a record and every record a file."""
     present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
-    recorded = {f"{manifest.IMAGES}/{image.file_name}" for image in dataset.images}
+    recorded = {f"{manifest.IMAGES}/{name}" for name in file_names}
     needed = {manifest.INSTANCES, manifest.MANIFEST}
     for name in sorted(present - sums.keys() - {manifest.SUMS}):
         problems.add(f"{name}: not in {manifest.SUMS}, so not part of this dataset")
@@ -104,123 +121,106 @@ def _check_orphans(folder: Path, sums: dict[str, str], dataset: Dataset, problem
         problems.add(f"{name}: expected a digest in {manifest.SUMS}, found none")
     for name in sorted(sums.keys() - recorded - needed):
         problems.add(f"{name}: expected an image record in {manifest.INSTANCES}, found none")
-    for name, records in groupby(sorted(image.file_name for image in dataset.images)):
-        if len(list(records)) > 1:
-            problems.add(f"{manifest.IMAGES}/{name}: expected one image record, found several")
+    if len(recorded) < len(file_names):
+        for name, several in groupby(sorted(file_names)):
+            if len(list(several)) > 1:
+                problems.add(f"{manifest.IMAGES}/{name}: expected one image record, found several")
 
 
-def check_files(files: list[tuple[Path, str, str, Image | None]]) -> list[str | None]:
-    """Compare files with their digests, and images with their records; None for each that is right."""
-    return [_check_file(*file) for file in files]
+def _check_papers(folder: Path, sums: dict[str, str], problems: Problems) -> None:
+    """The digests of what is no image."""
+    for name in (manifest.INSTANCES, manifest.MANIFEST):
+        if name in sums:
+            found = manifest.sha256_file(folder / name)
+            if found != sums[name]:
+                problems.add(f"{name}: expected the digest {sums[name][:12]}..., found {found[:12]}...")
 
 
-def _check_file(folder: Path, name: str, digest: str, record: Image | None) -> str | None:
-    path = folder / name
+def _by_source(found: list[tuple[str, Image]]) -> Iterator[list[tuple[str, Image]]]:
+    """The image records, with their places, that stand together and are of one source."""
+    for _, group in groupby(found, key=lambda item: (item[1].source_input, item[1].source_id)):
+        yield list(group)
+
+
+class _Head(msgspec.Struct):
+    """What verify itself looks at of an annotation."""
+
+    id: int
+    image_id: int
+    category_id: int
+    iscrowd: int = 0
+
+
+_decoder = msgspec.json.Decoder(_Head)
+
+
+def _head(record: bytes) -> _Head | None:
+    """None for a record that does not parse, which a worker will say more about."""
     try:
-        if record is None:
-            found = manifest.sha256_file(path)
-        else:
-            data = images.read_file(path)
-            found = hashlib.sha256(data).hexdigest()
-            images.examine(data, record.width, record.height)
-    except (ValueError, OSError) as error:
-        return f"{name}: {error}"
-    return None if found == digest else f"{name}: expected the digest {digest[:12]}..., found {found[:12]}..."
+        return _decoder.decode(record)
+    except msgspec.ValidationError:
+        return None
 
 
-def _check_recipe(dataset: Dataset, recipe: Recipe, document: dict[str, Any], problems: Problems) -> bool:
-    """Draw and label everything anew from the originals, and compare; False where the recipe has no originals."""
-    if not any(isinstance(operation, Original) for operation in recipe.operations):
-        return False
-    annotations = dataset.annotations_by_image()
-    groups = [
-        (next((image for image in group if image.operation == Original.name), group[0]), group)
-        for group in (list(images) for _, images in groupby(dataset.images, _source_key))
-    ]
-    balance = Balance(count_boxes(item for original, _ in groups for item in annotations[original.id]), len(groups))
-    counts = Counts.empty()
-    counts.before = balance.boxes
-    # A build with a limit balanced by sources that are not in it; the number of its copies is taken as it is.
-    limited = document.get("limit") is not None
-    for original, group in groups:
-        if original.operation != Original.name:
-            problems.add(f"{manifest.IMAGES}/{original.file_name}: expected its original in the dataset, found none")
-            continue
-        source, objects = _as_source(original, annotations[original.id])
-        planned = variants(recipe, source, _as_found(group) if limited else balance.copies(objects))
-        _check_images(original, source, group, planned, problems)
-        labeller = Labeller(objects, source, recipe.labels)
-        for image, variant in zip(group, planned, strict=False):
-            labels = labeller.show(variant.window)
-            counts.add_variant(variant.operation, labels)
-            for fault in _compare_labels(labels.annotations, annotations[image.id]):
-                problems.add(f"{manifest.IMAGES}/{image.file_name}: {fault}")
-    for line in manifest.differences(counts.as_json(dataset.categories), document.get("counts") or {}):
-        problems.add(f"{manifest.MANIFEST} counts.{line}")
-    return True
+def _balance(path: Path, found: list[Image], recipe: Recipe, document: dict[str, Any]) -> Balance | None:
+    """What balance saw. None where it makes no copies, or where a limit kept sources that it saw out of the dataset."""
+    if document.get("limit") is not None or not any(isinstance(item, Copy) for item in recipe.operations):
+        return None
+    originals = {image.id for image in found if image.operation == Original.name}
+    balance = Balance(Counter(), len(originals))
+    for head in map(_head, records(path, "annotations")):
+        if head is not None and head.image_id in originals and not head.iscrowd:
+            balance.boxes[head.category_id] += 1
+    return balance
 
 
-def _as_found(group: list[Image]) -> Callable[[Copy], int]:
-    found = sum(image.operation == Copy.name for image in group)
-    return lambda _: found
+class _Annotations:
+    """The annotations of a file, handed out image by image as they stand there."""
 
+    def __init__(self, path: Path, problems: Problems) -> None:
+        self.read = 0
+        self._problems = problems
+        self._last_id = 0
+        self._records = enumerate(records(path, "annotations"))
+        self._next: tuple[int, bytes, _Head | None] | None = None
+        self._advance()
 
-def _source_key(image: Image) -> tuple[int | None, int | None]:
-    return image.source_input, image.source_id
+    def of(self, image_ids: list[int]) -> list[tuple[int, bytes]]:
+        """The next annotations, as long as they are of these images, each with its place in the file."""
+        taken = []
+        while self._next is not None:
+            number, record, head = self._next
+            if head is not None and head.image_id > max(image_ids):
+                break
+            if head is None or head.image_id >= min(image_ids):
+                taken.append((number, record))
+            else:
+                self._misplaced(number, head)
+            self._advance()
+        return taken
 
+    def expect_none_left(self) -> None:
+        while self._next is not None:
+            number, _, head = self._next
+            if head is not None:
+                self._misplaced(number, head)
+            self._advance()
 
-def _as_source(original: Image, annotations: list[Annotation]) -> tuple[Image, list[Annotation]]:
-    """An original and its annotations under the ids and the name that they had in the input."""
-    source = msgspec.structs.replace(
-        original, id=original.source_id or 0, file_name=original.source_file_name or original.file_name
-    )
-    return source, [msgspec.structs.replace(item, id=item.source_annotation_id or 0) for item in annotations]
-
-
-def _check_images(
-    original: Image, source: Image, group: list[Image], planned: list[Variant], problems: Problems
-) -> None:
-    """The image records of one source against those that the recipe draws."""
-    file_format = "PNG" if original.file_name.endswith(images.SUFFIXES["PNG"]) else "JPEG"
-    expected = image_records(planned, source, original.source_input or 0, file_format, group[0].id)
-    if len(expected) != len(group):
-        problems.add(
-            f"{manifest.IMAGES}/{original.file_name}: expected {len(expected)} images of this source, "
-            f"found {len(group)}"
+    def _misplaced(self, number: int, head: _Head) -> None:
+        self._problems.add(
+            f"$.annotations[{number}].image_id: expected annotations in the order of the images, found one of image "
+            f"{head.image_id} behind others"
         )
-    for wanted, found in zip(expected, group, strict=False):
-        lines = manifest.differences(msgspec.structs.asdict(wanted), msgspec.structs.asdict(found))
-        for line in lines:
-            problems.add(f"{manifest.IMAGES}/{found.file_name}: {line}")
 
-
-def _compare_labels(expected: list[Annotation], found: list[Annotation]) -> Iterator[str]:
-    """What the rule gives against what the dataset has, object by object."""
-    by_source = {item.source_annotation_id: item for item in found}
-    if len(by_source) < len(found):
-        yield "expected one annotation of each source object, found several"
-    for wanted in expected:
-        other = by_source.pop(wanted.source_annotation_id, None)
-        place = f"object {wanted.source_annotation_id}"
-        if other is None:
-            yield f"{place}: expected {'an ignored region' if wanted.iscrowd else 'a kept box'}, found none"
-        elif annotation_body(wanted) != annotation_body(other):
-            yield from (
-                f"{place}: expected {name} {_short(getattr(wanted, name))}, found {_short(getattr(other, name))}"
-                for name in ("category_id", "bbox", "area", "iscrowd", "segmentation")
-                if _short(getattr(wanted, name)) != _short(getattr(other, name))
-            )
-    for source_id in by_source:
-        yield f"object {source_id}: expected it dropped, found it"
-
-
-def _short(value: Any) -> str:
-    """A value for an error message; masks only as their digest, which is enough to tell that they differ."""
-    if value is None or (isinstance(value, (int, float, tuple)) and not _has_arrays(value)):
-        return str(value)
-    encoded = msgspec.json.encode(value, enc_hook=lambda array: array.tolist())
-    return f"mask {hashlib.sha256(encoded).hexdigest()[:8]}"
-
-
-def _has_arrays(value: Any) -> bool:
-    return isinstance(value, tuple) and any(hasattr(item, "tolist") for item in value)
+    def _advance(self) -> None:
+        number, record = next(self._records, (0, None))
+        self._next = None
+        if record is None:
+            return
+        head = _head(record)
+        self._next = number, record, head
+        self.read += 1
+        if head is not None:
+            if head.id <= self._last_id:
+                self._problems.add(f"$.annotations[{number}].id: expected one above {self._last_id}, found {head.id}")
+            self._last_id = head.id

@@ -8,12 +8,13 @@ is held as plain Python objects.
 from __future__ import annotations
 
 import codecs
+import itertools
 import json
 import math
 import mmap
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -188,23 +189,23 @@ def _not_finite(value: Any, place: str) -> Iterator[tuple[str, float]]:
 
 
 def parse_records(
-    raws: list[msgspec.Raw],
+    raws: Iterable[msgspec.Raw],
     kind: type[Record],
     name: str,
     problems: Problems,
     refused: set[int | None],
     *,
     data: Buffer = b"",
-    first: int = 0,
+    numbers: Iterable[int] | None = None,
 ) -> Iterator[tuple[str, Record]]:
     """(place, record) of each record that parses and whose id is new; `refused` gets the ids of those that do not.
 
     Where `data`, which the records are parts of, is from `read_buffer`, the memory of those that were read is given
-    back. `first` is the place in the file of the first record.
+    back. `numbers` are the places of the records in the file, which otherwise count from 0.
     """
     decoder = msgspec.json.Decoder(kind)
     first_with: dict[int, int] = {}
-    for index, raw in enumerate(raws, start=first):
+    for index, raw in zip(itertools.count() if numbers is None else numbers, raws, strict=False):
         if index % _RELEASE_EVERY == _RELEASE_EVERY - 1:
             release(raw, data)
         place = f"$.{name}[{index}]"

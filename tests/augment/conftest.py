@@ -94,6 +94,15 @@ def sign() -> Callable[[Path], None]:
     return sign_build
 
 
+def write_lines(path: Path, document: dict[str, Any]) -> None:
+    """Write an annotation file as a build lays it out: a record a line, annotations in the order of their images."""
+    order = {image["id"]: place for place, image in enumerate(document["images"])}
+    annotations = sorted(document["annotations"], key=lambda item: order.get(item["image_id"], len(order)))
+    head = {key: document[key] for key in ("info", "licenses", "categories")}
+    lines = [",\n".join(map(json.dumps, records)) for records in (document["images"], annotations)]
+    path.write_text(f'{json.dumps(head)[:-1]},\n"images":[\n{lines[0]}\n],"annotations":[\n{lines[1]}\n]}}\n')
+
+
 @pytest.fixture(scope="session")
 def edit() -> Callable[..., None]:
     """edit(folder, change, file="annotations/instances.json"): change a JSON file of a build in place, and sign it."""
@@ -101,7 +110,10 @@ def edit() -> Callable[..., None]:
     def edited(folder: Path, change: Callable[[Any], Any], file: str = "annotations/instances.json") -> None:
         document = json.loads((folder / file).read_bytes())
         change(document)
-        (folder / file).write_text(json.dumps(document), encoding="utf-8")
+        if file.endswith("instances.json"):
+            write_lines(folder / file, document)
+        else:
+            (folder / file).write_text(json.dumps(document), encoding="utf-8")
         sign_build(folder)
 
     return edited
