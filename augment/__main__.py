@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from datasets import terminal
 from datasets.errors import SHOWN
 
 if TYPE_CHECKING:
     from augment.prepare import Request
-    from datasets.sources import Input, Inputs
+    from datasets.sources import Input, Inputs, Run
 
 # Heavy imports stand inside the commands: `--help` must answer at once.
 
@@ -49,9 +52,40 @@ def inputs_and_recipe(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--skip-bad", is_flag=True, help="Leave out images whose files cannot be used; listed in the end."
         ),
-        click.option("--workers", type=click.IntRange(1, 1024), help="Worker processes  [default: one a core]"),
-        click.option("--executor", type=click.Choice(["serial", "process"]), help="[default: serial for 1 worker]"),
     ]
+    return _with(options, command)
+
+
+def where_to_run(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say where the work runs; the command gets a context manager, `executor`, in their place."""
+
+    @functools.wraps(command)
+    def wrapped(workers: int | None, executor: str | None, ray_address: str | None, **chosen: Any) -> None:
+        source = click.get_current_context().get_parameter_source("ray_address")
+        if executor != "ray" and source is ParameterSource.COMMANDLINE:
+            raise click.UsageError("--ray-address goes with --executor ray")
+        if executor == "ray" and workers:
+            raise click.UsageError("--workers is for this machine; with --executor ray all CPUs of the cluster work")
+        from augment import executors
+
+        command(executor=executors.executor(executor, workers, ray_address), **chosen)
+
+    options = [
+        click.option("--workers", type=click.IntRange(1, 1024), help="Worker processes  [default: one a core]"),
+        click.option(
+            "--executor", type=click.Choice(["serial", "process", "ray"]), help="[default: serial for 1 worker]"
+        ),
+        click.option(
+            "--ray-address",
+            metavar="HOST:PORT",
+            envvar="RAY_ADDRESS",
+            help="The Ray cluster's head.  [default: $RAY_ADDRESS, or a cluster of this machine alone]",
+        ),
+    ]
+    return _with(options, wrapped)
+
+
+def _with(options: list[Callable[..., Any]], command: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(options):
         command = option(command)
     return command
@@ -59,23 +93,21 @@ def inputs_and_recipe(command: Callable[..., None]) -> Callable[..., None]:
 
 @main.command()
 @inputs_and_recipe
+@where_to_run
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
-def plan(as_json: bool, workers: int | None, executor: str | None, **chosen: Any) -> None:
+def plan(as_json: bool, executor: AbstractContextManager[Run], **chosen: Any) -> None:
     """Show what a build would make: images, boxes, bytes, time. Writes nothing.
 
     \b
     Example:
       python -m augment plan --annotations instances_train.json --images train2017 --recipe balanced
     """
-    from augment import estimate, executors
+    from augment import estimate
     from augment.counts import categories_table, operations_table
     from augment.prepare import prepare
 
     request = _request(**chosen)
-    with (
-        executors.executor(executor, workers or executors.default_workers()) as run,
-        terminal.progress_bar() as progress,
-    ):
+    with executor as run, terminal.progress_bar() as progress:
         prepared = prepare(request, run, progress)
         planned = estimate.plan(prepared, run, progress)
     categories = prepared.inputs.categories
@@ -101,10 +133,11 @@ def plan(as_json: bool, workers: int | None, executor: str | None, **chosen: Any
 
 @main.command()
 @inputs_and_recipe
+@where_to_run
 @click.option("--output", type=PATH, required=True, help="Folder to make; must be new, empty, or this very build.")
 @click.option("--link", is_flag=True, help="Hard-link originals instead of copying them.")
 @click.option("--restart", is_flag=True, help="Remove what a stopped build left at OUTPUT.partial, and begin anew.")
-def build(output: Path, link: bool, restart: bool, workers: int | None, executor: str | None, **chosen: Any) -> None:
+def build(output: Path, link: bool, restart: bool, executor: AbstractContextManager[Run], **chosen: Any) -> None:
     """Build the expanded dataset: OUTPUT/images, annotations/instances.json, manifest.json, SHA256SUMS.
 
     The same input, recipe and seed give the same bytes for any number of workers. A build that was stopped, by
@@ -114,15 +147,12 @@ def build(output: Path, link: bool, restart: bool, workers: int | None, executor
     Example:
       python -m augment build --annotations instances_train.json --images train2017 --output out/expanded
     """
-    from augment import compiler, executors
+    from augment import compiler
     from augment.counts import operations_table
 
     request = _request(**chosen)._replace(link=link)
     start = time.monotonic()
-    with (
-        executors.executor(executor, workers or executors.default_workers()) as run,
-        terminal.progress_bar() as progress,
-    ):
+    with executor as run, terminal.progress_bar() as progress:
         built = compiler.build(request, output, run, progress, restart=restart)
     if built.counts is None:
         click.echo(f"{output}: this very build is there already; nothing to do")
@@ -140,22 +170,17 @@ def build(output: Path, link: bool, restart: bool, workers: int | None, executor
 
 @main.command()
 @click.argument("folder", type=PATH)
-@click.option("--workers", type=click.IntRange(1, 1024), help="Worker processes  [default: one a core]")
-@click.option("--executor", type=click.Choice(["serial", "process"]), help="[default: serial for 1 worker]")
-def verify(folder: Path, workers: int | None, executor: str | None) -> None:
+@where_to_run
+def verify(folder: Path, executor: AbstractContextManager[Run]) -> None:
     """Check a built dataset: digests, orphans, ids, sizes, boxes, and every label against the recipe's rule.
 
     \b
     Example:
       python -m augment verify out/expanded
     """
-    from augment import executors
     from augment.verify import verify as check
 
-    with (
-        executors.executor(executor, workers or executors.default_workers()) as run,
-        terminal.progress_bar() as progress,
-    ):
+    with executor as run, terminal.progress_bar() as progress:
         verified = check(folder, run, progress)
     click.echo(
         f"{folder}: good; {verified.files:,} files, {verified.images:,} images, {verified.annotations:,} annotations"

@@ -1,4 +1,4 @@
-"""Where the work runs: this process, or several. Results come back in the order of the tasks, a few at a time."""
+"""Where the work runs: this process, several, or a cluster. Results come in the order of the tasks, a few at a time."""
 
 from __future__ import annotations
 
@@ -31,13 +31,19 @@ def default_workers() -> int:
 
 
 @contextmanager
-def executor(kind: str | None = None, workers: int | None = None) -> Iterator[Run]:
+def executor(kind: str | None = None, workers: int | None = None, ray_address: str | None = None) -> Iterator[Run]:
     """A `map` that works one task at a time here (`serial`), or on `workers` processes (`process`), one a core.
 
-    Without a `kind`, one worker works here and several are processes.
+    Without a `kind`, one worker works here and several are processes. `ray` is `augment.cluster`.
 
     Either way one thread works a task: OpenCV and BLAS are held to one each. Raises DataError where a worker dies.
     """
+    if kind == "ray":
+        from augment.cluster import cluster
+
+        with cluster(ray_address) as run:
+            yield run
+        return
     workers = workers or default_workers()
     kind = kind or ("serial" if workers == 1 else "process")
     with _serial() if kind == "serial" else _processes(workers) as run:

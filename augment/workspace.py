@@ -76,7 +76,8 @@ def opened(output: Path, wanted: dict[str, Any], *, restart: bool) -> Iterator[W
             raise KeyboardInterrupt(_advice(space)) from None
         finally:
             if not _is_begun(space):
-                _clear(folder)
+                with contextlib.suppress(OSError):
+                    _clear(folder)
 
 
 def discard_finished(output: Path) -> None:
