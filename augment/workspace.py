@@ -84,7 +84,8 @@ def discard_finished(output: Path) -> None:
     """Clear away what a build leaves that was killed just after its dataset had appeared."""
     folder = folder_of(output)
     with contextlib.suppress(DataError, OSError):
-        if (folder / BUILD).is_file() and not (folder / DATASET).exists():
+        if folder.is_dir() and not (folder / DATASET).exists():
+            _check_ours(folder)
             with held(folder / LOCK, output):
                 _clear(folder)
 

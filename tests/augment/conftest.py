@@ -35,19 +35,20 @@ def make_build(
     *,
     run: Run | None = None,
     progress: Callable[[str, int, int], None] = quiet,
+    restart: bool = False,
     **more: Any,
 ) -> Built:
     loaded = recipe.load(chosen) if isinstance(chosen, str) else chosen
     request = Request(inputs if isinstance(inputs, list) else [inputs], loaded, **more)
     if run is not None:
-        return compiler.build(request, output, run, progress)
+        return compiler.build(request, output, run, progress, restart=restart)
     with executor("serial") as serial:
-        return compiler.build(request, output, serial, progress)
+        return compiler.build(request, output, serial, progress, restart=restart)
 
 
 @pytest.fixture(scope="session")
 def make() -> Callable[..., Built]:
-    """make(input or inputs, output, recipe="expanded", run=None, progress=quiet, **request): build in this process."""
+    """make(input or inputs, output, recipe, run=, progress=, restart=, **request): build in this process."""
     return make_build
 
 
