@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from typing import Any
 
 from datasets.errors import DataError
@@ -73,7 +73,8 @@ def _processes(workers: int) -> Iterator[Run]:
     if "forkserver" in methods:
         context.set_forkserver_preload(["augment.worker", "augment.pixel"])
         # It imports while the parent reads its inputs. Ctrl-C, which reaches the whole process group, is the parent's
-        # to answer; a mask is inherited, by the workers too.
+        # to answer; a mask is inherited, by the workers too. Starting the resource tracker lifts it, hence that first.
+        resource_tracker.ensure_running()
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             forkserver.ensure_running()
