@@ -115,7 +115,8 @@ def plan(as_json: bool, executor: AbstractContextManager[Run], **chosen: Any) ->
     if as_json:
         document = planned.counts.as_json(categories)
         cost = {"bytes": planned.bytes, "seconds_one_worker": round(planned.seconds, 1)}
-        click.echo(json.dumps({**document, "repairs": repairs, "estimate": cost}, indent=1))
+        skipped = len(prepared.inputs.skipped)
+        click.echo(json.dumps({**document, "repairs": repairs, "skipped": skipped, "estimate": cost}, indent=1))
         return
     lines = [
         f"recipe {request.recipe.name}, seed {request.recipe.seed}: {len(prepared.sources):,} source images",

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,6 +60,15 @@ def measure(arguments: list[str]) -> Cost:
         raise SystemExit(f"{' '.join(command)} failed with exit code {process.returncode}")
     first = usage.ru_utime + usage.ru_stime
     return Cost(wall, first + sum(seconds.values()), first, first_peak, max(peaks.values(), default=0.0))
+
+
+def repeat(annotations: Sequence[Path], images: Sequence[Path], count: int, folder: Path) -> list[str]:
+    """Blow a dataset up to `count` images in `folder`; returns the options that name the result as an input."""
+    script = [sys.executable, str(ROOT / "scripts" / "repeat_dataset.py"), "--count", str(count), "--copy"]
+    for path, image_folder in zip(annotations, images, strict=True):
+        script += ["--annotations", str(path), "--images", str(image_folder)]
+    subprocess.run([*script, "--output", str(folder)], env=environment(), check=True, stdout=subprocess.DEVNULL)
+    return ["--annotations", str(folder / "annotations" / "instances.json"), "--images", str(folder / "images")]
 
 
 def descendants(pid: int) -> Iterator[int]:

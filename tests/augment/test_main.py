@@ -7,10 +7,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from click.testing import CliRunner
+from tqdm import tqdm
 
 from augment import compiler
 from augment.__main__ import main
@@ -91,6 +92,7 @@ def test_plan_prints_the_build_s_counts_as_json(cli: Cli, drawn: Input, built: C
     document = json.loads(out)
     cost = document.pop("estimate")
     assert (cost["bytes"] > 0, cost["seconds_one_worker"] >= 0) == (True, True)
+    assert document.pop("skipped") == 0
     assert document.pop("repairs") == {"EXIF orientation that the annotations do not follow, taken out of the copy": 1}
     assert document == json.loads((built("everything") / "manifest.json").read_bytes())["counts"]
 
@@ -165,6 +167,8 @@ def test_repairs_are_told_and_strict_refuses_them(cli: Cli, drawn: Input, tmp_pa
         (["plan", "--data", "sample", "--workers", "0"], "--workers"),
         (["plan", "--data", "sample", "--seed", "-1"], "--seed"),
         (["plan", "--data", "sample", "--executor", "threads"], "serial"),
+        (["verify", "x", "--executor", "ray", "--workers", "2"], "--workers is for this machine"),
+        (["verify", "x", "--ray-address", "127.0.0.1:1"], "--ray-address goes with --executor ray"),
         (["plan", "--colour"], "--colour"),
         (["verify"], "FOLDER"),
         (["compile"], "compile"),
@@ -219,3 +223,37 @@ def test_ctrl_c_ends_with_130(cli: Cli, source: Input, tmp_path: Path, monkeypat
         monkeypatch.setattr(compiler, "build", interrupted)
         code, out, err = cli("build", *given(source), "--output", tmp_path / "out")
         assert (code, out, err.strip()) == (130, "", expected)
+
+
+def test_skipped_images_are_told(cli: Cli, draw: Draw, tmp_path: Path) -> None:
+    source = draw(tmp_path / "data", only=(7, 12))
+    (source.images / "tall.jpg").write_bytes(b"no picture")
+    code, _, err = cli("build", *given(source), "--output", tmp_path / "out")
+    assert (code, "tall.jpg: expected a JPEG or PNG file" in err) == (1, True)
+    for command in (["plan"], ["build", "--output", tmp_path / "out"]):
+        code, out, err = cli(*command, *given(source), "--skip-bad")
+        assert (code, err) == (0, "")
+        assert "skipped: 1 images whose files cannot be used" in out
+        assert f"  {source.images / 'tall.jpg'}: expected a JPEG or PNG file" in out
+    code, out, _ = cli("plan", *given(source), "--skip-bad", "--json")
+    assert (code, json.loads(out)["skipped"]) == (0, 1)
+
+
+def test_a_stopped_build_goes_on_or_is_begun_anew(
+    cli: Cli, source: Input, tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop_after_one(bar: tqdm[Any], number: float = 1) -> None:
+        if bar.desc.startswith("rendering") and number:
+            raise KeyboardInterrupt
+
+    for more, kept in (([], True), (["--restart"], False)):
+        out = tmp_path / f"out{kept}"
+        with monkeypatch.context() as patched:
+            patched.setattr(tqdm, "update", stop_after_one)
+            code, text, err = cli("build", *given(source), "--output", out)
+        assert (code, text) == (130, "")
+        assert f"interrupted; 1 source image is finished and kept in {out}.partial; give the same command" in err
+        code, text, err = cli("build", *given(source), "--output", out, *more)
+        assert (code, err) == (0, "")
+        assert (f"{out}: 1 source images were finished before and kept" in text) == kept
+    assert tree(tmp_path / "outTrue") == tree(tmp_path / "outFalse")

@@ -120,3 +120,18 @@ def test_compression_is_strong_enough_to_matter() -> None:
     # JPEG at quality 80 changes these pixels by 5.9 levels on average; at 99, albumentations' default, by 0.1.
     grey_pixels = IMAGES["grey"]
     assert np.abs(pixel.apply("ImageCompression", 0, grey_pixels).astype(int) - grey_pixels).mean() > 5
+
+
+def test_torch_is_not_imported_along(python: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    """albumentations imports it where it is installed: half a GB in every worker."""
+    code = (
+        "import sys, augment.pixel, importlib.util\n"
+        "print('torch' in sys.modules)\n"
+        "print(importlib.util.find_spec('torch'))"
+    )
+    done = python("-c", code)
+    assert done.returncode == 0
+    loaded, found = done.stdout.splitlines()
+    assert loaded == "False"
+    # It stays to be had by whoever wants it.
+    assert found.startswith("ModuleSpec") or found == "None"

@@ -9,6 +9,10 @@ from typing import Any
 
 import pytest
 
+from augment.executors import executor
+from augment.verify import verify
+from datasets.errors import DataError
+
 Dataset = dict[str, Any]
 Edit = Callable[..., None]
 Faults = Callable[[Path], list[str]]
@@ -126,3 +130,28 @@ def test_an_object_that_is_gone_from_every_image_is_found(
 
     edit(folder, forget)
     assert "manifest.json counts.operations.original.kept: expected 26, found 27" in faults(folder)
+
+
+def test_annotations_out_of_order_or_of_no_image_are_found(copied: Callable[[str], Path], faults: Faults) -> None:
+    folder = copied("expanded")
+    path = folder / "annotations" / "instances.json"
+    lines = path.read_text().splitlines(keepends=True)
+    first = lines.index('],"annotations":[\n') + 1
+    # The first annotation of image 1 behind one of a later image, and one of an image that there is not.
+    later = next(n for n in range(first, len(lines)) if '"image_id":1,' not in lines[n])
+    lines.insert(later, lines.pop(first))
+    lines[-2] = lines[-2].replace('"image_id":', '"image_id":9')
+    path.write_text("".join(lines))
+    found = faults(folder)
+    number = later - first - 1
+    assert any(f"$.annotations[{number}].id: expected one above" in fault for fault in found)
+    assert any("].image_id: expected annotations in the order of the images, found one of image 9" in f for f in found)
+
+
+def test_a_file_laid_out_otherwise_is_named(copied: Callable[[str], Path], sign: Callable[[Path], None]) -> None:
+    folder = copied("balanced")
+    path = folder / "annotations" / "instances.json"
+    path.write_text(json.dumps(json.loads(path.read_bytes())))
+    sign(folder)
+    with executor("serial") as run, pytest.raises(DataError, match=r"instances\.json line 1: expected a whole line"):
+        verify(folder, run, lambda *_: None)

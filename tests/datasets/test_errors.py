@@ -84,3 +84,10 @@ def test_an_error_crosses_processes_whole() -> None:
 
     assert str(copy) == str(error)
     assert (copy.headline, copy.problems, copy.count) == ("headline", numbered(20), 45)
+
+
+def test_advice_comes_last_and_crosses_processes() -> None:
+    error = DataError("headline", numbered(20), count=45, advice="go on like this")
+
+    assert str(error).splitlines()[-2:] == [f"  ... and {45 - 20} more", "go on like this"]
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)

@@ -198,3 +198,29 @@ def test_checking_reports_how_far_it_is(document: Document, lay: Lay) -> None:
 
     assert all(source.examined for source in found.sources)
     assert reported == [("checking", 2, 2)]
+
+
+def test_bad_image_files_can_be_skipped_and_are_told(document: Document, lay: Lay) -> None:
+    found = read_inputs([lay("first", document), lay("second", document)])
+    found.sources[1].path.write_bytes(b"no picture")
+    # Whole from its head to its end, but of nothing that could be decoded.
+    found.sources[2].path.write_bytes(found.sources[2].path.read_bytes().replace(b"IDAT", b"IDaT"))
+    good = [found.sources[0], found.sources[3]]
+
+    assert examined(found, skip_bad=True) == [4]
+
+    assert found.sources == good
+    assert [(item.input, item.id, item.file_name) for item in found.skipped] == [(0, 9, "sub/b.png"), (1, 5, "a.png")]
+    assert [item.why.partition(",")[0] for item in found.skipped] == [
+        "expected a JPEG or PNG file",
+        "expected a whole PNG picture",
+    ]
+
+
+def test_nothing_is_skipped_where_nothing_would_be_left(document: Document, lay: Lay) -> None:
+    found = read_inputs([lay("first", document)])
+    for source in found.sources:
+        source.path.unlink()
+
+    with pytest.raises(DataError, match=r"2 problem\(s\) in the image files"):
+        examined(found, skip_bad=True)

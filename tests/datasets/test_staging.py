@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from datasets.errors import DataError
-from datasets.staging import staging
+from datasets.staging import staging, sync_file_system, sync_folder, write_durably
 
 
 def names(folder: Path) -> list[str]:
@@ -153,3 +154,51 @@ def test_where_nothing_can_be_written_the_error_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DataError, match=r"file/out: cannot be written: .*"), staging(tmp_path / "file" / "out"):
         pytest.fail("a folder in a file")
+
+
+def test_a_small_file_is_written_whole(tmp_path: Path) -> None:
+    write_durably(tmp_path / "a.json", "one")
+    write_durably(tmp_path / "a.json", "größe")
+    assert (tmp_path / "a.json").read_text(encoding="utf-8") == "größe"
+    assert names(tmp_path) == ["a.json"]
+
+
+def test_syncing_is_harmless_and_tells_what_cannot_be_synced(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("a")
+    sync_folder(tmp_path)
+    sync_file_system(tmp_path)
+    assert (tmp_path / "a").read_text() == "a"
+    with pytest.raises(FileNotFoundError):
+        sync_file_system(tmp_path / "none")
+
+
+def test_a_file_system_without_its_own_call_is_synced_with_all_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    monkeypatch.setattr("ctypes.CDLL", lambda *_, **__: object())
+    monkeypatch.setattr(os, "sync", lambda: calls.append("all"))
+    sync_file_system(tmp_path)
+    assert calls == ["all"]
+
+
+def test_a_disk_that_fails_to_sync_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failing:
+        @staticmethod
+        def syncfs(_: int) -> int:
+            return -1
+
+    monkeypatch.setattr("ctypes.CDLL", lambda *_, **__: Failing)
+    monkeypatch.setattr("ctypes.get_errno", lambda: errno.EIO)
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        sync_file_system(tmp_path)
+    assert caught.value.filename == str(tmp_path)
+
+
+def test_a_file_system_without_locks_is_an_error_that_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", none)
+    with pytest.raises(DataError, match=r"cannot be locked: No locks available; .* flock"), staging(tmp_path / "out"):
+        pytest.fail("worked without a lock")
