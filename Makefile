@@ -35,7 +35,7 @@ RUN := $(RUNS)/$(basename $(notdir $(MODEL)))
 SUBMISSION := submissions/$(DATA_NAME)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dataset train submit test lint format bench bench-train bench-ensemble clean
+.PHONY: help setup dataset train submit test lint format bench bench-scale bench-train bench-ensemble clean
 .DELETE_ON_ERROR:
 # make would remove the marks of complete runs.
 .SECONDARY:
@@ -115,6 +115,9 @@ format: $(DEV)  ## Format the code
 bench: $(LIGHT) datasets/sample  ## Measure the compiler against the bare work and a user's script
 	$(PYTHON) benchmarks/bench_augment.py run $(ARGS)
 
+bench-scale: $(LIGHT)  ## Measure the compiler at the paper's size, on ARGS='--annotations F --images D' (15 minutes)
+	$(PYTHON) benchmarks/bench_scale.py $(ARGS)
+
 bench-train: $(TRAIN) | datasets/sample-expanded/manifest.json  ## Measure training against stock Detectron2
 	$(PYTHON) benchmarks/bench_train.py loader $(ARGS)
 	$(PYTHON) benchmarks/bench_train.py step $(ARGS)
@@ -124,5 +127,5 @@ bench-ensemble: $(DEV)  ## Measure the ensemble stage against json and ensemble-
 
 clean:  ## Remove .venv, caches and the compiled sample; no other data, no run
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
-	rm -rf datasets/sample datasets/sample-balanced datasets/sample-expanded datasets/sample-everything
+	rm -rf $(foreach name,sample sample-balanced sample-expanded sample-everything,datasets/$(name) datasets/$(name).partial)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
