@@ -143,7 +143,7 @@ def test_annotations_out_of_order_or_of_no_image_are_found(copied: Callable[[str
     lines[-2] = lines[-2].replace('"image_id":', '"image_id":9')
     path.write_text("".join(lines))
     found = faults(folder)
-    number = later - first - 1
+    number = later - first
     assert any(f"$.annotations[{number}].id: expected one above" in fault for fault in found)
     assert any("].image_id: expected annotations in the order of the images, found one of image 9" in f for f in found)
 
