@@ -104,6 +104,7 @@ def wait_until_finished(output: Path, sources: int) -> None:
         time.sleep(0.002)
 
 
+@pytest.mark.stopped
 def test_a_killed_build_goes_on_and_a_killed_node_costs_time_only(
     many: Input, make: Make, nodes: Nodes, tmp_path: Path
 ) -> None:

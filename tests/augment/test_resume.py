@@ -96,6 +96,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
+@pytest.mark.stopped
 def test_a_build_that_is_killed_at_any_of_20_moments_goes_on_to_the_same_bytes(draw: Draw, tmp_path: Path) -> None:
     """Moments are evenly spread over all the steps that change a file or a folder, from the first to the last."""
     source = draw(tmp_path / "data", only=(7, 12, 20))
@@ -118,6 +119,7 @@ def test_a_build_that_is_killed_at_any_of_20_moments_goes_on_to_the_same_bytes(d
     assert {kept for *_, kept, _, _ in report["outcomes"]} >= {0, 1, 2, 3}
 
 
+@pytest.mark.stopped
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 def test_a_build_of_several_processes_that_is_killed_goes_on(
     many: Input, sums: bytes, make: Make, tmp_path: Path, share: float
@@ -142,6 +144,7 @@ def workers_of(pid: int) -> list[int]:
     return children
 
 
+@pytest.mark.stopped
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no /proc to see processes in")
 def test_a_worker_that_is_killed_is_an_error_and_the_build_goes_on(many: Input, sums: bytes, tmp_path: Path) -> None:
     out = tmp_path / "out"
@@ -161,6 +164,7 @@ def test_a_worker_that_is_killed_is_an_error_and_the_build_goes_on(many: Input, 
     assert (out / "SHA256SUMS").read_bytes() == sums
 
 
+@pytest.mark.stopped
 def test_ctrl_c_says_how_to_go_on(many: Input, sums: bytes, make: Make, tmp_path: Path) -> None:
     out = tmp_path / "out"
     process = start(many, out, "--workers", "2")
@@ -303,6 +307,7 @@ def limit_files(size: int) -> Callable[[], None]:
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
+@pytest.mark.stopped
 @pytest.mark.parametrize(("only", "size", "place"), [((3,), 4_000, "/images/000000001_wide"), (None, 60_000, "")])
 def test_a_write_that_fails_names_the_place_and_the_build_goes_on(
     draw: Draw, many: Input, make: Make, tree: Tree, tmp_path: Path, only: tuple[int] | None, size: int, place: str
@@ -339,6 +344,7 @@ def remount(folder: Path, options: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
 
 
+@pytest.mark.stopped
 def test_a_full_disk_and_a_read_only_one_end_the_build_and_it_goes_on(
     many: Input, sums: bytes, small_disk: Path
 ) -> None:
