@@ -50,7 +50,7 @@ class Journal:
 
     def add(self, first_id: int, entry: Entry) -> None:
         """Append an entry; it outlives this process at once."""
-        self._file.write(f"{first_id} {entry.source} {' '.join(entry.images)}\n".encode())
+        self._file.write(" ".join([str(first_id), entry.source, *entry.images]).encode() + b"\n")
         self._file.flush()
 
     def __enter__(self) -> Journal:

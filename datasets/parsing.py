@@ -53,8 +53,9 @@ def read_buffer(path: Path, what: str) -> Buffer:
             if not size:
                 # Empty, or no regular file.
                 return file.read()
-            # Not a map of the file: were that cut short meanwhile, reading on would end the process.
-            memory = mmap.mmap(-1, size)
+            # Not a map of the file: were that cut short meanwhile, reading on would end the process. Private, since
+            # what is given back of shared memory stays with the system.
+            memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
             return memoryview(memory)[: file.readinto(memory)].toreadonly()
     except OSError as error:
         raise DataError(f"{path}: the {what} cannot be read: {error.strerror}") from None

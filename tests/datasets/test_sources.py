@@ -204,7 +204,10 @@ def test_bad_image_files_can_be_skipped_and_are_told(document: Document, lay: La
     found = read_inputs([lay("first", document), lay("second", document)])
     found.sources[1].path.write_bytes(b"no picture")
     # Whole from its head to its end, but of nothing that could be decoded.
-    found.sources[2].path.write_bytes(found.sources[2].path.read_bytes().replace(b"IDAT", b"IDaT"))
+    data = bytearray(found.sources[2].path.read_bytes())
+    pixels = data.index(b"IDAT") + 4
+    data[pixels : pixels + 8] = bytes(8)
+    found.sources[2].path.write_bytes(data)
     good = [found.sources[0], found.sources[3]]
 
     assert examined(found, skip_bad=True) == [4]

@@ -38,7 +38,7 @@ def test_what_was_written_comes_back(tmp_path: Path, images: int, annotations: i
 def test_a_section_is_read_no_further_than_asked(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     write(path, IMAGES, 2)
-    path.write_bytes(path.read_bytes().replace(b'"area":1}\n]}', b"cut off"))
+    path.write_bytes(path.read_bytes().replace(b'"area":1}\n]}\n', b"cut off"))
     assert len(list(records(path, "images"))) == 2
     found = records(path, "annotations")
     assert json.loads(next(found)) == {"id": 1, "image_id": 1, "area": 0}
