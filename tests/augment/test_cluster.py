@@ -79,6 +79,11 @@ def many(drawn: Input, tmp_path_factory: pytest.TempPathFactory) -> Input:
     return Input(path, drawn.images)
 
 
+def heed_ctrl_c() -> None:
+    """For a process to be started: tests that run in the background ignore it, and so would all that they start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def start(source: Input, output: Path, address: str, folder: Path) -> subprocess.Popen[str]:
     """A build on the cluster, started in `folder`."""
     (folder / "datasets").mkdir(exist_ok=True)
@@ -89,6 +94,7 @@ def start(source: Input, output: Path, address: str, folder: Path) -> subprocess
         [sys.executable, "-W", "ignore", "-c", ELSEWHERE, str(ROOT), "build", *map(str, options)],
         cwd=folder,
         env={**os.environ, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"},
+        preexec_fn=heed_ctrl_c,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -63,6 +63,11 @@ def command(source: Input, output: Path, *more: str) -> list[str]:
     return [sys.executable, "-W", "ignore", "-m", "augment", "build", *inputs, "--output", str(output), *more]
 
 
+def heed_ctrl_c() -> None:
+    """For a process to be started: tests that run in the background ignore it, and so would all that they start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def start(source: Input, output: Path, *more: str, **options: Any) -> subprocess.Popen[str]:
     """A build in processes of its own, in a group of their own as if a shell had started it."""
     return subprocess.Popen(
@@ -72,7 +77,7 @@ def start(source: Input, output: Path, *more: str, **options: Any) -> subprocess
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        **options,
+        **{"preexec_fn": heed_ctrl_c, **options},
     )
 
 
