@@ -85,25 +85,43 @@ def check(annotations: tuple[Path, ...], images: tuple[Path, ...], strict: bool,
 @main.command()
 @click.option("--annotations", type=PATH, required=True, help="COCO annotation file.")
 @click.option("--results", type=PATH, required=True, help="COCO results file: a JSON list of detections.")
+@click.option(
+    "--trained-on", type=PATH, multiple=True, help="What the model was trained on: a built folder, a COCO file."
+)
+@click.option("--images", type=PATH, help="The images, so that --trained-on knows them by their content too.")
 @click.option("--per-category", is_flag=True, help="Show the AP of every category too.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with fractions instead of percents.")
-def evaluate(annotations: Path, results: Path, per_category: bool, as_json: bool) -> None:
+def evaluate(
+    annotations: Path,
+    results: Path,
+    trained_on: tuple[Path, ...],
+    images: Path | None,
+    per_category: bool,
+    as_json: bool,
+) -> None:
     """Show COCO's average precision (AP) and recall (AR) of boxes in percent; "-" where there is no object to find.
+
+    Results that `python -m train predict` wrote say which images had been trained on; that stands next to every AP.
 
     \b
     Example:
       python -m datasets evaluate --annotations instances_val.json --results results.json
     """
-    from datasets import coco, evaluation
+    from datasets import coco, evaluation, provenance, seen
     from datasets.results import read
 
     dataset, repairs, _ = coco.read(annotations)
     found = read(results)
+    given = seen.ids_in(seen.trained_on(trained_on), dataset.images, images) if trained_on else None
+    known = provenance.read(results, given)
+    seen_count = len(known.seen & {image.id for image in dataset.images})
+    remark = seen.remark(seen_count, len(dataset.images))
     evaluated = evaluation.evaluate(dataset, found, name=str(results))
     document = {
         "images": len(dataset.images),
         "images_without_detections": len({image.id for image in dataset.images} - set(found.image_ids.tolist())),
         "detections": len(found),
+        "images_seen_in_training": seen_count if seen_count or not known.doubt else None,
         **evaluated.numbers(),
         **({"per_category": evaluation.category_rows(evaluated, dataset)} if per_category else {}),
         "repairs": repairs.places,
@@ -112,12 +130,13 @@ def evaluate(annotations: Path, results: Path, per_category: bool, as_json: bool
         click.echo(json.dumps(document, indent=1, ensure_ascii=False))
         return
     lines = [
-        *evaluation.summary_table(evaluated),
-        *(["", *evaluation.categories_table(evaluated, dataset)] if per_category else []),
+        *evaluation.summary_table(evaluated, remark),
+        *(["", *evaluation.categories_table(evaluated, dataset, remark)] if per_category else []),
         "",
         f"{document['images']:,} images, {document['images_without_detections']:,} of them without a detection; "
         f"{document['detections']:,} detections",
         *repairs.lines(),
+        *provenance.doubts([(results, known)]),
     ]
     click.echo("\n".join(lines))
 

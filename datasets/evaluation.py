@@ -138,20 +138,22 @@ def category_rows(evaluation: Evaluation, dataset: Dataset) -> list[dict[str, An
     ]
 
 
-def summary_table(evaluation: Evaluation) -> list[str]:
-    """Lines: the precisions under their names, then the recalls, in percent."""
+def summary_table(evaluation: Evaluation, remark: str = "") -> list[str]:
+    """Lines: the precisions under their names, then the recalls, in percent; `remark` stands next to them."""
     lines = []
     for curve in ("precision", "recall"):
         keys = [key for key, metric in METRICS.items() if metric.curve == curve]
         lines.append("".join(f"{METRICS[key].label:>7}" for key in keys))
-        lines.append("".join(f"{_percent(getattr(evaluation, key)):>7}" for key in keys))
+        row = "".join(f"{_percent(getattr(evaluation, key)):>7}" for key in keys)
+        lines.append(f"{row}   {remark}" if remark else row)
     return lines
 
 
-def categories_table(evaluation: Evaluation, dataset: Dataset) -> list[str]:
-    """Lines: the objects of each category and its AP in percent."""
+def categories_table(evaluation: Evaluation, dataset: Dataset, remark: str = "") -> list[str]:
+    """Lines: the objects of each category and its AP in percent; `remark` stands next to the name of the column."""
+    head = f"{'category':<24}{'objects':>10}{'AP':>7}"
     return [
-        f"{'category':<24}{'objects':>10}{'AP':>7}",
+        f"{head}   {remark}" if remark else head,
         *(
             f"{row['name'][:23]:<24}{row['objects']:>10,}{_percent(row['ap']):>7}"
             for row in category_rows(evaluation, dataset)

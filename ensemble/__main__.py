@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ import click
 from datasets import terminal
 
 if TYPE_CHECKING:
-    from ensemble.pipeline import Step
+    from ensemble.pipeline import Images, Model, Step
 
 # Heavy imports stand inside the commands: `--help` must answer at once.
 
@@ -45,14 +45,37 @@ def truth(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+TRAINED_ON = click.option(
+    "--trained-on", type=PATH, multiple=True, help="What the models were trained on: a built folder, a COCO file."
+)
+
+
 def _annotations(annotations: Path | None, data: str | None, split: str) -> Path:
+    return _where(annotations, data, split)[0]
+
+
+def _where(annotations: Path | None, data: str | None, split: str) -> tuple[Path, Path | None]:
+    """The annotation file and, where the data is known by name, the folder of its images."""
     import msgspec
 
     from datasets.spec import SplitName, split_input
 
     if (annotations is None) == (data is None):
         raise click.UsageError("give either --annotations or --data")
-    return annotations or split_input(data or "", msgspec.convert(split, SplitName)).annotations
+    if annotations is not None:
+        return annotations, None
+    return split_input(data or "", msgspec.convert(split, SplitName))
+
+
+def _read(results: Sequence[Path], trained_on: tuple[Path, ...], **where: Any) -> tuple[Images, list[Model]]:
+    """The images, the models' results, and which of the images they had been trained on."""
+    from datasets import seen
+    from ensemble import pipeline
+
+    annotations, folder = _where(**where)
+    images = pipeline.read_images(annotations)
+    given = seen.ids_in(seen.trained_on(trained_on), images.images, folder) if trained_on else None
+    return images, pipeline.read_models(results, images, given)
 
 
 @main.command()
@@ -60,9 +83,18 @@ def _annotations(annotations: Path | None, data: str | None, split: str) -> Path
 @click.option("--results", type=PATH, multiple=True, help="A model's COCO results file; one option each.")
 @click.option("--recipe", default="paper", show_default=True, help="paper or a YAML file.")
 @click.option("--output", type=PATH, required=True, help="COCO results file to write.")
+@TRAINED_ON
 @click.option("--format", "how", type=FORMATS, default="coco", help="vipriors: `image_id` is the image's file name.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
-def fuse(results: tuple[Path, ...], recipe: str, output: Path, how: str, as_json: bool, **where: Any) -> None:
+def fuse(
+    results: tuple[Path, ...],
+    recipe: str,
+    output: Path,
+    trained_on: tuple[Path, ...],
+    how: str,
+    as_json: bool,
+    **where: Any,
+) -> None:
     """Suppress each model's boxes, fuse those of all models, and write a submission that `check` passes.
 
     Without --results, those that the recipe names are read. With annotations that have boxes, the AP of every step is
@@ -72,6 +104,7 @@ def fuse(results: tuple[Path, ...], recipe: str, output: Path, how: str, as_json
     Example:
       python -m ensemble fuse --annotations test.json --results r50.json --results r101.json --output submission.json
     """
+    from datasets import provenance
     from datasets.results import write
     from ensemble import pipeline
     from ensemble import recipe as recipes
@@ -81,12 +114,15 @@ def fuse(results: tuple[Path, ...], recipe: str, output: Path, how: str, as_json
     chosen = recipes.load(path)
     paths = list(results) or [path.parent / model.results for model in chosen.models]
     chosen.weights(len(paths), name=str(path))
-    images = pipeline.read_images(_annotations(**where))
+    images, models = _read(paths, trained_on, **where)
     names = file_names(images) if how == "vipriors" else None
     with terminal.progress_bar("step") as progress:
-        models = pipeline.read_models(paths, images)
         done = pipeline.run(models, images, chosen, progress=progress)
+    provenance.forget(output)
     write(output, done.results, file_names=names)
+    if any(model.known.provenance for model in models):
+        known = [model.known for model in models]
+        provenance.write(output, provenance.joined(output, len(images.images), known))
     if as_json:
         click.echo(json.dumps({"steps": [step._asdict() for step in done.steps], "notes": done.notes}, indent=1))
         return
@@ -98,10 +134,29 @@ def fuse(results: tuple[Path, ...], recipe: str, output: Path, how: str, as_json
 @click.option("--results", type=PATH, multiple=True, required=True, help="A model's results on it; one option each.")
 @click.option("--output", type=PATH, required=True, help="Recipe to write.")
 @click.option("--recipe", default="paper", show_default=True, help="Recipe to start from.")
+@TRAINED_ON
 @click.option("--trials", type=click.IntRange(1), default=60, show_default=True, help="Recipes to try.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-def tune(results: tuple[Path, ...], output: Path, recipe: str, trials: int, seed: int, **where: Any) -> None:
+@click.option(
+    "--if-seen",
+    type=click.Choice(["refuse", "tune", "keep"]),
+    default="refuse",
+    show_default=True,
+    help="Where images were trained on: refuse, tune all the same, or keep the recipe as it is.",
+)
+def tune(
+    results: tuple[Path, ...],
+    output: Path,
+    recipe: str,
+    trained_on: tuple[Path, ...],
+    trials: int,
+    seed: int,
+    if_seen: str,
+    **where: Any,
+) -> None:
     """Search the weights and thresholds of soft-NMS and WBF that give the highest AP, and write them as a recipe.
+
+    On images that a model was trained on, the search would find what serves a model that knows the answers.
 
     \b
     Example:
@@ -109,28 +164,38 @@ def tune(results: tuple[Path, ...], output: Path, recipe: str, trials: int, seed
     """
     import os
 
+    from datasets import provenance
+    from datasets.errors import DataError
     from ensemble import pipeline
     from ensemble import recipe as recipes
-    from ensemble.tune import tune as search
+    from ensemble import tune as search
 
     path = recipes.find(recipe)
     start = recipes.load(path)
     start.weights(len(results), name=str(path))
-    images = pipeline.read_images(_annotations(**where))
+    images, models = _read(results, trained_on, **where)
+    # Relative to the recipe, as it names them.
+    names = [os.path.relpath(item.resolve(), output.parent.resolve()) for item in results]
     with terminal.progress_bar("trial") as progress:
-        models = pipeline.read_models(results, images)
-        # Relative to the recipe, as it names them.
-        names = [os.path.relpath(item.resolve(), output.parent.resolve()) for item in results]
-        tuned = search(models, images, names=names, trials=trials, seed=seed, start=start, progress=progress)
+        try:
+            search.check_unseen(models, images)
+        except DataError:
+            if if_seen == "refuse":
+                raise
+            trials = 1 if if_seen == "keep" else trials
+        tuned = search.tune(models, images, names=names, trials=trials, seed=seed, start=start, progress=progress)
     done = pipeline.run(models, images, tuned.recipe)
-    _write_text(output, _with_table(recipes.dump(tuned.recipe), done.steps, tuned.trials, seed))
-    click.echo("\n".join([*pipeline.table(done.steps), f"{output}: the best of {tuned.trials} recipes"]))
+    said = f"the recipe {recipe} as it is" if trials == 1 else f"the best of {tuned.trials} recipes"
+    head = said if trials == 1 else f"{said}, seed {seed}"
+    _write_text(output, _with_table(recipes.dump(tuned.recipe), done.steps, head))
+    doubts = provenance.doubts((model.path, model.known) for model in models)
+    click.echo("\n".join([*pipeline.table(done.steps), *doubts, f"{output}: {said}"]))
 
 
-def _with_table(text: str, steps: list[Step], trials: int, seed: int) -> str:
+def _with_table(text: str, steps: list[Step], said: str) -> str:
     from ensemble.pipeline import table
 
-    head = [f"The best of {trials} recipes, seed {seed}; on the validation data:", *table(steps)]
+    head = [f"{said[0].upper()}{said[1:]}; on the validation data:", *table(steps)]
     return "".join(f"# {line}\n" for line in head) + text
 
 

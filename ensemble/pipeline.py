@@ -9,12 +9,14 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from datasets import coco, results
+from datasets import coco, provenance, results
 from datasets.checks import MAX_COORDINATE
 from datasets.errors import DataError, Problems
 from datasets.evaluation import evaluate
+from datasets.provenance import Known
 from datasets.records import Category, Dataset, Image
 from datasets.results import Results
+from datasets.seen import remark
 from ensemble import fuse, recipe, suppress
 from ensemble.detections import Detections, best_of_each_image, from_results, to_results
 from ensemble.groups import Floats
@@ -36,20 +38,29 @@ class Images(NamedTuple):
 
 
 class Model(NamedTuple):
-    """A results file, and its detections, as many and as good as they are."""
+    """A results file, its detections, as many and as good as they are, and what is known of its making."""
 
     path: Path
     results: Results
     detections: Detections
+    known: Known = Known()
+
+    def seen(self, images: Images) -> frozenset[int]:
+        """The images that the model had been trained on, as far as that is known."""
+        return self.known.seen & {image.id for image in images.images}
 
 
 class Step(NamedTuple):
-    """What a table shows: a step's name and, where there is something to compare with, its AP and AP50 of 0 to 1."""
+    """What a table shows: a step's name and, where there is something to compare with, its AP and AP50 of 0 to 1.
+
+    `remark` stands next to them, where images had been trained on.
+    """
 
     name: str
     detections: int
     ap: float | None = None
     ap50: float | None = None
+    remark: str = ""
 
 
 class Fused(NamedTuple):
@@ -65,8 +76,9 @@ def read_images(annotations: Path) -> Images:
     return Images(annotations, read.images, read.categories, truth)
 
 
-def read_models(paths: Sequence[Path], images: Images) -> list[Model]:
-    """Read and check every results file against the annotation file.
+def read_models(paths: Sequence[Path], images: Images, trained_on: frozenset[int] | None = None) -> list[Model]:
+    """Read and check every results file against the annotation file; `trained_on` are ids of images, where it is known
+    that the models have seen them.
 
     Raises DataError for none, for the same file twice, for ids that the annotation file does not have (categories only
     if it has some), for boxes that look like fractions of the image, and for those that no image could have.
@@ -77,10 +89,10 @@ def read_models(paths: Sequence[Path], images: Images) -> list[Model]:
     twice = [str(path) for at, path in enumerate(paths) if resolved.index(path.resolve()) != at]
     if twice:
         raise DataError("expected different results files, found some twice", twice)
-    return [_read_model(path, number, images) for number, path in enumerate(paths)]
+    return [_read_model(path, number, images, trained_on) for number, path in enumerate(paths)]
 
 
-def _read_model(path: Path, number: int, images: Images) -> Model:
+def _read_model(path: Path, number: int, images: Images, trained_on: frozenset[int] | None) -> Model:
     found = results.read(path)
     check_ids(path, found, images)
     _check_coordinates(path, found)
@@ -90,7 +102,7 @@ def _read_model(path: Path, number: int, images: Images) -> Model:
             "have; multiply x and width by the image's width, y and height by its height"
         )
     found = _by_mask(found)
-    return Model(path, found, from_results(found, number))
+    return Model(path, found, from_results(found, number), provenance.read(path, trained_on))
 
 
 def _check_coordinates(path: Path, found: Results) -> None:
@@ -198,31 +210,39 @@ def run(
     parts: list[Detections] = []
     for at, model in enumerate(models):
         progress("suppressing", at, len(models) + 1)
-        steps.append(measured(str(model.path), model.detections, images, chosen))
+        about = _remark(model.seen(images), images)
+        steps.append(measured(str(model.path), model.detections, images, chosen, about))
         part = suppressed(model.detections, chosen.suppress)
         parts.append(part)
-        steps.append(measured("  after suppression", part, images, chosen))
+        steps.append(measured("  after suppression", part, images, chosen, about))
     progress("fusing", len(models), len(models) + 1)
     found = finished(fused(parts, weights, chosen.fuse), images, chosen.detections_per_image)
-    steps.append(_measure_finished("fused", found, images))
+    counted = [model for model, weight in zip(models, weights, strict=True) if weight > 0]
+    about = _remark(frozenset().union(*(model.seen(images) for model in counted)), images)
+    steps.append(_measure_finished("fused", found, images, about))
     progress("fusing", len(models) + 1, len(models) + 1)
     notes = _notes(models, weights, images, found, chosen)
     return Fused(_with_masks(found, models, weights, chosen), steps, notes)
 
 
-def measured(name: str, detections: Detections, images: Images, chosen: Recipe) -> Step:
+def _remark(seen: frozenset[int], images: Images) -> str:
+    """What is said of an AP on images that were trained on."""
+    return remark(len(seen), len(images.images)) if images.truth is not None else ""
+
+
+def measured(name: str, detections: Detections, images: Images, chosen: Recipe, about: str = "") -> Step:
     """The AP of detections as they would be submitted."""
     if images.truth is None:
         return Step(name, len(detections))
-    step = _measure_finished(name, finished(detections, images, chosen.detections_per_image), images)
+    step = _measure_finished(name, finished(detections, images, chosen.detections_per_image), images, about)
     return step._replace(detections=len(detections))
 
 
-def _measure_finished(name: str, detections: Detections, images: Images) -> Step:
+def _measure_finished(name: str, detections: Detections, images: Images, about: str) -> Step:
     if images.truth is None:
         return Step(name, len(detections))
     evaluated = evaluate(images.truth, _written(detections), name=name)
-    return Step(name, len(detections), evaluated.ap, evaluated.ap50)
+    return Step(name, len(detections), evaluated.ap, evaluated.ap50, about)
 
 
 def _written(found: Detections) -> Results:
@@ -238,6 +258,8 @@ def _notes(models: list[Model], weights: list[float], images: Images, found: Det
         notes.append("one model alone: nothing to fuse")
     elif isinstance(chosen.fuse, recipe.AVERAGING) and any(model.results.segmentations for model in models):
         notes.append("masks are dropped, since the boxes of several models are averaged")
+    if images.truth is not None:
+        notes += provenance.doubts((model.path, model.known) for model in models)
     without = len(images.images) - len(np.unique(found.image_ids))
     notes.append(f"{without:,} of {len(images.images):,} images without a detection")
     return notes
@@ -269,7 +291,9 @@ def table(steps: list[Step]) -> list[str]:
 
 def _row(step: Step, width: int, measured_: bool) -> str:
     row = f"{step.name:<{width}}{step.detections:>12,}"
-    return row + f"{_percent(step.ap):>7}{_percent(step.ap50):>7}" if measured_ else row
+    if measured_:
+        row += f"{_percent(step.ap):>7}{_percent(step.ap50):>7}"
+    return f"{row}   {step.remark}" if step.remark else row
 
 
 def _percent(value: float | None) -> str:

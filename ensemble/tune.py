@@ -60,6 +60,21 @@ class Trial(NamedTuple):
 SIZES = (len(SIGMAS), len(SUPPRESSION_SCORES), 2, len(IOU_THRESHOLDS), len(SKIP_THRESHOLDS), len(SCORE_TYPES))
 
 
+def check_unseen(models: Sequence[Model], images: Images) -> None:
+    """Raises DataError, naming each model, where images had been trained on: what serves them best says little about
+    new ones. What is not known is not refused."""
+    total = len(images.images)
+    counts = [(model.path, len(model.seen(images))) for model in models]
+    problems = [f"{path}: {count:,} of {total:,} images" for path, count in counts if count]
+    if problems:
+        raise DataError(
+            f"{images.path}: expected images to tune on that no model was trained on, found some seen in training",
+            problems,
+            advice="Tune on other images, or say --if-seen tune to do it all the same, --if-seen keep to write the "
+            "recipe to start from as it is.",
+        )
+
+
 class Tuned(NamedTuple):
     recipe: Recipe
     ap: float

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import pytest
 from click.testing import CliRunner
 
-from datasets import checks, terminal
+from datasets import checks, provenance, terminal
 from datasets.__main__ import main
+from datasets.seen import sha256_file
 
 
 class Ended(NamedTuple):
@@ -67,11 +68,13 @@ SUMMARY = """\
   100.0  100.0  100.0  100.0      -      -
 """
 
+UNKNOWN = "seen in training or not is unknown (results.json: no results.provenance.json); --trained-on names the data\n"
+
 
 def test_evaluate_prints_a_table_in_percent(evaluate: Evaluate) -> None:
     assert evaluate(DETECTIONS) == (
         0,
-        f"{SUMMARY}\n2 images, 1 of them without a detection; 2 detections\n",
+        f"{SUMMARY}\n2 images, 1 of them without a detection; 2 detections\n{UNKNOWN}",
         "",
     )
 
@@ -85,7 +88,7 @@ def test_evaluate_prints_each_category_on_request(evaluate: Evaluate) -> None:
         "category                   objects     AP\n"
         "person                           0      -\n"
         "dog                              1  100.0\n"
-        "\n2 images, 1 of them without a detection; 2 detections\n"
+        f"\n2 images, 1 of them without a detection; 2 detections\n{UNKNOWN}"
     )
 
 
@@ -97,6 +100,7 @@ def test_evaluate_prints_fractions_as_json(evaluate: Evaluate) -> None:
         "images": 2,
         "images_without_detections": 1,
         "detections": 2,
+        "images_seen_in_training": None,
         **dict.fromkeys(("ap", "ap50", "ap75", "ap_small", "ar1", "ar10", "ar100", "ar_small"), ALL),
         **dict.fromkeys(("ap_medium", "ap_large", "ar_medium", "ar_large")),
         "per_category": [
@@ -108,18 +112,52 @@ def test_evaluate_prints_fractions_as_json(evaluate: Evaluate) -> None:
     assert "per_category" not in json.loads(evaluate(DETECTIONS, "--json").out)
 
 
+def test_evaluate_says_next_to_every_ap_what_was_trained_on(evaluate: Evaluate, tmp_path: Path) -> None:
+    # Of the images 5 and 9, the model was trained on one.
+    trained_on = tmp_path / "train.json"
+    trained_on.write_text(json.dumps({"images": [{"id": 9, "file_name": "sub/b.png", "width": 40, "height": 30}]}))
+    given = ["--trained-on", str(trained_on)]
+    said = "seen in training: 1 of 2 images"
+
+    lines = evaluate(DETECTIONS, "--per-category", *given).out.splitlines()
+
+    assert [line for line in lines if said in line] == [
+        f"  100.0  100.0  100.0  100.0      -      -   {said}",
+        f"  100.0  100.0  100.0  100.0      -      -   {said}",
+        f"category                   objects     AP   {said}",
+    ]
+    assert not any("unknown" in line for line in lines)
+    assert json.loads(evaluate(DETECTIONS, "--json", *given).out)["images_seen_in_training"] == 1
+    # The same id with another name is another image.
+    trained_on.write_text(json.dumps({"images": [{"id": 9, "file_name": "c.png", "width": 40, "height": 30}]}))
+    assert json.loads(evaluate(DETECTIONS, "--json", *given).out)["images_seen_in_training"] == 0
+
+
+def test_evaluate_reads_what_stands_beside_the_results(evaluate: Evaluate, tmp_path: Path) -> None:
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps(DETECTIONS))
+    made = provenance.Provenance(
+        results_sha256=sha256_file(results), models=(), images=2, seen_in_training=(5, 9), complete=True
+    )
+    provenance.write(results, made)
+    assert evaluate(DETECTIONS).out == (
+        SUMMARY.replace("      -      -\n", "      -      -   seen in training\n")
+        + "\n2 images, 1 of them without a detection; 2 detections\n"
+    )
+
+
 def test_evaluate_without_any_detection_gives_0(evaluate: Evaluate) -> None:
     code, out, err = evaluate([])
 
     assert (code, err) == (0, "")
     assert out.splitlines()[1].split() == ["0.0", "0.0", "0.0", "0.0", "-", "-"]
-    assert out.endswith("2 images, 2 of them without a detection; 0 detections\n")
+    assert out.endswith(f"2 images, 2 of them without a detection; 0 detections\n{UNKNOWN}")
 
 
 def test_evaluate_says_what_was_repaired_in_the_annotations(evaluate: Evaluate, document: dict[str, Any]) -> None:
     del document["annotations"][0]["iscrowd"]
 
-    assert evaluate(DETECTIONS).out.endswith(f"repaired: 1 x {checks.CROWD_MISSING}\n  $.annotations[0]\n")
+    assert evaluate(DETECTIONS).out.endswith(f"repaired: 1 x {checks.CROWD_MISSING}\n  $.annotations[0]\n{UNKNOWN}")
     assert json.loads(evaluate(DETECTIONS, "--json").out)["repairs"] == {checks.CROWD_MISSING: ["$.annotations[0]"]}
 
 

@@ -26,6 +26,10 @@ from tests.ensemble.files import (
 )
 
 BOX = [10.0, 20.0, 30.0, 40.0]
+UNKNOWN = (
+    "seen in training or not is unknown (a.json: no a.provenance.json; b.json: no b.provenance.json); --trained-on "
+    "names the data"
+)
 
 
 def detection(score: float, box: list[float] = BOX) -> Record:
@@ -117,6 +121,7 @@ def test_fuse_writes_the_results_and_prints_the_ap_of_each_step(tmp_path: Path) 
         f"{b}           1  100.0  100.0",
         f"{'  after suppression':{wide}}           1  100.0  100.0",
         f"{'fused':{wide}}           2  100.0  100.0",
+        UNKNOWN,
         "4 of 5 images without a detection",
         f"{output}: 2 detections",
     ]
@@ -151,7 +156,7 @@ def test_fuse_prints_one_json_object_on_request(folder: Path) -> None:
     assert (code, err) == (0, "")
     printed = json.loads(out)
     assert set(printed) == {"steps", "notes"}
-    assert printed["notes"] == ["1 of 5 images without a detection"]
+    assert printed["notes"] == [UNKNOWN, "1 of 5 images without a detection"]
     names = [str(folder / "a.json"), "  after suppression", str(folder / "b.json"), "  after suppression", "fused"]
     assert [step["name"] for step in printed["steps"]] == names
     for at, name in ((0, "a"), (2, "b"), (4, "out")):

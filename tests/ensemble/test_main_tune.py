@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from datasets import provenance
+from datasets.provenance import Provenance
+from datasets.seen import sha256_file
 from ensemble import recipe, tune
 from ensemble.recipe import Model, Recipe
 from tests.ensemble.files import Ended, annotated, cli, oracle, predicted, write
@@ -41,7 +44,8 @@ def test_tune_writes_the_best_recipe_under_the_table_that_it_prints(folder: Path
     code, out, err = tuned(folder, output)
 
     assert (code, err) == (0, "")
-    *table, last = out.splitlines()
+    *table, unknown, last = out.splitlines()
+    assert unknown.startswith("seen in training or not is unknown (a.json: no a.provenance.json; b.json: ")
     assert last == f"{output}: the best of 12 recipes"
     assert [line.split()[0] for line in table[1:]] == [
         str(folder / "a.json"),
@@ -61,7 +65,7 @@ def test_tune_writes_the_best_recipe_under_the_table_that_it_prints(folder: Path
 
 def test_the_table_s_numbers_are_those_of_fuse_and_of_pycocotools(folder: Path) -> None:
     output = folder / "mine.yaml"
-    table = tuned(folder, output).out.splitlines()[:-1]
+    table = tuned(folder, output).out.splitlines()[:-2]
 
     # The results are found by the recipe.
     code, out, err = fused(folder, output)
@@ -196,3 +200,79 @@ def test_an_error_in_the_search_keeps_the_older_recipe(folder: Path, monkeypatch
     assert (code, out, err.strip()) == (130, "", "interrupted")
     assert output.read_text() == "older"
     assert sorted(path.name for path in folder.iterdir()) == ["a.json", "b.json", "mine.yaml", "val.json"]
+
+
+def know(folder: Path, name: str, *seen: int) -> None:
+    """Write beside the results of `name` that a model made them which was trained on these images."""
+    results = folder / f"{name}.json"
+    made = Provenance(results_sha256=sha256_file(results), models=(), images=5, seen_in_training=seen, complete=True)
+    provenance.write(results, made)
+
+
+def test_tune_refuses_images_that_were_trained_on(folder: Path) -> None:
+    know(folder, "a", 3, 7)
+    know(folder, "b")
+    output = folder / "mine.yaml"
+
+    assert tuned(folder, output) == (
+        1,
+        "",
+        f"error: {folder / 'val.json'}: expected images to tune on that no model was trained on, found some seen in "
+        f"training\n  {folder / 'a.json'}: 2 of 5 images\nTune on other images, or say --if-seen tune to do it all the "
+        "same, --if-seen keep to write the recipe to start from as it is.\n",
+    )
+    assert not output.exists()
+
+
+def test_tune_on_seen_images_says_so_next_to_every_ap(folder: Path) -> None:
+    know(folder, "a", 3, 7)
+    know(folder, "b")
+    output = folder / "mine.yaml"
+
+    code, out, err = tuned(folder, output, "--if-seen", "tune")
+
+    assert (code, err) == (0, "")
+    _, first, second, third, fourth, last, said = out.splitlines()
+    for line in (first, second, last):
+        assert line.endswith("   seen in training: 2 of 5 images")
+    assert not any("seen in" in line for line in (third, fourth))
+    assert said == f"{output}: the best of 12 recipes"
+    assert output.read_text().count("seen in training: 2 of 5 images") == 3
+
+
+def test_tune_may_keep_the_recipe_where_images_were_seen(folder: Path) -> None:
+    for name in ("a", "b"):
+        know(folder, name, 3, 7, 12, 20, 31)
+    output = folder / "mine.yaml"
+
+    code, out, err = tuned(folder, output, "--if-seen", "keep")
+
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1] == f"{output}: the recipe paper as it is"
+    assert output.read_text().startswith("# The recipe paper as it is; on the validation data:\n")
+    chosen = recipe.load(output)
+    assert [model.results for model in chosen.models] == ["a.json", "b.json"]
+    assert (chosen.suppress, chosen.fuse) == (Recipe().suppress, Recipe().fuse)
+    # On images that nobody was trained on, it searches.
+    for name in ("a", "b"):
+        know(folder, name)
+    assert tuned(folder, output, "--if-seen", "keep").out.splitlines()[-1] == f"{output}: the best of 12 recipes"
+
+
+def test_tune_is_told_what_was_trained_on(folder: Path) -> None:
+    assert tuned(folder, folder / "mine.yaml", "--trained-on", folder / "val.json").code == 1
+    write(folder / "other.json", {"images": [{"id": 7, "file_name": "other.jpg", "width": 9, "height": 9}]})
+    ended = tuned(folder, folder / "mine.yaml", "--trained-on", folder / "other.json")
+    assert ended.code == 0
+    assert "unknown" not in ended.out
+
+
+def test_what_is_fused_of_seen_and_unseen_is_seen(folder: Path) -> None:
+    know(folder, "a", 3)
+    know(folder, "b", 7)
+    chosen = fused_by_paper(folder)
+    assert provenance.read(chosen).seen == {3, 7}
+    # Fused once more without anything known of it, nothing is claimed.
+    provenance.forget(folder / "a.json")
+    provenance.forget(folder / "b.json")
+    assert provenance.read(fused_by_paper(folder)).provenance is None

@@ -1,0 +1,93 @@
+"""What stands beside results: read back, or nothing where it speaks of others, or an error where it is damaged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from datasets import provenance
+from datasets.errors import DataError
+from datasets.provenance import Known, MadeBy, Provenance
+from datasets.seen import sha256_file
+
+MADE_BY = MadeBy(checkpoint="runs/a/model_best.pth", sha256="0" * 64, model="r50", epoch=54.0, from_scratch=True)
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    path = tmp_path / "r50_val.json"
+    path.write_text("[]", encoding="utf-8")
+    return path
+
+
+def of(results: Path, *seen: int, complete: bool = True) -> Provenance:
+    return Provenance(
+        results_sha256=sha256_file(results), models=(MADE_BY,), images=20, seen_in_training=seen, complete=complete
+    )
+
+
+def test_it_stands_beside_the_results(results: Path) -> None:
+    provenance.write(results, of(results, 3, 7))
+    assert sorted(path.name for path in results.parent.iterdir()) == ["r50_val.json", "r50_val.provenance.json"]
+    assert provenance.read(results) == Known(of(results, 3, 7), frozenset({3, 7}))
+    provenance.forget(results)
+    provenance.forget(results)
+    assert [path.name for path in results.parent.iterdir()] == ["r50_val.json"]
+
+
+def test_results_without_it_are_not_known(results: Path) -> None:
+    assert provenance.read(results) == Known(doubt="no r50_val.provenance.json")
+    # A user who names the training data knows.
+    assert provenance.read(results, frozenset({5})) == Known(seen=frozenset({5}))
+    assert provenance.read(results, frozenset()) == Known()
+
+
+def test_of_other_results_it_says_nothing(results: Path) -> None:
+    provenance.write(results, of(results, 3))
+    results.write_text("[ ]", encoding="utf-8")
+    assert provenance.read(results) == Known(doubt="r50_val.provenance.json speaks of other results")
+    assert provenance.read(results, frozenset({5})) == Known(seen=frozenset({5}))
+
+
+def test_where_a_part_of_the_training_is_not_on_record_there_is_a_doubt(results: Path) -> None:
+    provenance.write(results, of(results, 3, complete=False))
+    known = provenance.read(results)
+    assert (set(known.seen), known.doubt) == ({3}, "part of its training is not on record")
+    known = provenance.read(results, frozenset({5}))
+    assert (set(known.seen), known.doubt) == ({3, 5}, "")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": 2}', "\xff"])
+def test_a_damaged_one_is_an_error(text: str, results: Path) -> None:
+    provenance.path_of(results).write_bytes(text.encode("latin-1"))
+    with pytest.raises(DataError, match=r"r50_val\.provenance\.json: expected what `python -m train predict` writes"):
+        provenance.read(results)
+
+
+def test_unknown_keys_are_refused(results: Path) -> None:
+    more = {**msgspec.to_builtins(of(results)), "more": 1}
+    provenance.path_of(results).write_bytes(msgspec.json.encode(more))
+    with pytest.raises(DataError, match="unknown field `more`"):
+        provenance.read(results)
+
+
+def test_what_is_made_of_several_has_seen_what_any_of_them_has(results: Path) -> None:
+    one, other = Known(of(results, 3, 7), frozenset({3, 7})), Known(of(results, 5), frozenset({5}))
+    assert provenance.joined(results, 20, [one, other]) == Provenance(
+        results_sha256=sha256_file(results),
+        models=(MADE_BY, MADE_BY),
+        images=20,
+        seen_in_training=(3, 5, 7),
+        complete=True,
+    )
+    assert not provenance.joined(results, 20, [one, Known(doubt="no b.provenance.json")]).complete
+
+
+def test_doubts_are_one_line(results: Path) -> None:
+    known = [(results, provenance.read(results)), (Path("b.json"), Known())]
+    assert provenance.doubts(known) == [
+        "seen in training or not is unknown (r50_val.json: no r50_val.provenance.json); --trained-on names the data"
+    ]
+    assert provenance.doubts(known[1:]) == []

@@ -1,0 +1,106 @@
+"""Images that were trained on: known by id and name together, or by what is in the file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datasets.errors import DataError
+from datasets.origins import ORIGINS
+from datasets.records import Image
+from datasets.seen import NOTHING, UNKNOWN, SeenImages, ids_in, remark, sha256_file, trained_on
+from datasets.sources import Input
+
+DIGEST = sha256(b"a picture").hexdigest()
+
+pairs = st.frozensets(st.tuples(st.integers(-5, 5), st.text(max_size=3)), max_size=5)
+seen_images = st.builds(SeenImages, pairs, st.frozensets(st.text("ab", max_size=2), max_size=3), st.booleans())
+
+
+def test_an_image_is_known_by_id_and_name_together_or_by_its_file() -> None:
+    seen = SeenImages(frozenset({(7, "a.jpg")}), frozenset({DIGEST}))
+    assert seen.contains(7, "a.jpg")
+    assert seen.contains(8, "b.jpg", DIGEST)
+    # Two datasets may number their images alike, or name them alike.
+    assert not seen.contains(7, "b.jpg")
+    assert not seen.contains(8, "a.jpg", sha256(b"another").hexdigest())
+    assert not seen.contains(8, "a.jpg", None)
+
+
+@given(seen_images, seen_images, st.tuples(st.integers(-5, 5), st.text(max_size=3)))
+def test_joined_knows_what_either_knows(one: SeenImages, other: SeenImages, image: tuple[int, str]) -> None:
+    joined = one.joined(other)
+    assert joined.contains(*image) == (one.contains(*image) or other.contains(*image))
+    assert joined.complete == (one.complete and other.complete)
+    assert joined == other.joined(one)
+    assert one.joined(NOTHING) == one
+
+
+@given(seen_images)
+def test_what_is_written_is_read(seen: SeenImages) -> None:
+    assert SeenImages.from_plain(json.loads(json.dumps(seen.plain())), "a.pth") == seen
+
+
+def test_a_file_that_does_not_say_is_not_complete() -> None:
+    assert SeenImages.from_plain(None, "a.pth") == UNKNOWN
+    assert not UNKNOWN.complete
+    bad: Any
+    for bad in ({}, [], {"originals": [[1]], "digests": [], "complete": True}, {**NOTHING.plain(), "more": 1}):
+        with pytest.raises(DataError, match=r"^a\.pth: what it says of the images it has seen cannot be read: "):
+            SeenImages.from_plain(bad, "a.pth")
+
+
+@pytest.mark.parametrize(
+    ("seen", "images", "expected"),
+    [
+        (0, 20, ""),
+        (20, 20, "seen in training"),
+        (1, 20, "seen in training: 1 of 20 images"),
+        (1234, 5000, "seen in training: 1,234 of 5,000 images"),
+    ],
+)
+def test_what_is_said_of_an_ap(seen: int, images: int, expected: str) -> None:
+    assert remark(seen, images) == expected
+
+
+def test_a_file_s_digest(tmp_path: Path) -> None:
+    for data in (b"", b"a picture", bytes(3 * 2**20 + 1)):
+        (tmp_path / "file").write_bytes(data)
+        assert sha256_file(tmp_path / "file") == sha256(data).hexdigest()
+
+
+def test_training_data_is_a_build_or_an_annotation_file(drawn: Input, tmp_path: Path) -> None:
+    line = {"input": 0, "id": 7, "file_name": "tall.jpg", "sha256": DIGEST}
+    (tmp_path / ORIGINS).write_text(json.dumps(line) + "\n", encoding="utf-8")
+    assert trained_on([tmp_path]) == SeenImages(frozenset({(7, "tall.jpg")}), frozenset({DIGEST}))
+    both = trained_on([tmp_path, drawn.annotations])
+    assert {id_ for id_, _ in both.originals} == {7, 3, 12, 20, 21, 30, 31, 40}
+    assert both.digests == {DIGEST}
+    assert trained_on([]) == NOTHING
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(
+        DataError, match=rf"empty: expected a dataset that `python -m augment build` made, found no {ORIGINS}"
+    ):
+        trained_on([empty])
+    with pytest.raises(DataError):
+        trained_on([tmp_path / "none.json"])
+
+
+def test_images_are_found_by_their_files_where_the_folder_is_given(draw: Callable[..., Input], tmp_path: Path) -> None:
+    source = draw(tmp_path, only=(7, 12))
+    images = [
+        Image(id=1, file_name="tall.jpg", width=60, height=80),
+        Image(id=12, file_name="grey.jpg", width=90, height=71),
+        Image(id=2, file_name="missing.jpg", width=1, height=1),
+    ]
+    seen = SeenImages(frozenset({(12, "grey.jpg")}), frozenset({sha256_file(source.images / "tall.jpg")}))
+    assert ids_in(seen, images) == {12}
+    assert ids_in(seen, images, source.images) == {1, 12}
