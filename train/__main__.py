@@ -1,4 +1,4 @@
-"""python -m train models | fit | predict"""
+"""python -m train models | fit | predict | average | lineage"""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def main() -> None:
     Example:
       python -m train fit --model tiny --data datasets/sample-expanded --val sample --schedule sample --output runs/tiny
       python -m train predict --run runs/tiny --annotations test.json --images test --output results.json
+      python -m train lineage runs/tiny
     """
 
 
@@ -59,7 +60,17 @@ def models(as_json: bool) -> None:
 @click.option("--val-images", type=PATH, help="... and its images.")
 @click.option("--output", type=PATH, required=True, metavar="RUN", help="Folder of the run.")
 @click.option(
-    "--schedule", default="paper", show_default=True, metavar="NAME|FILE", help="paper, sample or a YAML file."
+    "--schedule",
+    default="paper",
+    show_default=True,
+    metavar="NAME|FILE",
+    help="In train/configs/schedules/, or a file.",
+)
+@click.option(
+    "--init", type=PATH, metavar="RUN|FILE", help="Start from this run's best (else last) checkpoint, or this."
+)
+@click.option(
+    "--categories", metavar="NAME|FILE|top:N", help="Train on these only: paper34, names in a file, or top N."
 )
 @click.option(
     "--gpus",
@@ -91,6 +102,10 @@ def fit(
       python -m train fit --model r101 --data datasets/vipriors-expanded --output runs/r101 --gpus 8
       python -m train fit --model r50 --data datasets/vipriors-expanded --output runs/r50 \\
           SOLVER.ACCUMULATE 16 MODEL.CHECKPOINT_ACTIVATIONS True SOLVER.AMP.ENABLED True    # a card of 12 GB
+      python -m train fit --model r50 --data datasets/vipriors-expanded --output runs/r50-34 --categories paper34
+      python -m train fit --model r50 --data datasets/vipriors-expanded --output runs/r50-80 --init runs/r50-34
+      python -m train fit --model r50 --data datasets/vipriors-expanded --output runs/r50-cls --init runs/r50 \\
+          --schedule finetune-cls
     """
     from train.fit import Request
     from train.fit import fit as run
@@ -115,6 +130,7 @@ def _validation(val: str | None, annotations: Path | None, images: Path | None) 
 
 @main.command()
 @click.option("--run", type=PATH, help="Folder of a run: its best checkpoint, else its last.")
+@click.option("--epoch", metavar="N|best|last", help="Another checkpoint of --run.")
 @click.option("--weights", type=PATH, help="A checkpoint file.")
 @click.option("--annotations", type=PATH, help="COCO file that lists the images; it need not have objects.")
 @click.option("--images", type=PATH, help="Folder of the images.")
@@ -126,6 +142,7 @@ def _validation(val: str | None, annotations: Path | None, images: Path | None) 
 @click.argument("overrides", nargs=-1, metavar="[KEY VALUE]...")
 def predict(
     run: Path | None,
+    epoch: str | None,
     weights: Path | None,
     annotations: Path | None,
     images: Path | None,
@@ -139,6 +156,7 @@ def predict(
     Example:
       python -m train predict --run runs/r101 --annotations instances_test.json --images test --output r101.json --raw
     """
+    from datasets.seen import remark
     from datasets.spec import input_of
     from train import checkpoint
     from train.predict import Request
@@ -146,14 +164,65 @@ def predict(
 
     if (run is None) == (weights is None):
         raise click.UsageError("give either --run or --weights")
+    if epoch is not None and run is None:
+        raise click.UsageError("--epoch is one of --run")
     where = input_of(annotations, images, data, split)
-    path = weights if weights is not None else checkpoint.find_in_run(run or Path())
+    path = weights if weights is not None else checkpoint.find_in_run(run or Path(), epoch)
     with terminal.progress_bar() as progress:
         done = work(Request(checkpoint=path, annotations=where.annotations, images=where.images, **chosen), progress)
+    said = remark(done.seen, done.images)
     click.echo(
         f"{chosen['output']}: {done.detections:,} detections in {done.images:,} images, {done.without:,} without any; "
-        f"by {path}"
+        f"by {path}" + (f"; {said}" if said else "")
     )
+
+
+@main.command()
+@click.argument("run", type=PATH)
+@click.option("--epochs", required=True, metavar="50-56", help="Which epochs; 41,54 and 1-3,7 are possible too.")
+@click.option("--output", type=PATH, help="Checkpoint to write.  [default: RUN/model_average_50-56.pth]")
+def average(run: Path, epochs: str, output: Path | None) -> None:
+    """Average the weights of several epochs of a run; the result is a checkpoint like any other.
+
+    A run keeps the checkpoints of its last SOLVER.MAX_TO_KEEP epochs.
+
+    \b
+    Example:
+      python -m train average runs/r101 --epochs 50-56
+      python -m train predict --weights runs/r101/model_average_50-56.pth --data vipriors --split val --output val.json
+    """
+    from train import average as averaging
+    from train import checkpoint
+
+    chosen = averaging.epochs_of(epochs)
+    path = output or run / averaging.name_of(chosen)
+    with terminal.progress_bar("epoch") as progress:
+        averaging.average(run, chosen, path, progress)
+    click.echo(f"{path}: the average of {len(chosen)} epochs")
+    if averaging.has_batch_norm(checkpoint.read(path).content["model"]):
+        click.echo("  the statistics of its batch norms are averages too, not those of the averaged weights")
+
+
+@main.command()
+@click.argument("runs", type=PATH, nargs=-1, required=True, metavar="RUN|FILE...")
+@click.option("--epoch", metavar="N|best|last", help="Which checkpoint of a run.  [default: best, else last]")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
+def lineage(runs: tuple[Path, ...], epoch: str | None, as_json: bool) -> None:
+    """Show where a checkpoint comes from, down to random weights, and whether it was trained from scratch.
+
+    \b
+    Example:
+      python -m train lineage runs/r101
+    """
+    from train import checkpoint
+    from train import lineage as line
+
+    loaded = [checkpoint.read(path if path.is_file() else checkpoint.find_in_run(path, epoch)) for path in runs]
+    if as_json:
+        click.echo(json.dumps([line.document(item) for item in loaded], indent=1, ensure_ascii=False))
+        return
+    for item in loaded:
+        click.echo("\n".join(line.describe(item)))
 
 
 if __name__ == "__main__":

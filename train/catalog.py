@@ -47,6 +47,9 @@ class Categories:
         """(id, name) each, as a checkpoint keeps them."""
         return list(zip(self.ids.tolist(), self.names, strict=True))
 
+    def categories(self) -> list[Category]:
+        return [Category(id=id_, name=name) for id_, name in self.pairs()]
+
     @classmethod
     def from_pairs(cls, pairs: Iterable[tuple[int, str]]) -> Categories:
         return cls(Category(id=id_, name=name) for id_, name in pairs)

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
 
 from datasets.errors import DataError
 
@@ -25,11 +24,6 @@ MARK = "scarcedet"
 LAST = "model_last.pth"
 BEST = "model_best.pth"
 _EPOCH = re.compile(r"model_epoch_(\d+)\.pth")
-
-FROM_SCRATCH_RULE = (
-    "models start from scratch, with no pre-trained weights of any kind: MODEL.WEIGHTS takes only checkpoints that "
-    "this project made, from scratch themselves; --allow-pretrained lifts the rule and is written into every checkpoint"
-)
 
 
 class Loaded(NamedTuple):
@@ -92,8 +86,8 @@ def keep(path: Path, name: str) -> Path:
 
 def forget_old_epochs(folder: Path, max_to_keep: int) -> None:
     """Remove the checkpoints of all but the newest `max_to_keep` epochs."""
-    found = sorted((int(match[1]), path) for path in folder.iterdir() if (match := _EPOCH.fullmatch(path.name)))
-    for _, path in found[: max(0, len(found) - max_to_keep)]:
+    found = list(epochs_in(folder).values())
+    for path in found[: max(0, len(found) - max_to_keep)]:
         path.unlink(missing_ok=True)
 
 
@@ -130,91 +124,32 @@ def _read_tensors(path: Path) -> tuple[Any, str]:
         ) from None
 
 
-def find_in_run(run: Path) -> Path:
-    """The checkpoint of a run to predict with: the best, else the last. Raises DataError where there is neither."""
-    for name in (BEST, LAST):
+def find_in_run(run: Path, epoch: str | None = None) -> Path:
+    """A checkpoint of a run: of an epoch by its number, the `best`, the `last`; by default the best, else the last.
+
+    Raises DataError, naming those that there are, where there is none.
+    """
+    names = {"best": [BEST], "last": [LAST], None: [BEST, LAST]}.get(epoch)
+    if names is None:
+        if epoch is None or not re.fullmatch("[0-9]{1,9}", epoch):
+            raise DataError(f"--epoch: expected a number, best or last, found {epoch}")
+        names = [epoch_name(int(epoch))]
+    for name in names:
         if (run / name).is_file():
             return run / name
-    raise DataError(f"{run}: expected the folder of a run with {BEST} or {LAST}, found neither")
+    kept = epochs_in(run)
+    if epoch is None or not kept:
+        raise DataError(f"{run}: expected the folder of a run with {' or '.join(names)}, found no such file")
+    raise DataError(
+        f"{run}: expected the checkpoint {names[0]}, found {', '.join(f'epoch {at}' for at in kept)}; "
+        "SOLVER.MAX_TO_KEEP says of how many epochs they stay"
+    )
 
 
-class Start(NamedTuple):
-    """What the first weights were taken from."""
-
-    lineage: dict[str, Any]
-    notes: list[str]
-
-
-def start_weights(model: nn.Module, weights: str, *, seed: int, allow_pretrained: bool) -> Start:
-    """Put the weights of the file `weights` into `model`, where names and shapes agree; "" leaves it as it is.
-
-    Raises DataError, naming the rule, for weights that do not come from scratch, unless `allow_pretrained`.
-    """
-    if not weights:
-        return Start({"pretrained": False, "from": "random weights", "seed": seed}, [])
-    path = Path(weights)
-    if not path.is_file():
-        raise DataError(f"MODEL.WEIGHTS {weights}: expected a checkpoint file, found none; {FROM_SCRATCH_RULE}")
+def epochs_in(folder: Path) -> dict[int, Path]:
+    """The checkpoints of single epochs that there are, rising."""
     try:
-        loaded = read(path)
-    except DataError as error:
-        if not allow_pretrained:
-            raise DataError(f"MODEL.WEIGHTS: {error}\n{FROM_SCRATCH_RULE}") from None
-        return _start_foreign(model, path)
-    if loaded.lineage.get("pretrained") is not False and not allow_pretrained:
-        raise DataError(f"MODEL.WEIGHTS {path}: goes back to pre-trained weights\n{FROM_SCRATCH_RULE}")
-    notes = load_matching(model, loaded.content["model"], path)
-    lineage = {
-        "pretrained": bool(loaded.lineage.get("pretrained", True)),
-        "from": path.name,
-        "sha256": loaded.sha256,
-        "parent": loaded.lineage,
-    }
-    return Start(lineage, notes)
-
-
-def _start_foreign(model: nn.Module, path: Path) -> Start:
-    """Weights of somebody else's, read as Detectron2 reads them: its own, torchvision's, its model zoo's."""
-    from train import compat  # noqa: F401 - before detectron2
-
-    # isort: split
-    from detectron2.checkpoint import DetectionCheckpointer
-
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    try:
-        DetectionCheckpointer(model).load(str(path))
-    except Exception as error:  # whatever a foreign file makes it trip over
-        raise DataError(f"MODEL.WEIGHTS {path}: Detectron2 cannot load it: {error}") from None
-    taken = sum(not torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
-    if not taken:
-        raise DataError(f"MODEL.WEIGHTS {path}: expected weights of this model, found none that fit")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    lineage = {"pretrained": True, "from": path.name, "sha256": digest, "allowed_by": "--allow-pretrained"}
-    return Start(lineage, [f"{path.name}: pre-trained weights, {taken} of {len(before)} tensors taken"])
-
-
-def load_matching(model: nn.Module, weights: dict[str, torch.Tensor], path: Path) -> list[str]:
-    """Load what agrees in name and shape (other categories leave the predictors out); returns what did not.
-
-    Raises DataError where nothing agrees.
-    """
-    own = model.state_dict()
-    fits = {name: tensor for name, tensor in weights.items() if name in own and own[name].shape == tensor.shape}
-    if not fits:
-        raise DataError(f"{path}: expected weights of this model, found none that fit")
-    model.load_state_dict(fits, strict=False)
-    reshaped = [name for name in weights if name in own and name not in fits]
-    absent, unused = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
-    notes = [f"{path.name}: {len(fits)} of {len(own)} tensors taken"]
-    for what, names in (("other shape, left as drawn", reshaped), ("not in it", absent), ("not used", unused)):
-        if names:
-            notes.append(f"  {what}: {', '.join(names[:6])}{f' and {len(names) - 6} more' if len(names) > 6 else ''}")
-    return notes
-
-
-def load_exactly(model: nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:
-    """Raises DataError where the weights are not those of this very model."""
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise DataError(f"{path}: its weights are not those of the model it names: {error}") from None
+        found = [(int(match[1]), path) for path in folder.iterdir() if (match := _EPOCH.fullmatch(path.name))]
+    except OSError:
+        return {}
+    return dict(sorted(found))

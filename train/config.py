@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +25,9 @@ MODELS = {
     "tiny": "ResNet-18 with a pyramid and heads of 64 channels and small anchors, for a CPU",
     "tiny-cascade": "tiny with a cascade of three box heads",
 }
+
+# The paper's five (section 3.C.1), by the names that Detectron2 gives them.
+LOSSES = ("loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg", "loss_mask")
 
 # What a resumed run may change: where it works and what it keeps, not what it computes.
 FREE_ON_RESUME = {
@@ -62,6 +66,10 @@ def default() -> Any:
     cfg.MODEL.CHECKPOINT_ACTIVATIONS = False
     # The share of an anchor or proposal that must lie in an ignored box for it to be left out of the loss.
     cfg.MODEL.IGNORE = CfgNode({"MIN_IOA": 0.5})
+    # What each loss counts; the losses of all stages of a cascade have one weight.
+    cfg.MODEL.LOSS_WEIGHTS = CfgNode(dict.fromkeys(LOSSES, 1.0))
+    # The schedule goes on with trained weights: a run without --init is refused.
+    cfg.SOLVER.FINETUNE = False
     # The run in epochs; MAX_ITER, STEPS and WARMUP_ITERS are worked out from them. MAX_ITER above 0 ends the run early.
     cfg.SOLVER.EPOCHS = 56.0
     cfg.SOLVER.STEP_EPOCHS = [40.0, 50.0]
@@ -267,6 +275,11 @@ def check(cfg: Any) -> None:
             f"SOLVER.ACCUMULATE: expected a divisor of SOLVER.IMS_PER_BATCH {cfg.SOLVER.IMS_PER_BATCH}, found "
             f"{cfg.SOLVER.ACCUMULATE}"
         )
+    problems += [
+        f"MODEL.LOSS_WEIGHTS.{name}: expected a number of 0 or more, found {weight}"
+        for name, weight in cfg.MODEL.LOSS_WEIGHTS.items()
+        if not 0 <= weight < math.inf
+    ]
     if not 0 < cfg.MODEL.IGNORE.MIN_IOA <= 1:
         problems.append(f"MODEL.IGNORE.MIN_IOA: expected more than 0, at most 1, found {cfg.MODEL.IGNORE.MIN_IOA}")
     if problems:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,18 +9,21 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from datasets.origins import read_origins
 
 from datasets import spec
 from datasets.errors import DataError
-from datasets.records import Annotation, Dataset, Image
+from datasets.records import Annotation, Category, Dataset, Image
+from datasets.seen import SeenImages, remark, sha256_file
 from datasets.sources import Input, Inputs, Source, examine_images, read_inputs
 from datasets.terminal import Progress
-from train import catalog
+from train import catalog, subset
 from train.catalog import Categories, Records
 
 INSTANCES = Path("annotations/instances.json")
 IMAGES = Path("images")
 MANIFEST = "manifest.json"
+ORIGINS = "sources.jsonl"
 
 
 class TrainingData(NamedTuple):
@@ -33,15 +35,24 @@ class TrainingData(NamedTuple):
     tall: npt.NDArray[np.bool_]
     histogram: npt.NDArray[np.int64]
     identity: dict[str, Any]
-    originals: frozenset[tuple[int, str]]
-    """(image id, file name) of every source image that has a part in it, as its own dataset names it."""
+    left_out: list[Category]
+    """Categories that the dataset has and the run does not train on."""
+    seen: SeenImages
+    """Every source image that has a part in it."""
     notes: list[str]
 
 
 class ValidationData(NamedTuple):
     records: Records
     truth: Dataset
+    seen: int
+    """How many of the images have been trained on."""
     notes: list[str]
+
+    @property
+    def remark(self) -> str:
+        """What stands next to every AP on it."""
+        return remark(self.seen, len(self.records))
 
 
 def locate(data: str) -> Input:
@@ -62,16 +73,21 @@ def locate(data: str) -> Input:
     )
 
 
-def read_training(source: Input, *, keep_empty: bool, masks: bool | None, progress: Progress | None) -> TrainingData:
+def read_training(
+    source: Input, *, keep_empty: bool, masks: bool | None, progress: Progress | None, only: str | None = None
+) -> TrainingData:
     """Read a dataset to train on; with `progress`, look at every image file too.
 
-    Images without a kept object are left out unless `keep_empty`. `masks` None means: if every object has one. Raises
-    DataError for bad data, and where `masks` is asked for and an object has none.
+    Images without a kept object are left out unless `keep_empty`. `masks` None means: if every object has one. `only`
+    says which categories are trained on (see `subset.choose`). Raises DataError for bad data, and where `masks` is
+    asked for and an object has none.
     """
     read = read_inputs([source], provenance=True)
     _examine(read, progress)
-    categories = Categories(read.categories)
-    sources = read.sources if keep_empty else [item for item in read.sources if catalog.is_trainable(item)]
+    chosen, left_out = _choose(read, only)
+    categories = Categories(chosen)
+    labelled = subset.restricted(read.sources, chosen) if left_out else read.sources
+    sources = labelled if keep_empty else [item for item in labelled if catalog.is_trainable(item)]
     if not any(catalog.is_trainable(item) for item in sources):
         raise DataError(f"{source.annotations}: expected objects to train on, found none but crowds")
     objects, bare = catalog.without_outline(sources)
@@ -87,36 +103,82 @@ def read_training(source: Input, *, keep_empty: bool, masks: bool | None, progre
         masks=with_masks,
         tall=np.array([item.image.height > item.image.width for item in sources], dtype=np.bool_),
         histogram=catalog.histogram(sources, categories),
-        identity=_identity(source, read, categories),
-        originals=frozenset(_original(item.image) for item in read.sources),
+        identity=_identity(source, read, categories, left_out),
+        left_out=left_out,
+        seen=_seen(source, read, progress),
         notes=[
             *_size_notes(source, read, sources),
+            *_subset_notes(categories, left_out),
             *_mask_notes(objects, bare, with_masks),
             *(f"repaired: {count:,} x {kind}" for kind, count in read.repairs.counts().items()),
         ],
     )
 
 
-def read_validation(source: Input, data: TrainingData, *, progress: Progress | None) -> ValidationData:
-    """Read a dataset to be measured on; its categories must be those of the training data. Raises DataError."""
+def _choose(read: Inputs, only: str | None) -> tuple[list[Category], list[Category]]:
+    """The categories to train on, and those that are left out."""
+    if only is None:
+        return read.categories, []
+    chosen = subset.choose(only, read.categories, catalog.histogram(read.sources, Categories(read.categories)))
+    ids = {item.id for item in chosen}
+    return chosen, [item for item in read.categories if item.id not in ids]
+
+
+def read_validation(
+    source: Input, data: TrainingData, *, progress: Progress | None, seen: SeenImages | None = None
+) -> ValidationData:
+    """Read a dataset to be measured on; its categories must be those of the training data, of which only those that are
+    trained on count. `seen` are the images trained on before and now, by default those of `data`. Raises DataError."""
     read = read_inputs([source], provenance=True)
-    data.categories.check_same(read.categories, "the training data", str(source.annotations))
+    everything = Categories([*data.categories.categories(), *data.left_out])
+    everything.check_same(read.categories, "the training data", str(source.annotations))
     _examine(read, progress)
-    seen = sum(_original(item.image) in data.originals for item in read.sources)
+    seen = data.seen if seen is None else seen
+    digests = _digests(read.sources, progress) if seen.digests and progress else {}
+    count = sum(seen.contains(*_original(item.image), digests.get(item.path)) for item in read.sources)
     notes = [f"validation: {len(read.sources):,} images of {source.annotations}"]
-    if seen:
+    if data.left_out:
+        ids = set(data.categories.ids.tolist())
+        read.sources = subset.restricted(read.sources, data.categories.categories())
+        read.categories = [item for item in read.categories if item.id in ids]
+        notes.append(f"  AP is that of the {len(data.categories)} categories that are trained on")
+    if count:
         notes.append(
-            f"  {seen:,} of them are seen: the training data holds them or what was made of them, so AP says "
+            f"  {count:,} of them are seen: the training data holds them or what was made of them, so AP says "
             "little about new images"
         )
+    if not seen.complete:
+        notes.append("  not all that the first weights were trained on is known: some of these may be seen, too")
     records = Records(catalog.to_record(item, data.categories, masks=False) for item in read.sources)
-    return ValidationData(records, _truth(read), notes)
+    return ValidationData(records, _truth(read), count, notes)
 
 
 def _examine(read: Inputs, progress: Progress | None) -> None:
     if progress is not None:
         for done in examine_images(read, read.sources):
             progress("checking images", done, len(read.sources))
+
+
+def _seen(source: Input, read: Inputs, progress: Progress | None) -> SeenImages:
+    """The source images: of a built dataset by what it says of them, of any other its own files.
+
+    Without `progress`, as in all processes but the first, files are not read for their digests.
+    """
+    originals = frozenset(_original(item.image) for item in read.sources)
+    origins = source.annotations.parent.parent / ORIGINS
+    if _is_built(source) and origins.is_file():
+        return SeenImages(originals, frozenset(item.sha256 for item in read_origins(origins)))
+    return SeenImages(originals, frozenset(_digests(read.sources, progress).values()) if progress else frozenset())
+
+
+def _digests(sources: Sequence[Source], progress: Progress | None) -> dict[Path, str]:
+    """SHA-256 of each image file."""
+    found = {}
+    for done, item in enumerate(sources, start=1):
+        found[item.path] = sha256_file(item.path)
+        if progress is not None:
+            progress("reading images", done, len(sources))
+    return found
 
 
 def _truth(read: Inputs) -> Dataset:
@@ -135,15 +197,21 @@ def _original(image: Image) -> tuple[int, str]:
     return image.source_id, image.source_file_name
 
 
-def _identity(source: Input, read: Inputs, categories: Categories) -> dict[str, Any]:
+def _is_built(source: Input) -> bool:
+    """Is it the annotation file of a folder that `augment build` made?"""
     manifest = source.annotations.parent.parent / MANIFEST
-    is_built = source.annotations.parts[-2:] == INSTANCES.parts and manifest.is_file()
+    return source.annotations.parts[-2:] == INSTANCES.parts and manifest.is_file()
+
+
+def _identity(source: Input, read: Inputs, categories: Categories, left_out: list[Category]) -> dict[str, Any]:
+    manifest = source.annotations.parent.parent / MANIFEST
     return {
         "annotations": source.annotations.name,
         "annotations_sha256": read.sha256[0],
-        "manifest_sha256": hashlib.sha256(manifest.read_bytes()).hexdigest() if is_built else None,
+        "manifest_sha256": sha256_file(manifest) if _is_built(source) else None,
         "images": len(read.sources),
         "categories": [list(pair) for pair in categories.pairs()],
+        "left_out": [list(pair) for pair in Categories(left_out).pairs()],
     }
 
 
@@ -155,6 +223,15 @@ def _size_notes(source: Input, read: Inputs, sources: Sequence[Source]) -> list[
     ignored = sum(item.iscrowd for entry in sources for item in entry.annotations)
     kept = sum(len(entry.annotations) for entry in sources) - ignored
     return [note, f"  {kept:,} objects, {ignored:,} ignored regions that cost no loss"]
+
+
+def _subset_notes(categories: Categories, left_out: list[Category]) -> list[str]:
+    if not left_out:
+        return []
+    return [
+        f"  {len(categories)} of {len(categories) + len(left_out)} categories: {', '.join(categories.names)}",
+        "  objects of the others are background",
+    ]
 
 
 def _mask_notes(objects: int, bare: int, masks: bool) -> list[str]:

@@ -60,8 +60,11 @@ class EpochHook(HookBase):  # type: ignore[misc]
         period: int,
         max_to_keep: int,
         say: Callable[[str], None],
+        remark: str = "",
     ) -> None:
         self.best = best
+        # What stands next to every AP.
+        self._remark = f"  {remark}" if remark else ""
         self._folder = folder
         self._schedule = schedule
         self._ends = set(schedule.epoch_ends())
@@ -89,7 +92,8 @@ class EpochHook(HookBase):  # type: ignore[misc]
             # As the field writes them, in percent.
             scalars = {f"bbox/{key}": 100 * value for key, value in found.numbers().items() if value is not None}
             self.trainer.storage.put_scalars(**scalars, smoothing_hint=False)
-            self._say(f"epoch {epoch}: AP {_percent(found.ap)}  AP50 {_percent(found.ap50)}" + (" (best)" * is_best))
+            aps = f"AP {_percent(found.ap)}  AP50 {_percent(found.ap50)}{self._remark}"
+            self._say(f"epoch {epoch}: {aps}" + (" (best)" * is_best))
         if is_best and found is not None and found.ap is not None:
             self.best = Best(epoch, found.ap)
         # The last one comes last: whatever it says of the best one is true of the files by then.

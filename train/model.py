@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -37,6 +38,7 @@ def build(cfg: Any, device: torch.device | str = "cpu", *, seed: int | None = No
         zero_init_last_norms(model)
     if cfg.MODEL.CHECKPOINT_ACTIVATIONS:
         checkpoint_activations(model)
+    weigh_losses(model, cfg.MODEL.LOSS_WEIGHTS)
     return model.to(device)
 
 
@@ -47,6 +49,23 @@ def zero_init_last_norms(model: nn.Module) -> None:
             nn.init.zeros_(block.conv3.norm.weight)
         elif isinstance(block, BasicBlock):
             nn.init.zeros_(block.conv2.norm.weight)
+
+
+def weigh_losses(model: nn.Module, weights: Mapping[str, float]) -> None:
+    """Multiply the losses that the model returns by the weight of their name; `loss_cls` is also `loss_cls_stage2`.
+
+    Where a weight is 1 nothing is computed, so a model of weights of 1 is Detectron2's own to the bit.
+    """
+    changed = {name: weight for name, weight in weights.items() if weight != 1}
+
+    def weighted(module: nn.Module, _inputs: Any, output: Any) -> Any:
+        if not module.training:
+            return output
+        found = {name: (loss, changed.get(name.partition("_stage")[0])) for name, loss in output.items()}
+        return {name: loss if weight is None else weight * loss for name, (loss, weight) in found.items()}
+
+    if changed:
+        model.register_forward_hook(weighted)
 
 
 def checkpoint_activations(model: nn.Module) -> None:

@@ -11,12 +11,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from datasets import coco, images, results, terminal
+from datasets import coco, images, provenance, results, terminal
 from datasets.errors import DataError
-from datasets.records import Image
+from datasets.provenance import MadeBy, Provenance
+from datasets.records import Category, Image
 from datasets.results import Results
+from datasets.seen import SeenImages, sha256_file
 from datasets.sources import FILES_PER_TASK, chunks, examine_files
-from train import checkpoint, compat, config, inference, model  # noqa: F401 - compat before detectron2
+from train import checkpoint, compat, config, inference, lineage, model, weights  # noqa: F401 - compat before detectron2
 from train.catalog import Categories, Record, Records
 from train.loader import inference_batches
 from train.mapper import Geometry, InferenceMapper, apply_to_pixels, read_pixels, resized
@@ -50,29 +52,85 @@ class Predicted(NamedTuple):
     detections: int
     without: int
     """Images without a detection."""
+    seen: int
+    """Images that the model was trained on."""
 
 
 def predict(request: Request, progress: terminal.Progress) -> Predicted:
-    """Detect objects in every image that the annotation file names, and write them to `request.output`.
+    """Detect objects in every image that the annotation file names, and write them to `request.output`, and what they
+    were made by beside it (`datasets.provenance`).
 
     Everything that can be wrong with the files is found before the model is built. Raises DataError.
     """
     read = coco.read_images(request.annotations)
     loaded = checkpoint.read(request.checkpoint)
-    categories = Categories.from_pairs((int(id_), str(name)) for id_, name in loaded.content["categories"])
-    if read.categories:
-        categories.check_same(read.categories, str(request.checkpoint), str(request.annotations))
+    categories = _categories(loaded, read.categories, request)
+    seen = SeenImages.from_plain(loaded.content.get("seen"), str(loaded.path))
     cfg = _configuration(loaded, request)
     device = model.device_of(cfg)
     _check_output(request.output)
     records = _records(read.images, request.images, progress)
+    seen_ids = _seen_ids(records, read.images, seen, progress)
     network = model.build(cfg, "cpu")
-    checkpoint.load_exactly(network, loaded.content["model"], loaded.path)
+    weights.load_exactly(network, loaded.content["model"], loaded.path)
     network.to(device)
     with inference.evaluating(network):
         found = _detect(network, cfg, records, categories, request, progress)
+    # In this order: results must never stand beside words about others.
+    provenance.forget(request.output)
     results.write(request.output, found)
-    return Predicted(len(records), len(found), len(records) - len(np.unique(found.image_ids)))
+    provenance.write(request.output, _provenance(request, loaded, len(records), seen_ids, seen.complete))
+    without = len(records) - len(np.unique(found.image_ids))
+    return Predicted(len(records), len(found), without, len(seen_ids))
+
+
+def _categories(loaded: checkpoint.Loaded, listed: list[Category], request: Request) -> Categories:
+    """Those that the model knows. Together with those that its training left out, they must be the file's, if it lists
+    any."""
+    categories = Categories.from_pairs(_pairs(loaded.content["categories"]))
+    left_out = Categories.from_pairs(_pairs(loaded.content.get("data", {}).get("left_out", [])))
+    if listed:
+        everything = Categories([*categories.categories(), *left_out.categories()])
+        everything.check_same(listed, str(request.checkpoint), str(request.annotations))
+    return categories
+
+
+def _pairs(found: list[list[Any]]) -> Iterator[tuple[int, str]]:
+    return ((int(id_), str(name)) for id_, name in found)
+
+
+def _seen_ids(records: Records, listed: list[Image], seen: SeenImages, progress: terminal.Progress) -> list[int]:
+    """The images that the model was trained on, by id and name or by what is in the file."""
+    found = []
+    for done, (record, image) in enumerate(zip(records, listed, strict=True), start=1):
+        digest = sha256_file(Path(record.path)) if seen.digests else None
+        if seen.contains(image.id, image.file_name, digest):
+            found.append(image.id)
+        if digest:
+            progress("reading images", done, len(records))
+    return sorted(found)
+
+
+def _provenance(
+    request: Request, loaded: checkpoint.Loaded, images: int, seen_ids: list[int], complete: bool
+) -> Provenance:
+    made_by = MadeBy(
+        checkpoint=str(request.checkpoint),
+        sha256=loaded.sha256,
+        model=str(loaded.content.get("name", "")),
+        epoch=float(loaded.content.get("epoch", 0)),
+        from_scratch=not lineage.doubts(loaded.path.name, loaded.lineage),
+        tta=request.tta,
+        raw=request.raw,
+        settings=request.overrides,
+    )
+    return Provenance(
+        results_sha256=sha256_file(request.output),
+        models=(made_by,),
+        images=images,
+        seen_in_training=tuple(seen_ids),
+        complete=complete,
+    )
 
 
 def _configuration(loaded: checkpoint.Loaded, request: Request) -> Any:

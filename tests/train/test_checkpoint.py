@@ -208,12 +208,32 @@ def test_the_best_of_a_run_is_found_else_its_last(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         checkpoint.find_in_run(tmp_path)
     assert str(caught.value) == (
-        f"{tmp_path}: expected the folder of a run with model_best.pth or model_last.pth, found neither"
+        f"{tmp_path}: expected the folder of a run with model_best.pth or model_last.pth, found no such file"
     )
     (tmp_path / checkpoint.LAST).touch()
     assert checkpoint.find_in_run(tmp_path) == tmp_path / checkpoint.LAST
     (tmp_path / checkpoint.BEST).touch()
     assert checkpoint.find_in_run(tmp_path) == tmp_path / checkpoint.BEST
+
+
+def test_an_epoch_of_a_run_is_found_by_its_number_or_name(tmp_path: Path) -> None:
+    for name in (checkpoint.epoch_name(7), checkpoint.epoch_name(12), checkpoint.LAST):
+        (tmp_path / name).touch()
+    assert checkpoint.find_in_run(tmp_path, "7") == tmp_path / "model_epoch_0007.pth"
+    assert checkpoint.find_in_run(tmp_path, "0012") == tmp_path / "model_epoch_0012.pth"
+    assert checkpoint.find_in_run(tmp_path, "last") == tmp_path / checkpoint.LAST
+    for epoch, said in (
+        ("8", "expected the checkpoint model_epoch_0008.pth, found epoch 7, epoch 12; SOLVER.MAX_TO_KEEP"),
+        ("best", "expected the checkpoint model_best.pth, found epoch 7, epoch 12"),
+        ("-1", "--epoch: expected a number, best or last, found -1"),
+        ("newest", "--epoch: expected a number, best or last, found newest"),
+        ("\u00b2", "--epoch: expected a number, best or last, found \u00b2"),
+        ("9" * 5000, "expected a number"),
+    ):
+        with pytest.raises(DataError, match=said):
+            checkpoint.find_in_run(tmp_path, epoch)
+    with pytest.raises(DataError, match=r"expected the folder of a run with model_epoch_0001\.pth, found no such file"):
+        checkpoint.find_in_run(tmp_path / "none", "1")
 
 
 NO_CHECKPOINT = "expected a checkpoint, found a file that torch cannot load safely: "

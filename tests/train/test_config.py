@@ -10,7 +10,7 @@ import yaml
 from datasets.errors import DataError
 from train import config
 
-SCHEDULES = ("paper", "sample")
+SCHEDULES = ("finetune-cls", "paper", "sample", "sample-finetune-cls")
 
 
 def refusal(*overrides: str, model: str = "tiny", schedule: str = "sample") -> str:
@@ -39,9 +39,24 @@ def test_every_model_loads_under_every_schedule(model: str, schedule: str) -> No
     # The schedule has the last word, whatever the model.
     text = (config.SCHEDULES / f"{schedule}.yaml").read_text(encoding="utf-8")
     stated = config.flat(yaml.safe_load(text))
+    stated.pop("_BASE_", None)
     assert {key: value for key, value in config.flat(cfg).items() if key in stated} == stated
     # Iterations are worked out from epochs.
     assert cfg.SOLVER.MAX_ITER == 0
+
+
+@pytest.mark.parametrize(("name", "below"), [("finetune-cls", "paper"), ("sample-finetune-cls", "sample")])
+def test_fine_tuning_counts_categories_more_and_masks_less(name: str, below: str) -> None:
+    """Section 3.C.1: 1 to 1.2 and 1 to 0.3; the rate is a tenth of the schedule's it goes on from."""
+    cfg, whole = config.load("r50", name), config.load("r50", below)
+    weights = {"loss_rpn_cls": 1, "loss_rpn_loc": 1, "loss_cls": 1.2, "loss_box_reg": 1, "loss_mask": 0.3}
+    assert dict(cfg.MODEL.LOSS_WEIGHTS) == weights
+    assert set(whole.MODEL.LOSS_WEIGHTS.values()) == {1}
+    assert pytest.approx(whole.SOLVER.BASE_LR / 10) == cfg.SOLVER.BASE_LR
+    assert (cfg.SOLVER.FINETUNE, whole.SOLVER.FINETUNE) == (True, False)
+    changed = {difference.key for difference in config.differences(whole, cfg)}
+    solver = {f"SOLVER.{key}" for key in ("FINETUNE", "BASE_LR", "EPOCHS", "STEP_EPOCHS", "WARMUP_EPOCHS")}
+    assert changed == {"MODEL.LOSS_WEIGHTS.loss_cls", "MODEL.LOSS_WEIGHTS.loss_mask", *solver}
 
 
 def test_the_paper_s_schedule() -> None:
@@ -67,7 +82,8 @@ def test_no_key_is_misspelt_in_what_we_add() -> None:
     assert ours == {
         *("MODEL.RESNETS.ZERO_INIT_LAST_NORM", "MODEL.CHECKPOINT_ACTIVATIONS", "MODEL.IGNORE.MIN_IOA"),
         *("SOLVER.EPOCHS", "SOLVER.STEP_EPOCHS", "SOLVER.WARMUP_EPOCHS", "SOLVER.REFERENCE_BATCH"),
-        *("SOLVER.ACCUMULATE", "SOLVER.MAX_TO_KEEP"),
+        *("SOLVER.ACCUMULATE", "SOLVER.MAX_TO_KEEP", "SOLVER.FINETUNE"),
+        *(f"MODEL.LOSS_WEIGHTS.{name}" for name in config.LOSSES),
     }
 
 
@@ -88,7 +104,7 @@ def test_a_file_of_ones_own_may_build_on_a_shipped_one(tmp_path: Path) -> None:
     ("model", "schedule", "expected"),
     [
         ("r34", "sample", "r34: expected a YAML file or one of r18, r50-bn, "),
-        ("tiny", "papre", "papre: expected a YAML file or one of paper, sample, found neither"),
+        ("tiny", "papre", "papre: expected a YAML file or one of finetune-cls, paper, sample, "),
         ("base", "sample", "base: expected a YAML file or one of r18, r50-bn, "),
         ("", "sample", ": expected a YAML file or one of r18, "),
         ("/", "sample", "/: expected a YAML file or one of r18, "),

@@ -47,6 +47,8 @@ UNUSABLE = "the configuration cannot be used\n  "
         (["MODEL.KEYPOINT_ON", "True"], "expected False, since this trainer has no such thing, found True"),
         (["MODEL.LOAD_PROPOSALS", "True"], "expected False, since this trainer has no such thing, found True"),
         (["TEST.PRECISE_BN.ENABLED", "True"], "expected False, since this trainer has no such thing, found True"),
+        (["MODEL.LOSS_WEIGHTS.loss_cls", "-0.1"], "expected a number of 0 or more, found -0.1"),
+        (["MODEL.LOSS_WEIGHTS.loss_mask", "1e999"], "expected a number of 0 or more, found inf"),
         (["INPUT.MIN_SIZE_TRAIN", "[]"], "expected a rising pair of sizes, found []"),
         (["INPUT.MIN_SIZE_TRAIN", "[160]"], "expected a rising pair of sizes, found [160]"),
         (["INPUT.MIN_SIZE_TRAIN", "[144, 160, 176]"], "expected a rising pair of sizes, found [144, 160, 176]"),

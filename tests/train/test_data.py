@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ def test_records_are_the_images_of_the_file_in_its_order(drawn: Input) -> None:
     assert data.tall.tolist() == [True, False, False, True, False, False, False, False]
     assert data.categories.pairs() == [(1, "person"), (3, "car"), (18, "dog"), (90, "toothbrush")]
     assert data.histogram.tolist() == [5 + 9, 3 + 9, 0, 1]
-    assert data.originals == {
+    assert data.seen.originals == {
         (7, "tall.jpg"),
         (3, "sub/wide.jpg"),
         (12, "grey.jpg"),
@@ -210,7 +211,8 @@ def test_image_files_are_looked_at_where_progress_is_shown(draw: Draw, tmp_path:
     source = draw(tmp_path, only=(7, 3, 21))
     seen: list[tuple[str, int, int]] = []
     data = read_training(source, keep_empty=False, masks=None, progress=lambda *done: seen.append(done))
-    assert seen == [("checking images", 3, 3)]
+    assert seen == [("checking images", 3, 3), *(("reading images", at, 3) for at in (1, 2, 3))]
+    assert data.seen.digests == {sha256(path.read_bytes()).hexdigest() for path in source.images.rglob("*.*g")}
     assert data.notes[-1].startswith("repaired: 1 x EXIF orientation that the annotations do not follow")
     (source.images / "tall.jpg").write_bytes(b"")
 
@@ -223,6 +225,7 @@ def test_image_files_are_looked_at_where_progress_is_shown(draw: Draw, tmp_path:
         assert caught.value.problems == [f"{source.images / 'tall.jpg'}: expected a JPEG or PNG file, found 0 bytes"]
     # Not by every process of a run, and not twice.
     assert len(training(source).records) == 3
+    assert training(source).seen.digests == set()
 
 
 def test_validation_has_all_images_and_no_outlines(drawn: Input, drawn_data: TrainingData) -> None:

@@ -294,7 +294,9 @@ def test_pretrained_weights_are_refused_and_go_on_record(spec: str, whole: Path,
     fit.fit(request(spec, ours, MODEL__WEIGHTS=str(whole / checkpoint.LAST), SOLVER__MAX_ITER="1"))
     lineage = checkpoint.read(ours / checkpoint.LAST).lineage
     assert lineage["pretrained"] is False
-    assert lineage["parent"] == {"pretrained": False, "from": "random weights", "seed": 0}
+    (parent,) = lineage["parents"]
+    assert parent["lineage"] == {"pretrained": False, "from": "random weights", "seed": 0}
+    assert (parent["file"], parent["iteration"]) == (checkpoint.LAST, 10)
 
 
 def test_a_signal_stops_after_a_step_and_saves(spec: str, whole: Path, tmp_path: Path) -> None:

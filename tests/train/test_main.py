@@ -49,7 +49,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h"])
-@pytest.mark.parametrize("command", [[], ["models"], ["fit"], ["predict"]])
+@pytest.mark.parametrize("command", [[], ["models"], ["fit"], ["predict"], ["average"], ["lineage"]])
 def test_help_has_an_example(command: list[str], flag: str) -> None:
     ended = CliRunner().invoke(main, [*command, flag])
     assert ended.exit_code == 0

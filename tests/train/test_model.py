@@ -217,6 +217,48 @@ def test_checkpointed_models_detect_the_same() -> None:
     assert torch.equal(found[0].scores, found[1].scores)
 
 
+WEIGHTS = {"loss_cls": 1.2, "loss_mask": 0.25, "loss_rpn_loc": 0.0}
+
+
+@pytest.mark.parametrize("which", ["tiny", "tiny-cascade"])
+def test_losses_count_what_the_configuration_says(which: str, drawn_data: TrainingData) -> None:
+    """Each as Detectron2 computes it, times the weight of its name, in the sum of which the gradient is taken."""
+    chosen = [part for key, value in WEIGHTS.items() for part in (f"MODEL.LOSS_WEIGHTS.{key}", str(value))]
+    batch = batch_of(drawn_data, small_config(which), 1)
+    plain, weighted = (model.build(small_config(which, *FEW_REGIONS, *more), seed=0) for more in ([], chosen))
+
+    before, after = losses_of(plain, batch), losses_of(weighted, batch)
+
+    assert before.keys() == after.keys()
+    for key, loss in before.items():
+        weight = WEIGHTS.get(key.partition("_stage")[0])
+        assert torch.equal(after[key], loss if weight is None else weight * loss), key
+    assert any(key.endswith("_stage2") for key in before) == (which == "tiny-cascade")
+    # What only one loss reaches: its gradient is the weight's share.
+    layer = "roi_heads.mask_head.predictor.weight"
+    gradients = [
+        torch.autograd.grad(torch.stack(list(losses.values())).sum(), net.get_parameter(layer))[0]
+        for net, losses in ((plain, before), (weighted, after))
+    ]
+    assert torch.equal(gradients[1], 0.25 * gradients[0])
+
+
+def test_weights_of_one_are_detectron2_s_own_model() -> None:
+    assert not model.build(small_config("tiny", *FEW_REGIONS))._forward_hooks
+
+
+def test_loss_weights_change_no_detection() -> None:
+    picture = torch.randint(256, (3, 64, 80), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    found = []
+    for weight in ("1.0", "0.5"):
+        overrides = ["MODEL.LOSS_WEIGHTS.loss_cls", weight, "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0"]
+        net = model.build(small_config("tiny", *overrides), seed=0).eval()
+        with torch.no_grad():
+            found.append(net([{"image": picture, "height": 64, "width": 80}])[0]["instances"])
+    assert len(found[0]) > 0
+    assert torch.equal(found[0].scores, found[1].scores)
+
+
 def test_weights_depend_on_the_seed_alone() -> None:
     cfg = small_config("tiny")
     weights = []

@@ -116,7 +116,7 @@ def test_a_file_that_only_lists_images_is_enough(run: Run, tmp_path: Path) -> No
         assert (overlaps(rows) <= 0.5 + 1e-3).all()
     falling = [found.scores[found.image_ids == id_] for id_ in SIZES]
     assert all((np.diff(scores) <= 0).all() for scores in falling)
-    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["results.json", "results.provenance.json"]
 
 
 def test_it_says_what_it_did(weights: Path, images: Path, tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_it_says_what_it_did(weights: Path, images: Path, tmp_path: Path) -> Non
     request = Request(weights, images.parent / "images.json", images, tmp_path / "deep" / "er" / "results.json")
     done = predict(request, lambda *stage: told.append(stage))
     found = results.read(request.output)
-    assert done == Predicted(images=3, detections=len(found), without=0)
+    assert done == Predicted(images=3, detections=len(found), without=0, seen=0)
     assert told == [("checking images", 3, 3), *(("predicting", at, 3) for at in (1, 2, 3))]
     # The same once more, to the byte.
     before = request.output.read_bytes()
@@ -132,7 +132,7 @@ def test_it_says_what_it_did(weights: Path, images: Path, tmp_path: Path) -> Non
     assert request.output.read_bytes() == before
     # Of nine classes, none gets nearly everything.
     few = request._replace(overrides=("MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.99"))
-    assert predict(few, quiet) == Predicted(images=3, detections=0, without=3)
+    assert predict(few, quiet) == Predicted(images=3, detections=0, without=3, seen=0)
     assert len(results.read(few.output)) == 0
 
 

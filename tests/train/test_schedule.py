@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.train.conftest import small_config
-from train.fit import learning_rates
 from train.schedule import Schedule, derive, describe, iterations
+from train.solver import learning_rates
 
 
 def paper(**changes: Any) -> Schedule:

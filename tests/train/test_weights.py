@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from torch import nn
 from datasets.errors import DataError
 from tests.train.made import LINEAGE, content, weights_config
 from train import checkpoint, compat, model  # noqa: F401 - compat before detectron2
-from train.checkpoint import FROM_SCRATCH_RULE, Start
+from train.weights import FROM_SCRATCH_RULE, Start, find_parent, is_class_specific, load_exactly
+from train.weights import start as take
 
 # isort: split
 from detectron2.checkpoint import DetectionCheckpointer
@@ -43,8 +45,11 @@ def same(ours: Weights, theirs: Weights) -> set[str]:
     return {name for name in ours.keys() & theirs.keys() if torch.equal(ours[name], theirs[name])}
 
 
-def start(network: nn.Module, path: Path | str, allowed: bool = False) -> Start:
-    return checkpoint.start_weights(network, str(path), seed=7, allow_pretrained=allowed)
+def start(
+    network: nn.Module, path: Path | str, allowed: bool = False, categories: Sequence[tuple[int, str]] = ((1, "disc"),)
+) -> Start:
+    """The categories are those that `made.content` writes."""
+    return take(network, find_parent(str(path), allow_pretrained=allowed), seed=7, categories=list(categories))
 
 
 def refusal(path: Path | str, allowed: bool = False) -> str:
@@ -67,7 +72,7 @@ def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_no_file_is_a_start_from_scratch() -> None:
     network = build(3, seed=7)
     begun = start(network, "")
-    assert begun == ({"pretrained": False, "from": "random weights", "seed": 7}, [])
+    assert begun == ({"pretrained": False, "from": "random weights", "seed": 7}, [], [])
     assert same(weights(network), weights(build(3, seed=7))) == network.state_dict().keys()
 
 
@@ -79,13 +84,12 @@ def test_a_checkpoint_of_ours_is_taken_whole(parent: Path) -> None:
     begun = start(network, parent)
 
     assert same(weights(network), drawn) == drawn.keys()
-    assert begun.lineage == {
-        "pretrained": False,
-        "from": "parent.pth",
-        "sha256": hashlib.sha256(parent.read_bytes()).hexdigest(),
-        "parent": LINEAGE,
-    }
-    assert begun.notes == [f"parent.pth: {len(drawn)} of {len(drawn)} tensors taken"]
+    assert (begun.lineage["pretrained"], begun.lineage["from"]) == (False, "checkpoint")
+    (ancestor,) = begun.lineage["parents"]
+    digest = hashlib.sha256(parent.read_bytes()).hexdigest()
+    assert (ancestor["file"], ancestor["sha256"], ancestor["lineage"]) == ("parent.pth", digest, LINEAGE)
+    assert begun.notes == [f"parent.pth: {len(drawn)} of {len(drawn)} tensors taken over"]
+    assert begun.log == [f"taken over: {name} {list(tensor.shape)}" for name, tensor in drawn.items()]
 
 
 def test_the_line_goes_back_to_the_first(parent: Path, tmp_path: Path) -> None:
@@ -94,8 +98,9 @@ def test_the_line_goes_back_to_the_first(parent: Path, tmp_path: Path) -> None:
     cfg = weights_config(34)
     child = checkpoint.save(tmp_path / "child.pth", content(model.build(cfg, seed=1), cfg, lineage=lineage))
     grandchild = start(build(34, seed=1), child).lineage
-    assert (grandchild["pretrained"], grandchild["from"], grandchild["parent"]) == (False, "child.pth", lineage)
-    assert grandchild["parent"]["parent"] == LINEAGE
+    (parent_,) = grandchild["parents"]
+    assert (grandchild["pretrained"], parent_["file"], parent_["lineage"]) == (False, "child.pth", lineage)
+    assert parent_["lineage"]["parents"][0]["lineage"] == LINEAGE
     # All of it plain, to be saved once more.
     path = checkpoint.save(tmp_path / "grandchild.pth", content(build(3, seed=1), cfg, lineage=grandchild))
     assert checkpoint.read(path).lineage == grandchild
@@ -105,7 +110,7 @@ def test_from_34_to_80_categories_all_but_the_predictors_is_taken(parent: Path) 
     network = build(80, seed=1)
     drawn, theirs = weights(network), weights(build(34, seed=0))
 
-    begun = start(network, parent)
+    begun = start(network, parent, categories=[(at, str(at)) for at in range(80)])
 
     found = weights(network)
     assert same(found, theirs) == theirs.keys() - PREDICTORS
@@ -113,10 +118,35 @@ def test_from_34_to_80_categories_all_but_the_predictors_is_taken(parent: Path) 
     # 81 classes, the background among them, and 4 numbers for each of 80 boxes.
     assert found["roi_heads.box_predictor.cls_score.weight"].shape[0] == 81
     assert found["roi_heads.box_predictor.bbox_pred.weight"].shape[0] == 4 * 80
-    first, second = begun.notes
-    assert first == f"parent.pth: {len(found) - len(PREDICTORS)} of {len(found)} tensors taken"
-    what, _, listed = second.partition(": ")
-    assert (what, set(listed.split(", "))) == ("  other shape, left as drawn", PREDICTORS)
+    first, second, third = begun.notes
+    assert first == f"parent.pth: {len(found) - len(PREDICTORS)} of {len(found)} tensors taken over"
+    assert second == "  1 categories there, 80 here: predictors start fresh"
+    what, _, listed = third.partition(": ")
+    assert (what, set(listed.split(", "))) == ("  as drawn, of other categories", PREDICTORS)
+    # The log names every tensor, either way.
+    assert len(begun.log) == len(found)
+    fresh = {line.split(": ")[1].split(" [")[0] for line in begun.log if not line.startswith("taken over: ")}
+    assert fresh == PREDICTORS
+
+
+def test_as_many_but_other_categories_leave_the_predictors_as_drawn(parent: Path) -> None:
+    """Shapes agree; what the rows stand for does not."""
+    network = build(34, seed=1)
+    drawn, theirs = weights(network), weights(build(34, seed=0))
+    start(network, parent, categories=[(1, "ring")])
+    found = weights(network)
+    # Biases start at 0 in both.
+    assert same(found, drawn) >= PREDICTORS
+    assert same(found, theirs) == theirs.keys() - {name for name in PREDICTORS if name.endswith("weight")}
+
+
+def test_a_box_regression_for_all_categories_alike_belongs_to_none() -> None:
+    for part in ("weight", "bias"):
+        name = f"roi_heads.box_predictor.1.bbox_pred.{part}"
+        assert is_class_specific(name, (4 * 34, 64))
+        assert not is_class_specific(name, (4, 64))
+    assert is_class_specific("roi_heads.mask_head.predictor.bias", (34,))
+    assert not is_class_specific("roi_heads.mask_head.deconv.bias", (34,))
 
 
 def test_what_only_one_side_has_is_said(parent: Path) -> None:
@@ -128,7 +158,7 @@ def test_what_only_one_side_has_is_said(parent: Path) -> None:
     _, absent, unused = begun.notes
     # Each convolution of the pyramid has a bias instead of a norm: two for each of its three levels.
     assert len(own - theirs) == 2 * 3
-    assert absent == f"  not in it: {', '.join(sorted(own - theirs))}"
+    assert absent == f"  as drawn, not in parent.pth: {', '.join(name for name in own if name not in theirs)}"
     left = sorted(theirs - own)
     assert unused == f"  not used: {', '.join(left[:6])} and {len(left) - 6} more"
     assert all("norm" in name or "mask_head" in name for name in left)
@@ -191,14 +221,18 @@ def test_descendants_of_foreign_weights_need_the_permission_too(tmp_path: Path) 
     cfg = weights_config(3)
     foreign = tmp_path / "foreign.pth"
     torch.save(weights(build(3, seed=0)), foreign)
-    lineage = start(build(3, seed=1), foreign, allowed=True).lineage
+    line = start(build(3, seed=1), foreign, allowed=True).lineage
+    last = "child.pth"
     for generation in ("child", "grandchild"):
         network = model.build(cfg, seed=0)
-        path = checkpoint.save(tmp_path / f"{generation}.pth", content(network, cfg, lineage=lineage))
-        assert refusal(path) == f"MODEL.WEIGHTS {path}: goes back to pre-trained weights\n{FROM_SCRATCH_RULE}"
+        path = checkpoint.save(tmp_path / f"{generation}.pth", content(network, cfg, lineage=line))
+        assert refusal(path) == (
+            f"MODEL.WEIGHTS {path}: goes back to pre-trained weights\n{FROM_SCRATCH_RULE}\n"
+            f"  {last} starts from foreign.pth, which was trained elsewhere"
+        )
         begun = start(build(3, seed=1), path, allowed=True)
-        assert (begun.lineage["pretrained"], begun.lineage["parent"]) == (True, lineage)
-        lineage = begun.lineage
+        assert (begun.lineage["pretrained"], begun.lineage["parents"][0]["lineage"]) == (True, line)
+        line = begun.lineage
 
 
 @pytest.mark.parametrize("lineage", [{}, {"pretrained": None}, {"pretrained": 0}, {"pretrained": "False"}])
@@ -231,11 +265,11 @@ def test_detectron2_s_own_checkpointer_loads_our_file(parent: Path) -> None:
 
 def test_weights_of_this_very_model_only() -> None:
     network, theirs = build(3, seed=1), weights(build(3, seed=0))
-    checkpoint.load_exactly(network, theirs, Path("a.pth"))
+    load_exactly(network, theirs, Path("a.pth"))
     assert same(weights(network), theirs) == theirs.keys()
     without = dict(theirs)
     del without["roi_heads.box_head.fc1.bias"]
     reshaped = theirs | {"roi_heads.box_head.fc1.bias": torch.zeros(5)}
     for spoilt in (without, theirs | {"more": torch.zeros(1)}, reshaped):
         with pytest.raises(DataError, match=r"^a\.pth: its weights are not those of the model it names: "):
-            checkpoint.load_exactly(build(3, seed=1), spoilt, Path("a.pth"))
+            load_exactly(build(3, seed=1), spoilt, Path("a.pth"))

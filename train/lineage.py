@@ -1,0 +1,195 @@
+"""Where weights come from: every checkpoint carries its ancestors, down to random numbers or to somebody else's file.
+
+A lineage is made of plain dicts and lists, as checkpoints are. At its end stands `root`; above it, `descent` names the
+checkpoints that a run started from, or that were averaged: file name and SHA-256, configuration, digests of the data,
+versions of the code, and their own lineage.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from datasets import __version__
+from train.checkpoint import Loaded
+
+RANDOM = "random weights"
+# A longer lineage was made to exhaust its reader.
+MAX_ANCESTORS, MAX_GENERATIONS = 500, 100
+# What a checkpoint tells of itself and an ancestor is remembered by.
+_KEPT = ("name", "iteration", "epoch", "config", "data", "code")
+
+
+def root(seed: int) -> dict[str, Any]:
+    """Of weights that are drawn."""
+    return {"pretrained": False, "from": RANDOM, "seed": seed}
+
+
+def foreign(path: Path, sha256: str) -> dict[str, Any]:
+    """Of weights from elsewhere, which --allow-pretrained let in."""
+    return {"pretrained": True, "from": path.name, "sha256": sha256, "allowed_by": "--allow-pretrained"}
+
+
+def descent(parents: Sequence[Loaded], how: Literal["checkpoint", "average"]) -> dict[str, Any]:
+    """Of weights that go back to those of other checkpoints."""
+    return {
+        "pretrained": any(is_pretrained(parent.lineage) for parent in parents),
+        "from": how,
+        "parents": [_ancestor(parent) for parent in parents],
+    }
+
+
+def _ancestor(loaded: Loaded) -> dict[str, Any]:
+    told = {key: loaded.content[key] for key in _KEPT if key in loaded.content}
+    return {"file": loaded.path.name, "sha256": loaded.sha256, **told, "lineage": loaded.lineage}
+
+
+def is_pretrained(lineage: Any) -> bool:
+    """Whatever does not clearly say that it is not, is."""
+    return not isinstance(lineage, dict) or lineage.get("pretrained") is not False
+
+
+class Doubt(NamedTuple):
+    """Why weights are not, or not known to be, from scratch; `place` names the checkpoint that says so."""
+
+    place: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.place} {self.reason}"
+
+
+def doubts(name: str, lineage: Any) -> list[Doubt]:
+    """Every reason not to call the weights of the checkpoint `name` trained from scratch; none for those that are."""
+    if _is_endless(lineage):
+        return [Doubt(name, f"names more than {MAX_ANCESTORS} ancestors or {MAX_GENERATIONS} generations of them")]
+    return _doubts(name, lineage)
+
+
+def _doubts(name: str, lineage: Any) -> list[Doubt]:
+    if not isinstance(lineage, dict):
+        return [Doubt(name, "does not say where its weights come from")]
+    if lineage.get("from") == RANDOM and not is_pretrained(lineage):
+        return []
+    parents = _parents(lineage)
+    if not parents:
+        source = lineage.get("from")
+        return [
+            Doubt(name, f"starts from {source}, which was trained elsewhere" if source else "does not say from what")
+        ]
+    found = [doubt for parent in parents for doubt in _doubts(_file(parent), parent.get("lineage"))]
+    # What is written into it weighs more than what can be followed.
+    return found or ([Doubt(name, "is marked as going back to pre-trained weights")] if is_pretrained(lineage) else [])
+
+
+def _parents(lineage: dict[str, Any]) -> list[dict[str, Any]]:
+    """What is no dict is one that says nothing."""
+    found = lineage.get("parents")
+    return [item if isinstance(item, dict) else {} for item in found] if isinstance(found, list) else []
+
+
+def _file(parent: dict[str, Any]) -> str:
+    return str(parent.get("file", "an ancestor"))
+
+
+def _is_endless(lineage: Any) -> bool:
+    """A file can hold few bytes that unfold to ancestors without number."""
+    level, count = [lineage], 0
+    for _ in range(MAX_GENERATIONS):
+        count += len(level)
+        if count > MAX_ANCESTORS:
+            return True
+        level = [parent.get("lineage") for item in level if isinstance(item, dict) for parent in _parents(item)]
+    return bool(level)
+
+
+def describe(loaded: Loaded) -> list[str]:
+    """Lines for people: the checkpoint, what it was trained on and by, and the same of each ancestor below it."""
+    found = doubts(loaded.path.name, loaded.lineage)
+    known = _ancestor(loaded)
+    if _is_endless(loaded.lineage):
+        del known["lineage"]
+    return [
+        *_entry(str(loaded.path), known, ""),
+        "from scratch: no" if found else "from scratch: yes",
+        *(f"  {doubt}" for doubt in found),
+    ]
+
+
+def document(loaded: Loaded) -> dict[str, Any]:
+    """The same for programs."""
+    found = doubts(loaded.path.name, loaded.lineage)
+    known = _ancestor(loaded) | {"file": str(loaded.path)}
+    if _is_endless(loaded.lineage):
+        del known["lineage"]
+    return {**known, "from_scratch": not found, "doubts": [str(doubt) for doubt in found]}
+
+
+def _entry(name: str, known: dict[str, Any], indent: str) -> list[str]:
+    data = known.get("data")
+    lines = [f"{indent}{name}", f"{indent}  sha256 {known.get('sha256', '-')}", f"{indent}  {_training(known)}"]
+    if isinstance(data, dict):
+        lines.append(f"{indent}  data {_data(data)}")
+    if isinstance(known.get("config"), str):
+        lines.append(f"{indent}  config sha256 {config_digest(known['config'])}")
+    lines += [f"{indent}  code {text}" for text in _texts(known.get("code"))]
+    return [*lines, *_origin(known.get("lineage"), f"{indent}  ")]
+
+
+def _training(known: dict[str, Any]) -> str:
+    epoch = known.get("epoch")
+    reached = f", epoch {epoch:.2f}" if isinstance(epoch, float) else ""
+    iteration = known.get("iteration")
+    return f"{known.get('name', 'a model')}, iteration {iteration if isinstance(iteration, int) else '-'}{reached}"
+
+
+def _data(data: dict[str, Any]) -> str:
+    digest = data.get("manifest_sha256")
+    what = f"manifest sha256 {digest}" if digest else f"sha256 {data.get('annotations_sha256', '-')}"
+    left_out = data.get("left_out") or []
+    kept = f", {len(data.get('categories') or [])} categories" + (f", {len(left_out)} left out" if left_out else "")
+    return f"{data.get('annotations', '-')}: {data.get('images', '-')} images{kept}, {what}"
+
+
+def _origin(lineage: Any, indent: str) -> list[str]:
+    if not isinstance(lineage, dict):
+        return [f"{indent}started from: not written down"]
+    if lineage.get("from") == RANDOM:
+        return [f"{indent}started from {RANDOM}, seed {lineage.get('seed', '-')}"]
+    parents = _parents(lineage)
+    if not parents:
+        return [f"{indent}started from {lineage.get('from', '?')}, sha256 {lineage.get('sha256', '-')}"]
+    lines = [f"{indent}the average of" if lineage.get("from") == "average" else f"{indent}started from"]
+    return lines + [line for parent in parents for line in _entry(_file(parent), parent, f"{indent}  ")]
+
+
+def _texts(found: Any) -> list[str]:
+    return [item for item in found if isinstance(item, str)] if isinstance(found, list) else []
+
+
+def config_digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@functools.cache
+def code_version() -> str:
+    """The project's version, with its commit where the code runs from a checkout, and torch's."""
+    import torch
+
+    return f"scarcedet {__version__}{_commit()}, torch {torch.__version__}"
+
+
+def _commit() -> str:
+    folder = Path(__file__).parent
+    try:
+        head, changed = (
+            subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True, timeout=20).stdout
+            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--", ":/train", ":/datasets"])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return f" (commit {head.strip()}{', changed since' if changed.strip() else ''})"

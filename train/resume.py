@@ -1,0 +1,71 @@
+"""A run's folder: for one training alone, and what stands in it of an earlier one that is to go on."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from datasets.errors import DataError
+from train import checkpoint, config
+from train.checkpoint import Loaded
+from train.data import TrainingData
+from train.sampler import Division
+
+LOCK = ".lock"
+
+
+@contextmanager
+def locked(output: Path) -> Iterator[None]:
+    """The run's folder, for this process alone."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        file = (output / LOCK).open("a")
+    except OSError as error:
+        raise DataError(f"{output}: cannot be written: {error.strerror} ({error.filename})") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise DataError(f"{output}: another training is writing it") from None
+        yield
+
+
+def find_before(output: Path, *, resume: bool) -> Loaded | None:
+    """The run that stands in the output folder, if it is to be resumed. Raises DataError where it is not."""
+    path = output / checkpoint.LAST
+    if path.is_file():
+        if not resume:
+            raise DataError(
+                f"{output}: expected a new folder, found a run; --resume goes on with it, another --output begins anew"
+            )
+        return checkpoint.read(path)
+    return None
+
+
+def check_same_run(
+    before: Loaded, cfg: Any, data: TrainingData, division: Division, output: Path, say: Callable[[str], None]
+) -> None:
+    """Raises DataError, with every difference, where the run in the folder is not the one that was asked for."""
+    recorded = config.from_text(before.content["config"], str(before.path))
+    problems = [str(item) for item in config.differences(recorded, cfg)]
+    then, now = {"left_out": [], **before.content["data"]}, data.identity
+    # The same build is the same data, wherever it lies and whatever its annotation file is called.
+    is_same_build = then["manifest_sha256"] is not None and then["manifest_sha256"] == now["manifest_sha256"]
+    compared = ("categories", "left_out") if is_same_build else now
+    problems += [
+        f"dataset, {key}: was {then.get(key)!r}, is {now[key]!r}" for key in compared if then.get(key) != now[key]
+    ]
+    if problems:
+        raise DataError(
+            f"{output}: this run was begun with another configuration or dataset; choose another --output, or go on as "
+            "it was begun",
+            problems,
+        )
+    if before.content["processes"] != division.processes:
+        say(
+            f"{division.processes} processes instead of {before.content['processes']}: the run goes on, but not bit by "
+            "bit as it would have"
+        )
