@@ -139,7 +139,7 @@ def plan(as_json: bool, executor: AbstractContextManager[Run], **chosen: Any) ->
 @click.option("--link", is_flag=True, help="Hard-link originals instead of copying them.")
 @click.option("--restart", is_flag=True, help="Remove what a stopped build left at OUTPUT.partial, and begin anew.")
 def build(output: Path, link: bool, restart: bool, executor: AbstractContextManager[Run], **chosen: Any) -> None:
-    """Build the expanded dataset: OUTPUT/images, annotations/instances.json, manifest.json, SHA256SUMS.
+    """Build the expanded dataset: OUTPUT/images, annotations/instances.json, sources.jsonl, manifest.json, SHA256SUMS.
 
     The same input, recipe and seed give the same bytes for any number of workers. A build that was stopped, by
     whatever, goes on when the same command is given again; until it is finished, it is at OUTPUT.partial.
@@ -173,7 +173,7 @@ def build(output: Path, link: bool, restart: bool, executor: AbstractContextMana
 @click.argument("folder", type=PATH)
 @where_to_run
 def verify(folder: Path, executor: AbstractContextManager[Run]) -> None:
-    """Check a built dataset: digests, orphans, ids, sizes, boxes, and every label against the recipe's rule.
+    """Check a built dataset: digests, orphans, sources, ids, sizes, boxes, and every label against the recipe's rule.
 
     \b
     Example:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
-from augment import manifest, workspace
+from augment import manifest, papers, workspace
 from augment.counts import Counts
 from augment.journal import Entry, Journal
 from augment.output import check_output
@@ -17,11 +16,9 @@ from augment.plan import Variant, image_records
 from augment.prepare import Prepared, Request, examined, prepare
 from augment.worker import CHANGED, DAMAGED, FinishedTask, SourceResult, SourceTask, check_finished, compile_source
 from augment.workspace import Workspace
-from datasets import __version__
 from datasets.errors import DataError, Problems
 from datasets.records import Image
 from datasets.sources import Run, Source
-from datasets.stream import DatasetWriter
 from datasets.terminal import Progress
 
 
@@ -58,10 +55,7 @@ def build(request: Request, output: Path, run: Run, progress: Progress, *, resta
         compiled, finished = _compile(prepared, request.link, space, journal, run, progress)
         identity = manifest.identity(prepared, request.limit, compiled.image_digests)
         counts = compiled.counts.as_json(prepared.inputs.categories)
-        manifest.write(space.dataset, manifest.complete(identity, counts, prepared.inputs.repairs))
-        with (space.dataset / manifest.SUMS).open("a", encoding="utf-8") as sums:
-            for name in (manifest.INSTANCES, manifest.MANIFEST):
-                sums.write(manifest.sum_line(manifest.sha256_file(space.dataset / name), name))
+        papers.complete(space.dataset, identity, counts, prepared.inputs.repairs)
         _check_complete(space.dataset / manifest.IMAGES, compiled.counts.images.total())
         space.finish()
     kept = sum(item.bytes is not None for item in finished)
@@ -70,11 +64,12 @@ def build(request: Request, output: Path, run: Run, progress: Progress, *, resta
 
 def _check_same_build(output: Path, prepared: Prepared, limit: int | None, run: Run) -> None:
     """Raises DataError, naming what differs, where `output` holds another build than the one asked for."""
-    digests = manifest.ImageDigests(prepared.inputs)
+    found = manifest.read(output)
+    digests = manifest.ImageDigests(len(prepared.inputs.inputs))
     paths = (source.path for source in prepared.sources)
     for source, sha256 in zip(prepared.sources, run(manifest.sha256_file, paths), strict=True):
-        digests.add(source, sha256)
-    problems = manifest.differences(manifest.identity(prepared, limit, digests.hex()), manifest.read(output))
+        digests.add(papers.origin_of(source, sha256))
+    problems = manifest.differences(manifest.identity(prepared, limit, digests.hex()), found)
     if problems:
         raise DataError(f"{output}: holds another build; name another folder, or delete this one", problems)
 
@@ -142,42 +137,45 @@ class _Compiled(NamedTuple):
 def _compile(
     prepared: Prepared, link: bool, space: Workspace, journal: Journal, run: Run, progress: Progress
 ) -> tuple[_Compiled, list[_Finished]]:
-    """Write images/, annotations/ and the images' lines of SHA256SUMS; what is finished is labelled, not rendered."""
-    inputs, recipe = prepared.inputs, prepared.recipe
+    """Write the images and the papers but the manifest; what is finished is labelled, not rendered."""
     planned = list(prepared.planned())
     finished = _finished(planned, space, journal, run, progress)
-    images = space.dataset / manifest.IMAGES
-    with (
-        DatasetWriter(
-            space.dataset / manifest.INSTANCES, _info(prepared), inputs.licenses, inputs.categories
-        ) as writer,
-        (space.dataset / manifest.SUMS).open("w", encoding="utf-8") as sums,
-    ):
-        writer.images(image for item in _numbered(planned) for image in item.records)
-        tasks = (
-            SourceTask(
-                item.source,
-                item.variants,
-                [image.file_name for image in item.records],
-                recipe.labels,
-                recipe.jpeg_quality,
-                images,
-                space.unfinished,
-                link,
-                labels_only=at < len(finished) and finished[at].bytes is not None,
-            )
-            for at, item in enumerate(_numbered(planned))
-        )
-        collected = _Collected(writer, sums, manifest.ImageDigests(inputs), Counts.empty())
+    counts, size = Counts.empty(), 0
+    records = (image for item in _numbered(planned) for image in item.records)
+    with papers.opened(space.dataset, prepared, records) as written:
+        tasks = _tasks(planned, finished, prepared, space, link)
         with _closing(run(compile_source, tasks)) as results:
             for at, (item, result) in enumerate(zip(_numbered(planned), results, strict=True)):
                 before = finished[at] if at < len(finished) else None
                 entry = _settled(item, result, before, space)
-                collected.add(item, result, entry, before)
+                written.add(item.source, item.records, result.annotations, entry)
+                counts.add(result.counts)
+                size += result.bytes if result.entry is not None or before is None else before.bytes or 0
                 if before is None:
                     journal.add(item.first_id, entry)
                 progress("rendering", at + 1, len(planned))
-    return _Compiled(collected.counts, collected.bytes, collected.digests.hex()), finished
+    return _Compiled(counts, size, written.digests.hex()), finished
+
+
+def _tasks(
+    planned: list[tuple[Source, list[Variant]]],
+    finished: list[_Finished],
+    prepared: Prepared,
+    space: Workspace,
+    link: bool,
+) -> Iterator[SourceTask]:
+    for at, item in enumerate(_numbered(planned)):
+        yield SourceTask(
+            item.source,
+            item.variants,
+            [image.file_name for image in item.records],
+            prepared.recipe.labels,
+            prepared.recipe.jpeg_quality,
+            space.dataset / manifest.IMAGES,
+            space.unfinished,
+            link,
+            labels_only=at < len(finished) and finished[at].bytes is not None,
+        )
 
 
 def _settled(item: _Numbered, result: SourceResult, before: _Finished | None, space: Workspace) -> Entry:
@@ -191,28 +189,6 @@ def _settled(item: _Numbered, result: SourceResult, before: _Finished | None, sp
             "this machine computes otherwise than that one; --restart begins anew"
         )
     return result.entry
-
-
-@dataclass
-class _Collected:
-    """The files that are written from the workers' results, and the sums over them."""
-
-    writer: DatasetWriter
-    sums: TextIO
-    digests: manifest.ImageDigests
-    counts: Counts
-    bytes: int = 0
-    next_id: int = 1
-
-    def add(self, item: _Numbered, result: SourceResult, entry: Entry, before: _Finished | None) -> None:
-        for image, bodies in zip(item.records, result.annotations, strict=True):
-            self.writer.annotations(image.id, self.next_id, bodies)
-            self.next_id += len(bodies)
-        for image, sha256 in zip(item.records, entry.images, strict=True):
-            self.sums.write(manifest.sum_line(sha256, f"{manifest.IMAGES}/{image.file_name}"))
-        self.bytes += result.bytes if result.entry is not None or before is None else before.bytes or 0
-        self.digests.add(item.source, entry.source)
-        self.counts.add(result.counts)
 
 
 def _check_complete(images: Path, expected: int) -> None:
@@ -231,12 +207,3 @@ def _closing(results: Iterator[Any]) -> Iterator[Iterator[Any]]:
     finally:
         if isinstance(results, Generator):
             results.close()
-
-
-def _info(prepared: Prepared) -> dict[str, Any]:
-    recipe = prepared.recipe
-    names = ", ".join(item.annotations.name for item in prepared.inputs.inputs)
-    return {
-        "description": f"{names}, compiled by scarcedet {__version__} with recipe {recipe.name}, seed {recipe.seed}",
-        "version": __version__,
-    }

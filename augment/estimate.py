@@ -10,11 +10,13 @@ from typing import NamedTuple
 from augment.balance import count_boxes
 from augment.counts import Counts
 from augment.labels import Labeller
+from augment.papers import origin_of
 from augment.plan import Variant
 from augment.prepare import Prepared, examined
 from augment.recipe import Original, Recipe
 from augment.worker import encode_variants
 from datasets import images
+from datasets.origins import origin_line
 from datasets.sources import Run, Source, chunks
 from datasets.stream import annotation_body
 from datasets.terminal import Progress
@@ -85,6 +87,7 @@ def count(task: tuple[list[tuple[Source, list[Variant]]], Recipe]) -> Counted:
         pixels.append(derived_pixels(source, variants))
         size += sum(examined(source).size for variant in variants if variant.operation == Original.name)
         size += 0 if pixels[-1] else RECORD_BYTES * len(variants)
+        size += len(origin_line(origin_of(source, "0" * 64)))
     return Counted(counts, pixels, size)
 
 

@@ -15,13 +15,16 @@ from augment.prepare import Prepared
 from datasets import __version__
 from datasets.checks import Repairs
 from datasets.errors import DataError
-from datasets.sources import Inputs, Source
+from datasets.origins import ORIGINS, Origin
 
 MANIFEST = "manifest.json"
 SUMS = "SHA256SUMS"
 INSTANCES = "annotations/instances.json"
 IMAGES = "images"
-FORMAT = 1
+# What is no image, in the order of SHA256SUMS, which has their lines behind those of the images.
+PAPERS = (INSTANCES, ORIGINS, MANIFEST)
+# 1 had no sources.jsonl.
+FORMAT = 2
 
 LIBRARIES = ("albucore", "albumentations", "msgspec", "numpy", "opencv-python-headless", "pycocotools", "scipy")
 
@@ -67,11 +70,11 @@ def versions() -> dict[str, str]:
 class ImageDigests:
     """One SHA-256 an input over all its images, added in the order of the sources."""
 
-    def __init__(self, inputs: Inputs) -> None:
-        self._hashes = [hashlib.sha256() for _ in inputs.inputs]
+    def __init__(self, inputs: int) -> None:
+        self._hashes = [hashlib.sha256() for _ in range(inputs)]
 
-    def add(self, source: Source, sha256: str) -> None:
-        self._hashes[source.input].update(f"{sha256}  {source.image.file_name}\n".encode())
+    def add(self, origin: Origin) -> None:
+        self._hashes[origin.input].update(f"{origin.sha256}  {origin.file_name}\n".encode())
 
     def hex(self) -> list[str]:
         return [item.hexdigest() for item in self._hashes]
@@ -98,10 +101,10 @@ def sum_line(digest: str, name: str) -> str:
     return f"{digest}  {name}\n"
 
 
-def complete(identity: dict[str, Any], counts: dict[str, Any], repairs: Repairs) -> dict[str, Any]:
-    """The manifest: the identity, what came out, and what was repaired on the way."""
+def complete(identity: dict[str, Any], sources_sha256: str, counts: dict[str, Any], repairs: Repairs) -> dict[str, Any]:
+    """The manifest: the identity, what came out (`sources_sha256` is of sources.jsonl), and what was repaired."""
     mended = {kind: {"count": len(places), "places": places} for kind, places in sorted(repairs.places.items())}
-    return {**identity, "counts": counts, "repairs": mended}
+    return {**identity, "sources_sha256": sources_sha256, "counts": counts, "repairs": mended}
 
 
 def write(folder: Path, manifest: dict[str, Any]) -> None:
@@ -118,9 +121,15 @@ def read(folder: Path) -> dict[str, Any]:
         raise DataError(f"{path}: expected the manifest of a finished build, found none") from None
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: the manifest cannot be read: {error}") from None
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+    found = manifest.get("format") if isinstance(manifest, dict) else None
+    if found == 1:
+        raise DataError(
+            f"{path}: expected a manifest of format {FORMAT}, found format 1: an earlier version made this build, "
+            "without sources.jsonl; build it again, into a new folder (this one stays as it is)"
+        )
+    if found != FORMAT:
         raise DataError(f"{path}: expected a manifest of format {FORMAT}, found another")
-    return manifest
+    return dict(manifest)
 
 
 def differences(wanted: dict[str, Any], found: dict[str, Any]) -> list[str]:

@@ -93,7 +93,13 @@ def discard_finished(output: Path) -> None:
 def _prepared(output: Path, folder: Path, wanted: dict[str, Any]) -> Workspace:
     description = folder / BUILD
     if description.exists():
-        problems = manifest.differences(wanted, _read(description))
+        found = _read(description)
+        if found.get("format") != wanted.get("format"):
+            raise DataError(
+                f"{folder}: holds an unfinished build that another version began (format {found.get('format')}, "
+                f"expected {wanted.get('format')}); --restart begins anew, another --output leaves it as it is"
+            )
+        problems = manifest.differences(wanted, found)
         if problems:
             raise DataError(
                 f"{folder}: holds an unfinished build of something else; --restart begins anew, another --output "

@@ -243,8 +243,8 @@ def explain(error: msgspec.ValidationError, raw: msgspec.Raw, place: str) -> str
         found: Any = json.loads(bytes(raw))
         for key, index in re.findall(r"\.([^.\[]+)|\[(\d+)\]", where):
             found = found[key] if key else found[int(index)]
-    except (LookupError, TypeError, ValueError):
-        # A key that stands twice, or a number of thousands of digits: the place must do.
+    except (LookupError, TypeError, ValueError, RecursionError):
+        # A key that stands twice, a number of thousands of digits, thousands of brackets: the place must do.
         return f"{place}{where}: {what}"
     shown = json.dumps(found)
     return f"{place}{where}: {what}, found {shown if len(shown) <= 80 else shown[:77] + '...'}"

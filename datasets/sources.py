@@ -169,7 +169,7 @@ def examine_images(
             source.examined = result
             if result.reading.strip_orientation:
                 item = inputs.inputs[source.input]
-                inputs.repairs.add(ORIENTATION_IGNORED, f"{item.annotations.name} {source.path.name}")
+                inputs.repairs.add(ORIENTATION_IGNORED, f"{item.annotations.name} {source.image.file_name}")
         done += len(chunk)
         yield done
     if not skip_bad or problems.count == len(sources):

@@ -33,14 +33,15 @@ def sha256sum(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["expanded", "balanced", "everything"])
-def test_a_build_has_four_parts_and_digests_of_all(built: Callable[[str], Path], read: Read, name: str) -> None:
+def test_a_build_has_five_parts_and_digests_of_all(built: Callable[[str], Path], read: Read, name: str) -> None:
     folder = built(name)
-    assert {path.name for path in folder.iterdir()} == {"images", "annotations", "manifest.json", "SHA256SUMS"}
+    parts = {"images", "annotations", "sources.jsonl", "manifest.json", "SHA256SUMS"}
+    assert {path.name for path in folder.iterdir()} == parts
     assert [path.name for path in (folder / "annotations").iterdir()] == ["instances.json"]
     sha256sum(folder)
     names = [line.split("  ", 1)[1] for line in (folder / "SHA256SUMS").read_text().splitlines()]
     images = [f"images/{image['file_name']}" for image in read(folder)["images"]]
-    assert names == [*images, "annotations/instances.json", "manifest.json"]
+    assert names == [*images, "annotations/instances.json", "sources.jsonl", "manifest.json"]
     assert sorted(images) == sorted(f"images/{path.name}" for path in (folder / "images").iterdir())
 
 

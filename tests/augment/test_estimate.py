@@ -76,6 +76,16 @@ def test_bytes_of_originals_alone_are_within_a_factor_of_two(
     assert whole / 2 < planned(drawn, only)[0].bytes < whole * 2
 
 
+def test_bytes_of_sources_without_images_are_those_of_their_lines(
+    draw: Draw, make: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Nothing is rare among two images, so nothing is copied."""
+    source = draw(tmp_path / "data", only=(7, 12))
+    only = Recipe(name="copies", operations=(Copy(),))
+    assert make(source, tmp_path / "out", only).bytes == 0
+    assert planned(source, only)[0].bytes == (tmp_path / "out" / "sources.jsonl").stat().st_size
+
+
 def test_bytes_hold_where_only_images_between_the_samples_are_copied(
     draw: Draw, make: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -119,6 +119,28 @@ def test_a_build_of_another_version_is_refused(source: Input, make: Make, tmp_pa
         make(source, tmp_path / "out")
 
 
+def test_a_build_of_an_earlier_format_is_refused_and_stays_as_it_is(
+    source: Input, make: Make, check: Callable[[Path], Any], tree: Tree, tmp_path: Path
+) -> None:
+    """Format 1 had no sources.jsonl."""
+    out = tmp_path / "out"
+    make(source, out)
+    document = json.loads((out / "manifest.json").read_bytes())
+    document["format"] = 1
+    del document["sources_sha256"]
+    (out / "manifest.json").write_text(json.dumps(document))
+    (out / "sources.jsonl").unlink()
+    before = tree(out)
+    advice = r"manifest\.json: expected .* format 2, found format 1: .*; build it again, into a new folder"
+    with pytest.raises(DataError, match=advice):
+        check(out)
+    for restart in (False, True):
+        with pytest.raises(DataError, match=advice):
+            make(source, out, restart=restart)
+    assert tree(out) == before
+    assert make(source, tmp_path / "new").counts is not None
+
+
 @pytest.mark.parametrize("content", [b"{", b"{}", b'{"format": 99}'])
 def test_a_manifest_that_is_none_is_refused(
     source: Input, make: Make, tree: Tree, tmp_path: Path, content: bytes

@@ -105,8 +105,8 @@ def test_build_then_verify_then_build_again(cli: Cli, source: Input, tree: Tree,
     assert text.splitlines()[-2].split()[:2] == ["total", "12"]
     code, text, err = cli("verify", out, "--executor", "serial")
     assert (code, err) == (0, "")
-    # 2 * 6 images, the annotations and the manifest.
-    assert text.startswith(f"{out}: good; 14 files, 12 images, ")
+    # 2 * 6 images, the annotations, the sources and the manifest.
+    assert text.startswith(f"{out}: good; 15 files, 12 images, ")
     before = tree(out)
     assert cli("build", *given(source), "--output", out) == (
         0,

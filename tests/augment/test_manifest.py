@@ -25,7 +25,7 @@ Make = Callable[..., Built]
 def identity_of(folder: Path) -> dict[str, Any]:
     """The part of a manifest that decides the bytes."""
     document = manifest.read(folder)
-    return {key: value for key, value in document.items() if key not in ("counts", "repairs")}
+    return {key: value for key, value in document.items() if key not in ("sources_sha256", "counts", "repairs")}
 
 
 def test_it_names_recipe_limit_inputs_and_versions(built: Callable[[str], Path], drawn: Input) -> None:
@@ -73,6 +73,22 @@ def test_whatever_decides_the_bytes_is_told_apart(draw: Draw, make: Make, tmp_pa
     assert len(set(found)) == len(requests)
 
 
+def test_it_names_the_digest_of_the_sources_which_tells_no_builds_apart(built: Callable[[str], Path]) -> None:
+    document = manifest.read(built("expanded"))
+    lines = (built("expanded") / "sources.jsonl").read_bytes()
+    assert document["sources_sha256"] == hashlib.sha256(lines).hexdigest()
+    assert manifest.differences(identity_of(built("expanded")), {**document, "sources_sha256": "0" * 64}) == []
+
+
+def test_an_input_s_images_have_one_digest_as_sha256sum_would_list_them(
+    built: Callable[[str], Path], drawn: Input
+) -> None:
+    names = [item["file_name"] for item in json.loads(drawn.annotations.read_bytes())["images"]]
+    lines = [f"{hashlib.sha256((drawn.images / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
+    (described,) = manifest.read(built("expanded"))["inputs"]
+    assert described["images_sha256"] == hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
 def test_differences_name_the_place_and_both_values() -> None:
     wanted = {"recipe": {"seed": 0, "fraction": (0.6, 0.8)}, "limit": None, "inputs": [{"images": 2}]}
     found = {"recipe": {"seed": 1, "fraction": [0.6, 0.8]}, "limit": None, "inputs": [{"images": 3, "more": 1}], "x": 1}
@@ -90,8 +106,9 @@ def test_repairs_are_counted_and_listed() -> None:
     repairs = Repairs()
     for place in ("$.annotations[3]", "$.annotations[9]"):
         repairs.add("area missing", place)
-    assert manifest.complete({"format": 1}, {"images": 2}, repairs) == {
-        "format": 1,
+    assert manifest.complete({"format": 2}, "5" * 64, {"images": 2}, repairs) == {
+        "format": 2,
+        "sources_sha256": "5" * 64,
         "counts": {"images": 2},
         "repairs": {"area missing": {"count": 2, "places": ["$.annotations[3]", "$.annotations[9]"]}},
     }
@@ -111,9 +128,10 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         (b"", "cannot be read"),
         (b"{", "cannot be read"),
         (b"\xff\xfe", "cannot be read"),
-        (b"[]", "expected a manifest of format 1"),
-        (b'{"format": 2}', "expected a manifest of format 1"),
-        (b"{}", "expected a manifest of format 1"),
+        (b"[]", "expected a manifest of format 2, found another"),
+        (b'{"format": 3}', "expected a manifest of format 2, found another"),
+        (b'{"format": 1}', "expected a manifest of format 2, found format 1.*; build it again, into a new folder"),
+        (b"{}", "expected a manifest of format 2, found another"),
     ],
 )
 def test_what_is_no_manifest_is_refused(tmp_path: Path, content: bytes | None, expected: str) -> None:

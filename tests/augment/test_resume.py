@@ -274,6 +274,20 @@ def test_another_version_is_refused(stopped: Input, make: Make, tmp_path: Path) 
         make(stopped, tmp_path / "out")
 
 
+def test_a_build_that_an_earlier_format_began_is_refused_and_restart_begins_anew(
+    stopped: Input, make: Make, tree: Tree, tmp_path: Path
+) -> None:
+    path = tmp_path / "out.partial" / "build.json"
+    path.write_text(json.dumps({**json.loads(path.read_bytes()), "format": 1}))
+    before = tree(tmp_path / "out.partial")
+    with pytest.raises(DataError, match=r"another version began \(format 1, expected 2\); --restart begins anew"):
+        make(stopped, tmp_path / "out")
+    assert tree(tmp_path / "out.partial") == before
+    assert make(stopped, tmp_path / "out", restart=True).kept == 0
+    make(stopped, tmp_path / "clean")
+    assert tree(tmp_path / "out") == tree(tmp_path / "clean")
+
+
 def test_all_images_that_changed_since_they_were_compiled_are_named(
     stopped: Input, make: Make, tree: Tree, tmp_path: Path
 ) -> None:

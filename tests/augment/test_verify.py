@@ -29,8 +29,8 @@ def test_a_build_of_a_shipped_recipe_is_good(built: Callable[[str], Path], check
     folder = built(name)
     dataset = json.loads((folder / "annotations" / "instances.json").read_bytes())
     images = len(dataset["images"])
-    # Every image, the annotations and the manifest.
-    assert check(folder) == Verified(images + 2, images, len(dataset["annotations"]), ruled=True)
+    # Every image, the annotations, the sources and the manifest.
+    assert check(folder) == Verified(images + 3, images, len(dataset["annotations"]), ruled=True)
 
 
 @pytest.mark.parametrize("more", [{"limit": 1}, {"limit": 7}, {"limit": 100}, {"link": True}])
@@ -55,7 +55,7 @@ def test_a_build_without_originals_is_checked_but_for_its_labels(
     drawn: Input, make: Make, check: Check, tmp_path: Path
 ) -> None:
     make(drawn, tmp_path / "out", Recipe(name="bare", operations=(Pixel(), RandomCrop(fraction=(0.3, 0.5)))))
-    assert check(tmp_path / "out")._replace(annotations=0) == Verified(8 * 2 + 2, 8 * 2, 0, ruled=False)
+    assert check(tmp_path / "out")._replace(annotations=0) == Verified(8 * 2 + 3, 8 * 2, 0, ruled=False)
 
 
 @pytest.mark.parametrize(
@@ -150,14 +150,15 @@ def test_a_digest_outside_the_folder_is_refused_and_not_followed(
     with (folder / "SHA256SUMS").open("a") as sums:
         sums.write(f"{hashlib.sha256(b'secret').hexdigest()}  {name}\n")
     (fault,) = faults(folder)
-    assert fault.startswith("SHA256SUMS line 15: ")
+    # 12 images, 3 papers.
+    assert fault.startswith("SHA256SUMS line 16: ")
 
 
 def test_lines_that_are_no_digests_are_named(copied: Callable[[str], Path], faults: Faults) -> None:
     folder = copied("balanced")
     with (folder / "SHA256SUMS").open("a") as sums:
         sums.write("abc  images/x.jpg\n\n")
-    assert [fault.partition(":")[0] for fault in faults(folder)] == ["SHA256SUMS line 15", "SHA256SUMS line 16"]
+    assert [fault.partition(":")[0] for fault in faults(folder)] == ["SHA256SUMS line 16", "SHA256SUMS line 17"]
 
 
 @pytest.mark.parametrize("file", ["SHA256SUMS", "manifest.json", "annotations/instances.json"])
@@ -185,4 +186,4 @@ def test_a_manifest_with_a_recipe_that_is_none_is_refused(
 
 def test_originals_alone_are_a_dataset(drawn: Input, make: Make, check: Check, tmp_path: Path) -> None:
     make(drawn, tmp_path / "out", Recipe(name="originals", operations=(Original(),)))
-    assert check(tmp_path / "out") == Verified(8 + 2, 8, 27 + 2, ruled=True)
+    assert check(tmp_path / "out") == Verified(8 + 3, 8, 27 + 2, ruled=True)

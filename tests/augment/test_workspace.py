@@ -11,7 +11,7 @@ import pytest
 from augment import workspace
 from datasets.errors import DataError
 
-WANTED: dict[str, Any] = {"format": 1, "recipe": {"seed": 0}}
+WANTED: dict[str, Any] = {"format": 2, "recipe": {"seed": 0}}
 
 
 def names(folder: Path) -> list[str]:
@@ -76,6 +76,21 @@ def test_a_build_of_something_else_is_refused_and_restart_removes_it(tmp_path: P
     with workspace.opened(tmp_path / "out", other, restart=True) as space:
         assert list((space.dataset / "images").iterdir()) == []
         assert json.loads((space.folder / "build.json").read_bytes()) == other
+
+
+def test_a_build_that_another_version_began_is_refused_and_restart_removes_it(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        begin(tmp_path / "out", KeyboardInterrupt())
+    newer = {**WANTED, "format": 3}
+    before = names(tmp_path)
+    with (
+        pytest.raises(DataError, match=r"another version began \(format 2, expected 3\); --restart begins anew"),
+        workspace.opened(tmp_path / "out", newer, restart=False),
+    ):
+        pytest.fail("the build of another version went on")
+    assert names(tmp_path) == before
+    with workspace.opened(tmp_path / "out", newer, restart=True) as space:
+        assert json.loads((space.folder / "build.json").read_bytes()) == newer
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff"])

@@ -184,7 +184,7 @@ def test_an_orientation_that_is_taken_out_is_a_repair_and_an_error_when_strict(d
 
     examined(found)
 
-    assert found.repairs.places == {checks.ORIENTATION_IGNORED: ["first.json b.png"]}
+    assert found.repairs.places == {checks.ORIENTATION_IGNORED: ["first.json sub/b.png"]}
     assert found.sources[1].examined is not None
     assert found.sources[1].examined.reading == Reading("PNG", 1, True)
     with pytest.raises(DataError, match=r"1 problem\(s\) that --strict does not repair"):

@@ -1,0 +1,76 @@
+"""What is written beside the images: annotations, sources.jsonl, SHA256SUMS, source by source; last the manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, TextIO
+
+from augment import manifest
+from augment.journal import Entry
+from augment.prepare import Prepared
+from datasets import __version__
+from datasets.checks import Repairs
+from datasets.origins import ORIGINS, Origin, origin_line
+from datasets.records import Image
+from datasets.sources import Source
+from datasets.stream import DatasetWriter
+
+
+class Papers:
+    """The open files; `digests` are over the sources that were added."""
+
+    def __init__(self, writer: DatasetWriter, sums: TextIO, origins: BinaryIO, inputs: int) -> None:
+        self.digests = manifest.ImageDigests(inputs)
+        self._writer = writer
+        self._sums = sums
+        self._origins = origins
+        self._next_id = 1
+
+    def add(self, source: Source, records: list[Image], annotations: list[list[bytes]], entry: Entry) -> None:
+        """The next source, the records of its images, the JSON bodies of each one's annotations, and the digests."""
+        for image, bodies in zip(records, annotations, strict=True):
+            self._writer.annotations(image.id, self._next_id, bodies)
+            self._next_id += len(bodies)
+        for image, sha256 in zip(records, entry.images, strict=True):
+            self._sums.write(manifest.sum_line(sha256, f"{manifest.IMAGES}/{image.file_name}"))
+        origin = origin_of(source, entry.source)
+        self._origins.write(origin_line(origin))
+        self.digests.add(origin)
+
+
+@contextmanager
+def opened(folder: Path, prepared: Prepared, records: Iterable[Image]) -> Iterator[Papers]:
+    """The papers of a dataset in `folder` with these image records, each begun anew."""
+    inputs = prepared.inputs
+    with (
+        DatasetWriter(folder / manifest.INSTANCES, _info(prepared), inputs.licenses, inputs.categories) as writer,
+        (folder / manifest.SUMS).open("w", encoding="utf-8") as sums,
+        (folder / ORIGINS).open("wb") as origins,
+    ):
+        writer.images(records)
+        yield Papers(writer, sums, origins, len(inputs.inputs))
+
+
+def complete(folder: Path, identity: dict[str, Any], counts: dict[str, Any], repairs: Repairs) -> None:
+    """When the others are closed: write the manifest, and the papers' own lines of SHA256SUMS."""
+    sources_sha256 = manifest.sha256_file(folder / ORIGINS)
+    manifest.write(folder, manifest.complete(identity, sources_sha256, counts, repairs))
+    with (folder / manifest.SUMS).open("a", encoding="utf-8") as sums:
+        for name in manifest.PAPERS:
+            sums.write(manifest.sum_line(manifest.sha256_file(folder / name), name))
+
+
+def origin_of(source: Source, sha256: str) -> Origin:
+    """What sources.jsonl says of a source whose file has this digest."""
+    return Origin(input=source.input, id=source.image.id, file_name=source.image.file_name, sha256=sha256)
+
+
+def _info(prepared: Prepared) -> dict[str, Any]:
+    recipe = prepared.recipe
+    names = ", ".join(item.annotations.name for item in prepared.inputs.inputs)
+    return {
+        "description": f"{names}, compiled by scarcedet {__version__} with recipe {recipe.name}, seed {recipe.seed}",
+        "version": __version__,
+    }
