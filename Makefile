@@ -9,6 +9,8 @@ SCHEDULE ?= $(if $(filter sample,$(DATA)),sample,paper)
 VAL ?= $(DATA)
 # The models whose predictions are fused.
 MODELS ?= $(if $(filter sample,$(DATA)),tiny tiny-cascade,r50 r101)
+# Seeds of each rung of the ladder.
+SEEDS ?= 3
 ARGS ?=
 HOST_PYTHON ?= python3
 
@@ -35,7 +37,7 @@ RUN := $(RUNS)/$(basename $(notdir $(MODEL)))
 SUBMISSION := submissions/$(DATA_NAME)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dataset train submit test lint format bench bench-scale bench-train bench-ensemble clean
+.PHONY: help setup dataset train submit ladder test lint format bench bench-scale bench-train bench-ensemble clean
 .DELETE_ON_ERROR:
 # make would remove the marks of complete runs.
 .SECONDARY:
@@ -79,6 +81,8 @@ train: $(TRAIN) | $(BUILT)/manifest.json  ## Train MODEL on the compiled DATA, i
 	$(PYTHON) -m train fit --model $(MODEL) --data $(BUILT) $(if $(VAL),--val $(VAL)) --schedule $(SCHEDULE) --output $(RUN) --resume $(ARGS)
 
 submit: $(SUBMISSION).json  ## Train MODELS, predict, tune on val, fuse: submissions/DATA.json
+	@echo "Where the models come from:"
+	@$(PYTHON) -m train lineage $(MODELS:%=$(RUNS)/%)
 	@echo "The submission is $(SUBMISSION).json; AP on val, step by step:"
 	@sed -n 's/^# /  /p' $(SUBMISSION)/recipe.yaml
 
@@ -94,11 +98,15 @@ $(SUBMISSION)/%_test.json: $(RUNS)/%/complete
 	$(PYTHON) -m train predict --run $(<D) --split test --data $(DATA) --raw --output $@
 
 $(SUBMISSION)/recipe.yaml: $(MODELS:%=$(SUBMISSION)/%_val.json)
-	$(PYTHON) -m ensemble tune --data $(DATA) --split val $(^:%=--results %) --output $@
+	$(PYTHON) -m ensemble tune --data $(DATA) --split val $(^:%=--results %) --if-seen keep --output $@
 
 $(SUBMISSION).json: $(SUBMISSION)/recipe.yaml $(MODELS:%=$(SUBMISSION)/%_test.json)
 	$(PYTHON) -m ensemble fuse --data $(DATA) --split test --recipe $< $(MODELS:%=--results $(SUBMISSION)/%_test.json) --output $@
 	$(PYTHON) -m ensemble check --data $(DATA) --split test $@
+
+# Goes on where an earlier one was stopped, and runs only what a change affects.
+ladder: $(TRAIN) $(if $(filter sample,$(DATA)),datasets/sample)  ## Run the paper's ladder on DATA, SEEDS times: runs/DATA/ladder.md
+	$(PYTHON) -m scripts.ladder --data $(DATA) --seeds $(SEEDS) --output $(RUNS)/ladder $(ARGS)
 
 test: $(DEV)  ## Run the tests
 	$(PYTHON) -m pytest $(ARGS)

@@ -1,0 +1,73 @@
+"""python -m scripts.ladder"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+import click
+
+from datasets import terminal
+
+# Heavy imports stand inside the command: `--help` must answer at once.
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--data", default="sample", show_default=True, metavar="NAME|FILE", help="Data in datasets/specs/.")
+@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Seeds 0, 1, ... of each rung.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder of all runs; DIR.md and DIR.json are the table.  [default: runs/DATA/ladder]",
+)
+@click.option("--settings", metavar="NAME|FILE", help="sample, small, paper or a YAML file; else by the data.")
+@click.option("--rungs", default="", metavar="NAME,...", help="Run these only, each as it is in the whole ladder.")
+@click.option("--jobs", type=click.IntRange(1), help="Commands at a time.  [default: CPU cores, 1 with a GPU]")
+@click.option("--gpus", type=click.IntRange(1), default=1, show_default=True, help="GPUs of each training.")
+@click.option("--dry-run", is_flag=True, help="List the jobs and which are done; run nothing.")
+def main(
+    data: str,
+    seeds: int,
+    output: Path | None,
+    settings: str | None,
+    rungs: str,
+    jobs: int | None,
+    gpus: int,
+    dry_run: bool,
+) -> None:
+    """Run the paper's ladder, rung by rung, and write what each brings: runs/DATA/ladder.md.
+
+    What is finished is kept: the same command goes on where it was stopped, and runs only what a change affects.
+
+    \b
+    Example:
+      python -m scripts.ladder --data sample --seeds 3 --output runs/sample/ladder
+      python -m scripts.ladder --data sample --rungs bn,gn --seeds 1 --dry-run
+    """
+    from scripts.ladder import climb
+
+    name = Path(data).stem if Path(data).suffix else Path(data).name
+    folder = output or Path("runs") / name / "ladder"
+    command = shlex.join(["python", "-m", "scripts.ladder", *sys.argv[1:]])
+    chosen = tuple(part.strip() for part in rungs.split(",") if part.strip())
+    ladder = climb.Ladder(climb.Request(data, name, folder, settings, seeds, chosen, jobs, gpus, command))
+    if dry_run:
+        click.echo("\n".join(climb.listing(ladder)))
+        return
+    with terminal.progress_bar("job") as progress:
+        climb.climb(ladder, _say, progress)
+    click.echo(f"{folder}.md: the table; {folder}.json: the same for programs")
+
+
+def _say(text: str) -> None:
+    """A line that stays, above the bar."""
+    from tqdm import tqdm
+
+    tqdm.write(text, file=sys.stdout)
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    terminal.run(main, "python -m scripts.ladder")

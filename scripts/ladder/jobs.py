@@ -1,0 +1,171 @@
+"""What there is to do: jobs, each with an identity that is the digest of everything that decides its output. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import yaml
+
+from scripts.ladder.rungs import Composed, Tree
+from scripts.ladder.timing import timed
+from train.config import FREE_ON_RESUME
+
+StepName = Literal["data", "train", "predict", "fuse"]
+
+
+class Data(NamedTuple):
+    """Training data: what `fit --data` is given, the digest of all of it, and the images that are trained on."""
+
+    place: str
+    digest: str
+    images: int
+
+
+class Val(NamedTuple):
+    """The data that every rung is measured on."""
+
+    annotations: str
+    images: str
+    digest: str
+
+
+class Job(NamedTuple):
+    """One command of the project's.
+
+    `folder` is relative to the ladder's, for which `{ladder}` stands in `arguments`. `needs` has the identities of jobs
+    that come first. `files` are written into the folder: name -> text. `expected` of a training: iterations, batch,
+    images.
+    """
+
+    step: StepName
+    rung: str
+    seed: int | None
+    identity: str
+    folder: str
+    arguments: tuple[str, ...]
+    needs: tuple[str, ...]
+    files: dict[str, str]
+    expected: dict[str, int]
+
+    def __str__(self) -> str:
+        return self.rung if self.seed is None else f"{self.rung} seed {self.seed}"
+
+
+class Plan(NamedTuple):
+    """Jobs by identity, each after those it needs; the training and the measured one of (rung's name, seed)."""
+
+    jobs: dict[str, Job]
+    trainings: dict[tuple[str, int], str]
+    measured: dict[tuple[str, int], str]
+
+    def needed(self, names: Iterable[str], seeds: Sequence[int]) -> list[Job]:
+        """The jobs of these rungs and what they need, in order."""
+        left = [self.measured[name, seed] for name in names for seed in seeds]
+        wanted: set[str] = set()
+        while left:
+            identity = left.pop()
+            wanted.add(identity)
+            left += self.jobs[identity].needs
+        return [job for identity, job in self.jobs.items() if identity in wanted]
+
+
+def digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def data_job(recipe: str, annotations: str, images: str, source: str, recipe_text: str, version: str) -> Job:
+    """Compile the training split by a recipe; `source` is the digest of the split."""
+    identity = digest({"step": "data", "source": source, "recipe": recipe_text, "version": version})
+    folder = f"data/{recipe}-{identity[:8]}"
+    where = ("--annotations", annotations, "--images", images, "--recipe", recipe)
+    arguments = ("augment", "build", *where, "--output", f"{{ladder}}/{folder}/dataset")
+    return Job("data", f"data {recipe}", None, identity, folder, arguments, (), {}, {})
+
+
+class Planner:
+    """Collects the jobs of the rungs, in their order; the same work asked for twice is one job, in the folder of the
+    rung that asked first."""
+
+    def __init__(self, data: dict[str, Data], val: Val, *, gpus: int, version: str) -> None:
+        self.plan = Plan({}, {}, {})
+        self._data = data
+        self._val = val
+        self._gpus = gpus
+        self._version = version
+
+    def add(self, rung: Composed, seed: int, by_name: dict[str, Composed]) -> None:
+        training = self._training(rung, seed)
+        self.plan.trainings[rung.name, seed] = training
+        if not rung.ensemble:
+            self.plan.measured[rung.name, seed] = self._prediction(rung, rung, seed)
+            return
+        models = [by_name[name] for name in rung.rung.fuse] or [rung]
+        inputs = tuple(self._prediction(rung, model, seed) for model in models)
+        self.plan.measured[rung.name, seed] = self._fusion(rung, seed, inputs)
+
+    def _training(self, rung: Composed, seed: int) -> str:
+        data = self._data[rung.data]
+        config = timed(rung.config, rung.iterations, data.images)
+        content = {"config": _deciding(config), "seed": seed, "data": data.digest, "gpus": self._gpus}
+        identity = self._identity("train", content)
+        folder = f"{rung.folder}/seed{seed}-{identity[:8]}"
+        place = f"{{ladder}}/{folder}"
+        files = {"model.yaml": _model_text(config), "schedule.yaml": _schedule_text(config)}
+        model = ("--model", f"{place}/model.yaml", "--schedule", f"{place}/schedule.yaml", "--data", data.place)
+        gpus = ("--gpus", str(self._gpus)) if self._gpus > 1 else ()
+        arguments = ("train", "fit", *model, "--output", place, "--resume", *gpus, "SEED", str(seed))
+        batch = int(config["SOLVER"]["IMS_PER_BATCH"])
+        expected = {"iterations": rung.iterations, "batch": batch, "images": data.images}
+        return self._put(Job("train", rung.folder, seed, identity, folder, arguments, (), files, expected))
+
+    def _prediction(self, rung: Composed, model: Composed, seed: int) -> str:
+        """The predictions of `model`'s training in the way that `rung` predicts."""
+        training = self.plan.trainings[model.name, seed]
+        content = {"training": training, "val": self._val.digest, "raw": rung.raw, "tta": rung.tta}
+        identity = self._identity("predict", content)
+        where = ("--annotations", self._val.annotations, "--images", self._val.images)
+        flags = [flag for flag, wanted in (("--raw", rung.raw), ("--tta", rung.tta)) if wanted]
+        name = f"predict-{model.name}" if model.name != rung.name else "predict"
+        folder = f"{rung.folder}/seed{seed}-{name}-{identity[:8]}"
+        run = ("--run", f"{{ladder}}/{self.plan.jobs[training].folder}")
+        arguments = ("train", "predict", *run, *where, "--output", f"{{ladder}}/{folder}/results.json", *flags)
+        return self._put(Job("predict", rung.folder, seed, identity, folder, arguments, (training,), {}, {}))
+
+    def _fusion(self, rung: Composed, seed: int, inputs: tuple[str, ...]) -> str:
+        content = {"inputs": inputs, "val": self._val.digest, "ensemble": rung.ensemble}
+        identity = self._identity("fuse", content)
+        folder = f"{rung.folder}/seed{seed}-fuse-{identity[:8]}"
+        place = f"{{ladder}}/{folder}"
+        places = [f"{{ladder}}/{self.plan.jobs[item].folder}/results.json" for item in inputs]
+        results = [part for path in places for part in ("--results", path)]
+        recipe = ("--recipe", f"{place}/recipe.yaml", "--output", f"{place}/results.json")
+        arguments = ("ensemble", "fuse", "--annotations", self._val.annotations, *results, *recipe)
+        files = {"recipe.yaml": yaml.safe_dump(rung.ensemble, sort_keys=False)}
+        return self._put(Job("fuse", rung.folder, seed, identity, folder, arguments, inputs, files, {}))
+
+    def _identity(self, step: StepName, content: Tree) -> str:
+        return digest({"step": step, "version": self._version, **content})
+
+    def _put(self, job: Job) -> str:
+        self.plan.jobs.setdefault(job.identity, job)
+        return job.identity
+
+
+def _deciding(config: Tree, prefix: str = "") -> Tree:
+    """Without the keys that change nothing that is computed."""
+    return {
+        key: _deciding(value, f"{prefix}{key}.") if isinstance(value, dict) else value
+        for key, value in config.items()
+        if f"{prefix}{key}" not in FREE_ON_RESUME
+    }
+
+
+def _model_text(config: Tree) -> str:
+    return yaml.safe_dump({"VERSION": config.get("VERSION", 2), "MODEL": config["MODEL"]})
+
+
+def _schedule_text(config: Tree) -> str:
+    return yaml.safe_dump({key: value for key, value in config.items() if key != "MODEL"})

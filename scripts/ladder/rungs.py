@@ -1,0 +1,187 @@
+"""What the ladder's YAML files say: rungs, each the difference from the one before, and settings for a kind of data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+
+import msgspec
+import yaml
+
+from datasets.errors import DataError
+from train.config import CONFIGS, SCHEDULES
+
+RUNGS = Path(__file__).parent / "rungs"
+SETTINGS = Path(__file__).parent / "settings"
+# Data that is no smaller than the paper's.
+SETTINGS_OF = {"sample": "sample", "vipriors": "paper", "coco-small": "paper"}
+
+DataName = Literal["original", "balanced", "expanded"]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Tree = dict[str, Any]
+Kind = TypeVar("Kind")
+
+
+class Paper(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The paper's AP, in percent, and the images it was measured on."""
+
+    ap: float
+    split: Literal["val", "test"]
+
+
+class Predict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Options of `python -m train predict`; what is not said stays as it was."""
+
+    raw: bool | None = None
+    tta: bool | None = None
+
+
+class Rung(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What differs from the rung before.
+
+    `config` has Detectron2's keys, `part` names further ones that the settings decide on, `ensemble` the keys of an
+    ensemble recipe, `fuse` the rungs whose models are fused. A rung with none of the first three trains nothing.
+    """
+
+    about: str
+    section: str
+    paper: Paper | None = None
+    data: DataName | None = None
+    config: Tree = {}
+    part: str | None = None
+    predict: Predict = Predict()
+    ensemble: Tree = {}
+    fuse: tuple[str, ...] = ()
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How the ladder is run on a kind of data: the model and schedule to start from (names in train/configs/), with
+    `config` over them; the iterations of a training, and of those from a rung on; what the rungs' `part`s are."""
+
+    about: str
+    model: str
+    schedule: str
+    iterations: Positive
+    iterations_from: dict[str, Positive] = {}
+    config: Tree = {}
+    parts: dict[str, Tree] = {}
+
+
+class Composed(NamedTuple):
+    """A rung with everything that the rungs before it have settled. `config` is still without its iterations."""
+
+    folder: str
+    name: str
+    rung: Rung
+    config: Tree
+    data: DataName
+    iterations: int
+    raw: bool
+    tta: bool
+    ensemble: Tree
+    trains: bool
+
+
+def load_rungs(folder: Path = RUNGS) -> dict[str, Rung]:
+    """File stem -> rung, in the order of the names. Raises DataError naming the file and the key."""
+    return {path.stem: _typed(path, Rung) for path in sorted(folder.glob("*.yaml"))}
+
+
+def find_settings(name_or_path: str | None, data: str) -> tuple[str, Settings]:
+    """Settings by name or file, or those for the data of that name. Raises DataError where there are none such."""
+    chosen = SETTINGS_OF.get(data, "small") if name_or_path is None else name_or_path
+    shipped = sorted(path.stem for path in SETTINGS.glob("*.yaml"))
+    path = SETTINGS / f"{chosen}.yaml" if chosen in shipped else Path(chosen)
+    if not path.is_file():
+        raise DataError(f"{chosen}: expected a YAML file or one of {', '.join(shipped)}, found neither")
+    return chosen, _typed(path, Settings)
+
+
+def base_of(settings: Settings) -> Tree:
+    """The configuration that the first rung starts from: model, schedule, what the settings say."""
+    model = _read_config(_existing(CONFIGS, settings.model))
+    schedule = _read_config(_existing(SCHEDULES, settings.schedule))
+    return merged(merged(model, schedule), settings.config)
+
+
+def name_of(folder: str) -> str:
+    """`04-scratch` -> `scratch`."""
+    return folder.partition("-")[2] or folder
+
+
+def compose(rungs: dict[str, Rung], settings: Settings, base: Tree) -> list[Composed]:
+    """Every rung over the ones before it. Raises DataError, naming rung and key, where they do not fit together."""
+    _check(rungs, settings)
+    found: list[Composed] = []
+    config, iterations, ensemble = base, settings.iterations, Tree()
+    data: DataName = "original"
+    raw = tta = False
+    for folder, rung in rungs.items():
+        config = merged(config, rung.config)
+        if rung.part is not None:
+            config = merged(config, settings.parts[rung.part])
+        data = rung.data or data
+        iterations = settings.iterations_from.get(name_of(folder), iterations)
+        raw = raw if rung.predict.raw is None else rung.predict.raw
+        tta = tta if rung.predict.tta is None else rung.predict.tta
+        ensemble = merged(ensemble, rung.ensemble)
+        trains = bool(rung.config or rung.part or rung.data)
+        found.append(Composed(folder, name_of(folder), rung, config, data, iterations, raw, tta, ensemble, trains))
+    return found
+
+
+def _check(rungs: dict[str, Rung], settings: Settings) -> None:
+    problems = []
+    before: list[str] = []
+    for folder, rung in rungs.items():
+        if rung.part is not None and rung.part not in settings.parts:
+            known = ", ".join(settings.parts) or "none"
+            problems.append(f"{folder}: part: expected one of the settings' parts ({known}), found {rung.part!r}")
+        problems += [
+            f"{folder}: fuse: expected rungs before it ({', '.join(before)}), found {name!r}"
+            for name in rung.fuse
+            if name not in before
+        ]
+        if rung.fuse and not rung.ensemble:
+            problems.append(f"{folder}: ensemble: expected how to fuse, found nothing")
+        before.append(name_of(folder))
+    problems += [
+        f"settings: iterations_from: expected rungs ({', '.join(before)}), found {name!r}"
+        for name in settings.iterations_from
+        if name not in before
+    ]
+    if problems or not rungs:
+        raise DataError("the ladder's rungs do not fit together" if rungs else "expected rungs, found none", problems)
+
+
+def merged(lower: Tree, upper: Tree) -> Tree:
+    """Both, `upper` where both have a value; neither is changed."""
+    return lower | {
+        key: merged(lower[key], value) if isinstance(value, dict) and isinstance(lower.get(key), dict) else value
+        for key, value in upper.items()
+    }
+
+
+def _existing(folder: Path, name: str) -> Path:
+    path = folder / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(item.stem for item in folder.glob("*.yaml")))
+        raise DataError(f"settings: expected one of {known}, found {name!r}")
+    return path
+
+
+def _read_config(path: Path) -> Tree:
+    """A file of train/configs/ over those that it names as `_BASE_`."""
+    found: Tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    base = found.pop("_BASE_", None)
+    return found if base is None else merged(_read_config(path.parent / base), found)
+
+
+def _typed(path: Path, kind: type[Kind]) -> Kind:
+    try:
+        return msgspec.convert(yaml.safe_load(path.read_text(encoding="utf-8")), kind, strict=True)
+    except msgspec.ValidationError as error:
+        keys = ", ".join(field.name for field in msgspec.structs.fields(kind))  # type: ignore[arg-type]
+        raise DataError(f"{path}: {error}; allowed are {keys}") from None
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        raise DataError(f"{path}: not readable as YAML: {error}") from None

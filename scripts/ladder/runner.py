@@ -1,0 +1,157 @@
+"""Run jobs as processes of their own, several at a time, and end them well whatever happens."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from datasets.errors import DataError
+from datasets.staging import write_durably
+from scripts.ladder.jobs import Job
+
+ROOT = Path(__file__).resolve().parents[2]
+LOG = "log.txt"
+# Lines of its log that are shown of a command that failed.
+SHOWN = 12
+# Seconds that a training has to end its step and save.
+GRACE = 60.0
+PAUSE = 0.1
+# Here, since little may be done between fork and exec.
+_LIBC = ctypes.CDLL(None)
+
+
+class _Running(NamedTuple):
+    job: Job
+    process: subprocess.Popen[bytes]
+    begun: float
+
+
+def run(
+    jobs: Sequence[Job], folder: Path, *, slots: int, finished: set[str], done: Callable[[Job, float], None]
+) -> None:
+    """Run the jobs, at most `slots` at a time, each as soon as what it needs is `finished`; in their order otherwise.
+
+    `done` is called with each and its seconds. Raises DataError for a command that fails, which ends the others.
+    """
+    waiting, finished = list(jobs), set(finished)
+    with _ended_at_last() as running:
+        while waiting or running:
+            while len(running) < slots and (ready := _next(waiting, finished)) is not None:
+                waiting.remove(ready)
+                running.append(_start(ready, folder, slots))
+            over = [item for item in running if item.process.poll() is not None]
+            for item in over:
+                running.remove(item)
+                _check(item, folder)
+                done(item.job, time.monotonic() - item.begun)
+                finished.add(item.job.identity)
+            if not over:
+                time.sleep(PAUSE)
+
+
+def _next(waiting: list[Job], finished: set[str]) -> Job | None:
+    return next((job for job in waiting if finished.issuperset(job.needs)), None)
+
+
+def command(job: Job, folder: Path) -> list[str]:
+    """The arguments of `python`."""
+    return ["-m", *(part.replace("{ladder}", str(folder)) for part in job.arguments)]
+
+
+def _start(job: Job, folder: Path, slots: int) -> _Running:
+    place = folder / job.folder
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        for name, text in job.files.items():
+            write_durably(place / name, text)
+        with (place / LOG).open("ab") as log:
+            return _Running(job, _popen(command(job, folder), log, slots), time.monotonic())
+    except OSError as error:
+        raise DataError(f"{place}: cannot be written: {error.strerror} ({error.filename})") from None
+
+
+def _popen(arguments: list[str], log: IO[bytes], slots: int) -> subprocess.Popen[bytes]:
+    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    environment = {**os.environ, "PYTHONPATH": paths, "NO_ALBUMENTATIONS_UPDATE": "1"}
+    if slots > 1:
+        # Each has a core of its own.
+        environment["OMP_NUM_THREADS"] = "1"
+    log.write(f"$ python {' '.join(arguments)}\n".encode())
+    log.flush()
+    # A session of its own: Ctrl-C in the terminal reaches us alone, and we pass it on, once.
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        env=environment,
+        start_new_session=True,
+        preexec_fn=_end_with_parent,
+    )
+
+
+def _end_with_parent() -> None:
+    """Where we are killed, the kernel tells the child to save and end, so that the next ladder finds its run free."""
+    pr_set_pdeathsig = 1
+    _LIBC.prctl(pr_set_pdeathsig, signal.SIGTERM, 0, 0, 0)
+
+
+def _check(item: _Running, folder: Path) -> None:
+    code = item.process.returncode
+    if code == 0:
+        return
+    log = folder / item.job.folder / LOG
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-SHOWN:]
+    shown = " ".join(["python", *command(item.job, folder)])
+    raise DataError(
+        f"{item.job}: {item.job.step} failed with exit code {code}: {shown}\n{log} ends with:",
+        lines,
+        advice="what is finished stays; put this right, and the same command goes on",
+    )
+
+
+@contextmanager
+def _ended_at_last() -> Iterator[list[_Running]]:
+    """A list whose processes do not outlive the block. SIGTERM ends it as Ctrl-C does, with its own exit code."""
+    running: list[_Running] = []
+
+    def stop(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield running
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("what is finished is kept; the same command goes on") from None
+    finally:
+        try:
+            _end(running)
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _end(running: list[_Running]) -> None:
+    """Let them save and stop; kill what does not in time."""
+    try:
+        _signal(running, signal.SIGINT)
+        deadline = time.monotonic() + GRACE
+        while any(item.process.poll() is None for item in running) and time.monotonic() < deadline:
+            time.sleep(PAUSE)
+    finally:
+        _signal(running, signal.SIGKILL)
+        for item in running:
+            item.process.wait()
+
+
+def _signal(running: list[_Running], number: signal.Signals) -> None:
+    for item in running:
+        if item.process.poll() is None:
+            os.killpg(item.process.pid, number)

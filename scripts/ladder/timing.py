@@ -1,0 +1,35 @@
+"""The same number of iterations for any number of images, in the epochs that `python -m train fit` counts in. Pure."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+from scripts.ladder.rungs import Tree, merged
+from train.schedule import iterations
+
+
+def in_epochs(count: int, images: int, batch: int) -> float:
+    """The least float that fit takes for `count` whole iterations, not one less."""
+    epochs = count * batch / images
+    while iterations(epochs, images, batch) < count:
+        epochs = math.nextafter(epochs, math.inf)
+    return epochs
+
+
+def timed(config: Tree, count: int, images: int) -> Tree:
+    """A configuration whose schedule, in shape, is run in `count` iterations: its steps and its warm-up keep their
+    shares of the run, and fall on the same iterations whatever the number of images."""
+    solver = config["SOLVER"]
+    batch, whole = int(solver["IMS_PER_BATCH"]), Fraction(str(solver["EPOCHS"]))
+
+    def share(epochs: float) -> float:
+        return in_epochs(int(count * Fraction(str(epochs)) / whole), images, batch)
+
+    changed = {
+        "EPOCHS": in_epochs(count, images, batch),
+        "STEP_EPOCHS": [share(step) for step in solver["STEP_EPOCHS"]],
+        "WARMUP_EPOCHS": share(solver["WARMUP_EPOCHS"]),
+        "MAX_TO_KEEP": 1,
+    }
+    return merged(config, {"SOLVER": changed})
