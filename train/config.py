@@ -22,12 +22,17 @@ MODELS = {
     "r18-cascade": "r18 with a cascade of three box heads",
     "r50-cascade": "r50 with a cascade of three box heads",
     "r101-cascade": "r101 with a cascade of three box heads",
+    "resnest50": "r50 on ResNeSt-50, the backbone of the paper's balanced data",
+    "resnest50-cascade": "resnest50 with a cascade of three box heads",
     "tiny": "ResNet-18 with a pyramid and heads of 64 channels and small anchors, for a CPU",
     "tiny-cascade": "tiny with a cascade of three box heads",
 }
 
 # The paper's five (section 3.C.1), by the names that Detectron2 gives them.
 LOSSES = ("loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg", "loss_mask")
+
+# Those of timm's ResNeSts whose every norm can have 32 groups: radix 2, cardinality 1, width 64, as in their paper.
+RESNESTS = ("resnest14d", "resnest26d", "resnest50d", "resnest101e", "resnest200e", "resnest269e")
 
 # What a resumed run may change: where it works and what it keeps, not what it computes.
 FREE_ON_RESUME = {
@@ -61,6 +66,9 @@ def default() -> Any:
     # Zero the last norm of each residual branch at the start (Goyal et al., 2017). Detectron2 found, as the paper did,
     # that it hurts group norm from scratch.
     cfg.MODEL.RESNETS.ZERO_INIT_LAST_NORM = False
+    # Which ResNeSt, by timm's name, where MODEL.BACKBONE.NAME is build_resnest_fpn_backbone. Of MODEL.RESNETS it heeds
+    # NORM, OUT_FEATURES and ZERO_INIT_LAST_NORM.
+    cfg.MODEL.RESNEST = CfgNode({"NAME": "resnest50d"})
     # Keep only what goes in and out of each residual block, and compute the rest again in the backward pass: about half
     # the memory for a third more time.
     cfg.MODEL.CHECKPOINT_ACTIVATIONS = False
@@ -265,6 +273,7 @@ def check(cfg: Any) -> None:
         problems.append(
             "MODEL.RESNETS.NORM: expected GN or BN, found FrozenBN, whose statistics from scratch are wrong"
         )
+    problems += _resnest_problems(cfg)
     if cfg.MODEL.CHECKPOINT_ACTIVATIONS and "BN" in cfg.MODEL.RESNETS.NORM:
         problems.append(
             "MODEL.CHECKPOINT_ACTIVATIONS: expected a model with group norm, found batch norm, whose running "
@@ -284,6 +293,18 @@ def check(cfg: Any) -> None:
         problems.append(f"MODEL.IGNORE.MIN_IOA: expected more than 0, at most 1, found {cfg.MODEL.IGNORE.MIN_IOA}")
     if problems:
         raise DataError("the configuration cannot be used", problems)
+
+
+def _resnest_problems(cfg: Any) -> list[str]:
+    """What is wrong with a model on ResNeSt, if it is one."""
+    if cfg.MODEL.BACKBONE.NAME != "build_resnest_fpn_backbone":
+        return []
+    problems = []
+    if cfg.MODEL.RESNEST.NAME not in RESNESTS:
+        problems.append(f"MODEL.RESNEST.NAME: expected {' or '.join(RESNESTS)}, found {cfg.MODEL.RESNEST.NAME!r}")
+    if cfg.MODEL.RESNETS.NORM not in ("GN", "FrozenBN"):  # FrozenBN is refused for all models
+        problems.append(f"MODEL.RESNETS.NORM: expected GN, which ResNeSt has here, found {cfg.MODEL.RESNETS.NORM!r}")
+    return problems
 
 
 def _size_problems(cfg: Any) -> list[str]:

@@ -17,7 +17,7 @@ from detectron2.modeling import build_model
 from detectron2.modeling.backbone.resnet import BasicBlock, BasicStem, BottleneckBlock
 
 from datasets.errors import DataError
-from train import heads
+from train import backbones, heads
 
 
 def build(cfg: Any, device: torch.device | str = "cpu", *, seed: int | None = None) -> nn.Module:
@@ -27,6 +27,7 @@ def build(cfg: Any, device: torch.device | str = "cpu", *, seed: int | None = No
     own random state is left as it was.
     """
     heads.register()
+    backbones.register()
     plain = cfg.clone()
     plain.defrost()
     plain.MODEL.DEVICE = "cpu"
@@ -43,7 +44,7 @@ def build(cfg: Any, device: torch.device | str = "cpu", *, seed: int | None = No
 
 
 def zero_init_last_norms(model: nn.Module) -> None:
-    """Start every residual branch at 0 (Goyal et al., 2017, section 5.1)."""
+    """Start every residual branch at 0 (Goyal et al., 2017, section 5.1); those of a ResNeSt are built so."""
     for block in model.modules():
         if isinstance(block, BottleneckBlock):
             nn.init.zeros_(block.conv3.norm.weight)
@@ -73,10 +74,13 @@ def checkpoint_activations(model: nn.Module) -> None:
 
     The losses and gradients are the same to the bit. Names of parameters do not change.
     """
-    for block in model.modules():
-        if isinstance(block, (BasicStem, BasicBlock, BottleneckBlock)):
-            # There is no random number in a block to be kept.
-            block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)
+    blocks = [module for module in model.modules() if isinstance(module, (BasicStem, BasicBlock, BottleneckBlock))]
+    for module in model.modules():
+        if isinstance(module, backbones.ResNeSt):
+            blocks += module.blocks()
+    for block in blocks:
+        # There is no random number in a block to be kept.
+        block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -33,7 +33,7 @@ def test_every_model_loads_under_every_schedule(model: str, schedule: str) -> No
     # From scratch: no weights, nothing frozen, and a norm that learns.
     assert (cfg.MODEL.WEIGHTS, cfg.MODEL.BACKBONE.FREEZE_AT) == ("", 0)
     roi_heads = "IgnoreAwareCascadeROIHeads" if model.endswith("-cascade") else "IgnoreAwareROIHeads"
-    depth = {"r18": 18, "r50": 50, "r101": 101, "tiny": 18}[model.partition("-")[0]]
+    depth = {"r18": 18, "r50": 50, "r101": 101, "resnest50": 50, "tiny": 18}[model.partition("-")[0]]
     parts = (cfg.MODEL.RESNETS.DEPTH, cfg.MODEL.RESNETS.NORM, cfg.MODEL.ROI_HEADS.NAME)
     assert parts == (depth, "BN" if model == "r50-bn" else "GN", roi_heads)
     # The schedule has the last word, whatever the model.
@@ -81,6 +81,7 @@ def test_no_key_is_misspelt_in_what_we_add() -> None:
     ours = config.flat(config.default()).keys() - config.flat(get_cfg()).keys()
     assert ours == {
         *("MODEL.RESNETS.ZERO_INIT_LAST_NORM", "MODEL.CHECKPOINT_ACTIVATIONS", "MODEL.IGNORE.MIN_IOA"),
+        "MODEL.RESNEST.NAME",
         *("SOLVER.EPOCHS", "SOLVER.STEP_EPOCHS", "SOLVER.WARMUP_EPOCHS", "SOLVER.REFERENCE_BATCH"),
         *("SOLVER.ACCUMULATE", "SOLVER.MAX_TO_KEEP", "SOLVER.FINETUNE"),
         *(f"MODEL.LOSS_WEIGHTS.{name}" for name in config.LOSSES),

@@ -67,6 +67,8 @@ PARAMETERS = {
     "r18-cascade": 62.91,
     "r50-cascade": 75.98,
     "r101-cascade": 94.97,
+    "resnest50": 47.64,
+    "resnest50-cascade": 77.90,
     "tiny": 12.50,
     "tiny-cascade": 14.22,
 }

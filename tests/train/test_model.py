@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from timm.models.resnest import ResNestBottleneck
 from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 
@@ -30,12 +31,16 @@ MILLIONS = {
     "r18-cascade": 62.91,
     "r50-cascade": 75.98,
     "r101-cascade": 94.97,
+    "resnest50": 47.64,
+    "resnest50-cascade": 77.90,
     "tiny": 12.500080,
     "tiny-cascade": 14.216670,
 }
 # Convolutions of a ResNet: of the stem, of all blocks, and of the shortcuts of the first block of stages that change
 # their number of channels.
 RESNET_NORMS = {18: 1 + 2 * 8 + 3, 50: 1 + 3 * 16 + 4, 101: 1 + 3 * 33 + 4}
+# Its stem has three convolutions, each block one more, in the attention.
+RESNEST_50_NORMS = 3 + 4 * 16 + 4
 # One that goes sideways and one that goes out, for each of four levels.
 PYRAMID_NORMS = 2 * 4
 # Small enough to be built in a moment, with bottleneck blocks, of which `tiny` has none.
@@ -78,10 +83,15 @@ def norms(module: nn.Module) -> Counter[str]:
 
 def last_norms(net: nn.Module) -> list[torch.Tensor]:
     """The weights of the last norm of each residual branch."""
-    blocks = [module for module in net.modules() if isinstance(module, (BasicBlock, BottleneckBlock))]
-    return [
-        block.conv3.norm.weight if isinstance(block, BottleneckBlock) else block.conv2.norm.weight for block in blocks
-    ]
+    found: list[Any] = []
+    for block in net.modules():
+        if isinstance(block, BottleneckBlock):
+            found.append(block.conv3.norm.weight)
+        elif isinstance(block, BasicBlock):
+            found.append(block.conv2.norm.weight)
+        elif isinstance(block, ResNestBottleneck):
+            found.append(block.bn3.weight)
+    return found
 
 
 def test_models_have_as_many_parameters_as_they_should(name: str, built: Any) -> None:
@@ -93,7 +103,8 @@ def test_models_have_as_many_parameters_as_they_should(name: str, built: Any) ->
 def test_norms_are_where_the_paper_has_them(name: str, built: Any) -> None:
     cfg = small_config(name)
     stages = 3 if "cascade" in name else 1
-    kind, resnet = ("BatchNorm2d" if name == "r50-bn" else "GroupNorm"), RESNET_NORMS[cfg.MODEL.RESNETS.DEPTH]
+    kind = "BatchNorm2d" if name == "r50-bn" else "GroupNorm"
+    resnet = RESNEST_50_NORMS if name.startswith("resnest50") else RESNET_NORMS[cfg.MODEL.RESNETS.DEPTH]
     pyramid, mask = (0, 0) if name == "r50-bn" else (PYRAMID_NORMS, cfg.MODEL.ROI_MASK_HEAD.NUM_CONV)
     box = {"r50-bn": 0, "r50-gn": 0, "tiny": 2, "tiny-cascade": 2}.get(name, 4) * stages
 
@@ -164,7 +175,16 @@ def test_zero_init_changes_the_last_norms_and_nothing_else() -> None:
     assert all(key.endswith(".conv3.norm.weight") for key in changed)
 
 
-@pytest.mark.parametrize("which", [["tiny"], ["tiny-cascade"], ["r50", *SMALL_BOTTLENECKS]], ids=lambda which: which[0])
+@pytest.mark.parametrize(
+    "which",
+    [
+        ["tiny"],
+        ["tiny-cascade"],
+        ["r50", *SMALL_BOTTLENECKS],
+        ["resnest50", *SMALL_BOTTLENECKS, "MODEL.RESNEST.NAME", "resnest14d"],
+    ],
+    ids=lambda which: which[0],
+)
 def test_checkpointed_activations_change_no_loss_no_gradient_and_no_name(
     which: list[str], drawn_data: TrainingData
 ) -> None:

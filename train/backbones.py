@@ -1,0 +1,121 @@
+"""ResNeSt (Zhang et al., 2020, "ResNeSt: Split-Attention Networks") as timm has it, as a backbone of Detectron2.
+
+timm is imported where such a network is built, and nowhere else. Nothing is downloaded: there are no weights to have.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from train import compat  # noqa: F401 - before detectron2
+
+# isort: split
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY, FPN, Backbone
+from detectron2.modeling.backbone.fpn import LastLevelMaxPool
+
+from datasets.errors import DataError
+
+# As Detectron2's ResNet names what comes out of each.
+STAGES = ("res2", "res3", "res4", "res5")
+
+
+class ResNeSt(Backbone):  # type: ignore[misc]
+    """One of timm's ResNeSts with group norm, named and cut as Detectron2's ResNet: `stem`, `res2`, ... `res5`.
+
+    `name` is one of `config.RESNESTS`. Stages behind the last of `out_features` are not there. `freeze_at` counts as
+    Detectron2's: 1 freezes the stem, 2 the stem and `res2`, and so on. Raises DataError if timm is missing.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        out_features: Sequence[str] = STAGES,
+        in_channels: int = 3,
+        zero_init_last: bool = False,
+        freeze_at: int = 0,
+    ) -> None:
+        super().__init__()
+        network = _network(name, in_channels, zero_init_last)
+        self.stem = nn.Sequential(OrderedDict((part, network[part]) for part in ("conv1", "bn1", "act1", "maxpool")))
+        count = 1 + max(STAGES.index(feature) for feature in out_features)
+        for number, stage in enumerate(STAGES[:count], start=1):
+            self.add_module(stage, network[f"layer{number}"])
+        self._out_features = list(out_features)
+        self._out_feature_channels = dict(zip(STAGES, network.feature_info.channels(), strict=True))
+        self._out_feature_strides = dict(zip(STAGES, network.feature_info.reduction(), strict=True))
+        for frozen in list(self.children())[:freeze_at]:
+            frozen.requires_grad_(False)
+
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Images of shape (n, channels, height, width) -> feature maps by name, those of `out_features`."""
+        features, outputs = images, {}
+        for name, stage in self.named_children():
+            features = outputs[name] = stage(features)
+        return {name: outputs[name] for name in self._out_features}
+
+    def blocks(self) -> list[nn.Module]:
+        """The stem and each residual block, in order: what comes out of one goes into the next."""
+        stem, *stages = self.children()
+        return [stem, *(block for stage in stages for block in stage.children())]
+
+
+def _network(name: str, in_channels: int, zero_init_last: bool) -> Any:
+    """timm's features of strides 4 to 32: a ModuleDict, with its own names for what is in it."""
+    try:
+        import timm
+        from timm.layers.split_attn import SplitAttn
+    except ModuleNotFoundError as error:
+        raise DataError(
+            f"ResNeSt: expected timm to be installed, found: {error}; pip install -c constraints.txt '.[train]'"
+        ) from None
+    network: Any = timm.create_model(
+        name,
+        pretrained=False,
+        features_only=True,
+        out_indices=(1, 2, 3, 4),
+        in_chans=in_channels,
+        norm_layer=_group_norm,
+        zero_init_last=zero_init_last,
+    )
+    for attention in (module for module in network.modules() if isinstance(module, SplitAttn)):
+        # This norm alone sees what was averaged over the whole map. 32 groups of 32 channels of 1 x 1 have one value
+        # each, which is its own mean: 0 for any image, and so the attention is the same for all.
+        attention.bn1 = nn.GroupNorm(1, attention.fc1.out_channels)
+    return network
+
+
+def _group_norm(channels: int, **kwargs: Any) -> nn.GroupNorm:
+    """As Detectron2's GN. A function, since of a functools.partial timm forgets what has no keyword."""
+    return nn.GroupNorm(32, channels, **kwargs)
+
+
+def build_resnest_fpn_backbone(cfg: Any, input_shape: ShapeSpec) -> FPN:
+    """What Detectron2's build_resnet_fpn_backbone does, for MODEL.RESNEST.NAME."""
+    bottom_up = ResNeSt(
+        cfg.MODEL.RESNEST.NAME,
+        out_features=cfg.MODEL.RESNETS.OUT_FEATURES,
+        in_channels=input_shape.channels,
+        zero_init_last=cfg.MODEL.RESNETS.ZERO_INIT_LAST_NORM,
+        freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
+    )
+    return FPN(
+        bottom_up=bottom_up,
+        in_features=cfg.MODEL.FPN.IN_FEATURES,
+        out_channels=cfg.MODEL.FPN.OUT_CHANNELS,
+        norm=cfg.MODEL.FPN.NORM,
+        top_block=LastLevelMaxPool(),
+        fuse_type=cfg.MODEL.FPN.FUSE_TYPE,
+    )
+
+
+def register() -> None:
+    """Make the builder known to Detectron2 by the name that train/configs/ uses; may be called again."""
+    if build_resnest_fpn_backbone.__name__ not in BACKBONE_REGISTRY:
+        BACKBONE_REGISTRY.register(build_resnest_fpn_backbone)
