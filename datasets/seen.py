@@ -7,7 +7,7 @@ file, since a dataset may give a known image another id.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from datasets.errors import DataError
 from datasets.images import path_inside
 from datasets.origins import ORIGINS, read_origins
 from datasets.records import Image
+from datasets.terminal import Progress
 
 BLOCK = 1 << 20
 
@@ -108,15 +109,30 @@ def _of_annotations(path: Path) -> SeenImages:
     return SeenImages(frozenset((image.id, image.file_name) for image in coco.read_images(path).images))
 
 
-def ids_in(seen: SeenImages, images: Iterable[Image], folder: Path | None = None) -> frozenset[int]:
+def original(image: Image) -> tuple[int, str]:
+    """(id, file name) of an image, or of the one that augment made it of, as its own dataset has them."""
+    if image.source_id is None or image.source_file_name is None:
+        return image.id, image.file_name
+    return image.source_id, image.source_file_name
+
+
+def ids_in(
+    seen: SeenImages, images: Sequence[Image], folder: Path | None = None, progress: Progress | None = None
+) -> frozenset[int]:
     """The ids of those `images` that are among the seen ones, by their files too where their `folder` is given."""
-    return frozenset(image.id for image in images if seen.contains(image.id, image.file_name, _digest(image, folder)))
+    found = set()
+    reads = folder is not None and bool(seen.digests)
+    for done, image in enumerate(images, start=1):
+        digest = _digest(image, folder) if reads and folder is not None else None
+        if seen.contains(*original(image), digest):
+            found.add(image.id)
+        if reads and progress is not None:
+            progress("reading images", done, len(images))
+    return frozenset(found)
 
 
-def _digest(image: Image, folder: Path | None) -> str | None:
-    if folder is None:
-        return None
-    path = path_inside(folder, image.file_name)
+def _digest(image: Image, folder: Path) -> str | None:
+    path = path_inside(folder.absolute(), image.file_name)
     return sha256_file(path) if path.is_file() else None
 
 

@@ -144,7 +144,7 @@ def _merge_file(cfg: Any, path: Path) -> None:
     # isort: split
     from detectron2.config import CfgNode
 
-    found = _read_yaml(path, ())
+    found = read_yaml(path)
     version = found.pop("VERSION", cfg.VERSION)
     if version != cfg.VERSION:
         raise DataError(f"{path}: VERSION: expected {cfg.VERSION}, found {version!r}")
@@ -158,10 +158,11 @@ def _merge_file(cfg: Any, path: Path) -> None:
         raise DataError(f"{path}: {_plain(error)}") from None
 
 
-def _read_yaml(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+def read_yaml(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     """A file over the ones that it names as `_BASE_`, relative to itself, as Detectron2 reads them.
 
-    Only files, and only plain YAML: Detectron2 itself also fetches addresses and runs what code a file names.
+    `above` are the files that build on it. Only files, and only plain YAML: Detectron2 itself also fetches addresses
+    and runs what code a file names. Raises DataError naming the file.
     """
     import yaml
 
@@ -175,7 +176,7 @@ def _read_yaml(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
         raise DataError(f"{path}: expected keys with values, found {type(found).__name__}")
     bases = found.pop("_BASE_", [])
     for base in reversed(bases if isinstance(bases, list) else [bases]):
-        below = _read_yaml(path.parent / Path(str(base)).expanduser(), (*above, path.resolve()))
+        below = read_yaml(path.parent / Path(str(base)).expanduser(), (*above, path.resolve()))
         found = _over(found, below, str(path))
     whole: dict[str, Any] = found
     return whole

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from datasets.origins import read_origins
 
 from datasets import spec
 from datasets.errors import DataError
-from datasets.records import Annotation, Category, Dataset, Image
-from datasets.seen import SeenImages, remark, sha256_file
+from datasets.origins import read_origins
+from datasets.records import Annotation, Category, Dataset
+from datasets.seen import SeenImages, ids_in, original, remark, sha256_file
 from datasets.sources import Input, Inputs, Source, examine_images, read_inputs
 from datasets.terminal import Progress
 from train import catalog, subset
@@ -134,8 +134,9 @@ def read_validation(
     everything.check_same(read.categories, "the training data", str(source.annotations))
     _examine(read, progress)
     seen = data.seen if seen is None else seen
-    digests = _digests(read.sources, progress) if seen.digests and progress else {}
-    count = sum(seen.contains(*_original(item.image), digests.get(item.path)) for item in read.sources)
+    # Files are not read by every process.
+    folder = source.images if progress else None
+    count = len(ids_in(seen, [item.image for item in read.sources], folder, progress))
     notes = [f"validation: {len(read.sources):,} images of {source.annotations}"]
     if data.left_out:
         ids = set(data.categories.ids.tolist())
@@ -164,21 +165,20 @@ def _seen(source: Input, read: Inputs, progress: Progress | None) -> SeenImages:
 
     Without `progress`, as in all processes but the first, files are not read for their digests.
     """
-    originals = frozenset(_original(item.image) for item in read.sources)
+    originals = frozenset(original(item.image) for item in read.sources)
     origins = source.annotations.parent.parent / ORIGINS
     if _is_built(source) and origins.is_file():
         return SeenImages(originals, frozenset(item.sha256 for item in read_origins(origins)))
-    return SeenImages(originals, frozenset(_digests(read.sources, progress).values()) if progress else frozenset())
+    return SeenImages(originals, _digests(read.sources, progress) if progress else frozenset())
 
 
-def _digests(sources: Sequence[Source], progress: Progress | None) -> dict[Path, str]:
-    """SHA-256 of each image file."""
-    found = {}
+def _digests(sources: Sequence[Source], progress: Progress) -> frozenset[str]:
+    """SHA-256 of every image file."""
+    found = set()
     for done, item in enumerate(sources, start=1):
-        found[item.path] = sha256_file(item.path)
-        if progress is not None:
-            progress("reading images", done, len(sources))
-    return found
+        found.add(sha256_file(item.path))
+        progress("reading images", done, len(sources))
+    return frozenset(found)
 
 
 def _truth(read: Inputs) -> Dataset:
@@ -188,13 +188,6 @@ def _truth(read: Inputs) -> Dataset:
         annotations += [msgspec.structs.replace(item, segmentation=None) for item in source.annotations]
     images = [source.image for source in read.sources]
     return Dataset(info={}, licenses=[], categories=read.categories, images=images, annotations=annotations)
-
-
-def _original(image: Image) -> tuple[int, str]:
-    """The image that this one was made of, as its own dataset names it."""
-    if image.source_id is None or image.source_file_name is None:
-        return image.id, image.file_name
-    return image.source_id, image.source_file_name
 
 
 def _is_built(source: Input) -> bool:

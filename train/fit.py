@@ -170,7 +170,8 @@ def _train(run: _Run) -> None:
         period=cfg.SOLVER.CHECKPOINT_PERIOD,
         max_to_keep=cfg.SOLVER.MAX_TO_KEEP,
         say=report.say if report else _silent,
-        remark=run.validation.remark if run.validation else "",
+        seen=run.validation.seen if run.validation else 0,
+        images=len(run.validation.records) if run.validation else 0,
     )
     trainer.register_hooks([epochs, report])
     _loop(trainer, run, start.first)

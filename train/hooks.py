@@ -15,6 +15,7 @@ import torch
 from tqdm import tqdm
 
 from datasets.evaluation import Evaluation
+from datasets.seen import remark
 from train import checkpoint, compat  # noqa: F401 - compat before detectron2
 from train.schedule import Schedule
 from train.trainer import DivergedError
@@ -46,7 +47,8 @@ class EpochHook(HookBase):  # type: ignore[misc]
     """At the end of each epoch: validate, save, keep the best. In between: save every `period` iterations, and where a
     signal asked to stop.
 
-    `evaluate` runs in every process and gives the result in the first one. `content` makes a checkpoint's content.
+    `evaluate` runs in every process and gives the result in the first one, on `images` images of which `seen` had been
+    trained on. `content` makes a checkpoint's content.
     """
 
     def __init__(
@@ -60,11 +62,12 @@ class EpochHook(HookBase):  # type: ignore[misc]
         period: int,
         max_to_keep: int,
         say: Callable[[str], None],
-        remark: str = "",
+        seen: int = 0,
+        images: int = 0,
     ) -> None:
         self.best = best
-        # What stands next to every AP.
-        self._remark = f"  {remark}" if remark else ""
+        self._seen = seen
+        self._remark = remark(seen, images)
         self._folder = folder
         self._schedule = schedule
         self._ends = set(schedule.epoch_ends())
@@ -91,9 +94,11 @@ class EpochHook(HookBase):  # type: ignore[misc]
         if found is not None:
             # As the field writes them, in percent.
             scalars = {f"bbox/{key}": 100 * value for key, value in found.numbers().items() if value is not None}
+            scalars["bbox/images_seen_in_training"] = self._seen
             self.trainer.storage.put_scalars(**scalars, smoothing_hint=False)
-            aps = f"AP {_percent(found.ap)}  AP50 {_percent(found.ap50)}{self._remark}"
-            self._say(f"epoch {epoch}: {aps}" + (" (best)" * is_best))
+            aps = f"AP {_percent(found.ap)}  AP50 {_percent(found.ap50)}"
+            said = f"  {self._remark}" if self._remark else ""
+            self._say(f"epoch {epoch}: {aps}{said}" + (" (best)" * is_best))
         if is_best and found is not None and found.ap is not None:
             self.best = Best(epoch, found.ap)
         # The last one comes last: whatever it says of the best one is true of the files by then.

@@ -16,7 +16,7 @@ from datasets.errors import DataError
 from datasets.provenance import MadeBy, Provenance
 from datasets.records import Category, Image
 from datasets.results import Results
-from datasets.seen import SeenImages, sha256_file
+from datasets.seen import SeenImages, ids_in, sha256_file
 from datasets.sources import FILES_PER_TASK, chunks, examine_files
 from train import checkpoint, compat, config, inference, lineage, model, weights  # noqa: F401 - compat before detectron2
 from train.catalog import Categories, Record, Records
@@ -70,7 +70,7 @@ def predict(request: Request, progress: terminal.Progress) -> Predicted:
     device = model.device_of(cfg)
     _check_output(request.output)
     records = _records(read.images, request.images, progress)
-    seen_ids = _seen_ids(records, read.images, seen, progress)
+    seen_ids = sorted(ids_in(seen, read.images, request.images, progress))
     network = model.build(cfg, "cpu")
     weights.load_exactly(network, loaded.content["model"], loaded.path)
     network.to(device)
@@ -97,18 +97,6 @@ def _categories(loaded: checkpoint.Loaded, listed: list[Category], request: Requ
 
 def _pairs(found: list[list[Any]]) -> Iterator[tuple[int, str]]:
     return ((int(id_), str(name)) for id_, name in found)
-
-
-def _seen_ids(records: Records, listed: list[Image], seen: SeenImages, progress: terminal.Progress) -> list[int]:
-    """The images that the model was trained on, by id and name or by what is in the file."""
-    found = []
-    for done, (record, image) in enumerate(zip(records, listed, strict=True), start=1):
-        digest = sha256_file(Path(record.path)) if seen.digests else None
-        if seen.contains(image.id, image.file_name, digest):
-            found.append(image.id)
-        if digest:
-            progress("reading images", done, len(records))
-    return sorted(found)
 
 
 def _provenance(

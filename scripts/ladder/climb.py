@@ -211,8 +211,8 @@ def notes(found: dict[str, Any]) -> list[str]:
     )
     return [
         f"Data: {found['data']}, trained on the split `train` ({found['train_images']:,} images) or what `augment` "
-        f"made of it, measured on `val` ({found['val_images']:,} images), which no training has seen. The paper's AP "
-        "is that of its own data.",
+        f"made of it, measured on `val` ({found['val_images']:,} images); where a training has seen some of these, "
+        "that stands next to the AP. The paper's AP is that of its own data.",
         f"Settings: {found['settings']} ({found['settings_about']}). Iterations: {each}; batch {found['batch']}.",
         f"Seeds: {', '.join(map(str, found['seeds']))}. `12.3 ± 0.4` is mean and sample standard deviation over the "
         "seeds; changes are against the rung above, taken seed by seed.",

@@ -64,10 +64,11 @@ def _training(run: Path, job: Job) -> dict[str, float | None]:
 
 
 def _measured(place: Path, truth: Any) -> dict[str, float | None]:
-    from datasets import evaluation, results
+    from datasets import evaluation, provenance, results
 
     path = place / "results.json"
-    return evaluation.evaluate(truth, results.read(path), name=str(path)).numbers()
+    numbers = evaluation.evaluate(truth, results.read(path), name=str(path)).numbers()
+    return {**numbers, "images_seen_in_training": len(provenance.read(path).seen)}
 
 
 def seconds_of_steps(metrics: Path) -> float:

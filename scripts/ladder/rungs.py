@@ -9,7 +9,7 @@ import msgspec
 import yaml
 
 from datasets.errors import DataError
-from train.config import CONFIGS, SCHEDULES
+from train.config import CONFIGS, SCHEDULES, read_yaml
 
 RUNGS = Path(__file__).parent / "rungs"
 SETTINGS = Path(__file__).parent / "settings"
@@ -99,8 +99,8 @@ def find_settings(name_or_path: str | None, data: str) -> tuple[str, Settings]:
 
 def base_of(settings: Settings) -> Tree:
     """The configuration that the first rung starts from: model, schedule, what the settings say."""
-    model = _read_config(_existing(CONFIGS, settings.model))
-    schedule = _read_config(_existing(SCHEDULES, settings.schedule))
+    model = read_yaml(_existing(CONFIGS, settings.model))
+    schedule = read_yaml(_existing(SCHEDULES, settings.schedule))
     return merged(merged(model, schedule), settings.config)
 
 
@@ -168,13 +168,6 @@ def _existing(folder: Path, name: str) -> Path:
         known = ", ".join(sorted(item.stem for item in folder.glob("*.yaml")))
         raise DataError(f"settings: expected one of {known}, found {name!r}")
     return path
-
-
-def _read_config(path: Path) -> Tree:
-    """A file of train/configs/ over those that it names as `_BASE_`."""
-    found: Tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    base = found.pop("_BASE_", None)
-    return found if base is None else merged(_read_config(path.parent / base), found)
 
 
 def _typed(path: Path, kind: type[Kind]) -> Kind:

@@ -73,9 +73,15 @@ def table(rows: Sequence[Row]) -> list[str]:
     for at, row in enumerate(rows):
         changed = change(rows[at - 1], row) if at else None
         metrics = [percent(metric(row, key)) for key in METRICS]
+        metrics[0] += _remark(row)
         first = [row.folder, row.about, row.section, _paper(row.paper), *metrics, percent(changed, sign=True)]
         lines.append([*first, *_work(row)])
     return [f"| {' | '.join(cells)} |" for cells in lines]
+
+
+def _remark(row: Row) -> str:
+    """What stands next to an AP on images that a training had seen."""
+    return " (seen in training)" if any(numbers.get("images_seen_in_training") for numbers in row.measured) else ""
 
 
 def _paper(paper: Paper | None) -> str:

@@ -40,6 +40,15 @@ def test_change_is_taken_seed_by_seed() -> None:
     assert change(row("a", [0.1, None, 0.3]), after) is None
 
 
+def test_an_ap_on_images_that_were_trained_on_says_so() -> None:
+    seen, unseen = row("a", [0.10, 0.12]), row("b", [0.13, 0.15])
+    seen.measured[1]["images_seen_in_training"] = 3
+    unseen.measured[1]["images_seen_in_training"] = 0
+    *_, first, second = table([seen, unseen])
+    assert cells(first)[4] == "11.0 ± 1.4 (seen in training)"
+    assert cells(second)[4] == "14.0 ± 1.4"
+
+
 def test_percents_have_one_decimal() -> None:
     assert percent(Spread(0.1234, 0.0056)) == "12.3 ± 0.6"
     assert percent(Spread(0.1234, None)) == "12.3"

@@ -117,6 +117,8 @@ def test_metrics_have_losses_rate_and_ap(whole: Path) -> None:
     for line in lines:
         assert {"total_loss", "loss_cls", "loss_box_reg", "loss_mask", "loss_rpn_cls", "loss_rpn_loc"} <= line.keys()
         assert {"lr", "bbox/ap", "bbox/ap50", "time", "data_time"} <= line.keys()
+        # Trained and measured on the same images.
+        assert line["bbox/images_seen_in_training"] == 8
 
 
 def test_a_checkpoint_says_where_it_comes_from(whole: Path, drawn: Input) -> None:
