@@ -57,8 +57,10 @@ class ResNeSt(Backbone):  # type: ignore[misc]
         """Images of shape (n, channels, height, width) -> feature maps by name, those of `out_features`."""
         features, outputs = images, {}
         for name, stage in self.named_children():
-            features = outputs[name] = stage(features)
-        return {name: outputs[name] for name in self._out_features}
+            features = stage(features)
+            if name in self._out_features:
+                outputs[name] = features
+        return outputs
 
     def blocks(self) -> list[nn.Module]:
         """The stem and each residual block, in order: what comes out of one goes into the next."""
@@ -75,15 +77,8 @@ def _network(name: str, in_channels: int, zero_init_last: bool) -> Any:
         raise DataError(
             f"ResNeSt: expected timm to be installed, found: {error}; pip install -c constraints.txt '.[train]'"
         ) from None
-    network: Any = timm.create_model(
-        name,
-        pretrained=False,
-        features_only=True,
-        out_indices=(1, 2, 3, 4),
-        in_chans=in_channels,
-        norm_layer=_group_norm,
-        zero_init_last=zero_init_last,
-    )
+    options: dict[str, Any] = {"in_chans": in_channels, "norm_layer": _group_norm, "zero_init_last": zero_init_last}
+    network: Any = timm.create_model(name, pretrained=False, features_only=True, out_indices=(1, 2, 3, 4), **options)
     for attention in (module for module in network.modules() if isinstance(module, SplitAttn)):
         # This norm alone sees what was averaged over the whole map. 32 groups of 32 channels of 1 x 1 have one value
         # each, which is its own mean: 0 for any image, and so the attention is the same for all.

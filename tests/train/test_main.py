@@ -16,7 +16,7 @@ from PIL import Image as PillowImage
 from datasets import results, terminal
 from datasets.sources import Input
 from tests.conftest import CATEGORIES, picture
-from tests.train.made import content, tiny_config, write_list
+from tests.train.made import content, tiny_config, weights_config, write_list
 from train import checkpoint, config, fit, launch, model
 from train.__main__ import main
 from train.fit import Request
@@ -117,6 +117,7 @@ def test_fit_passes_on_what_it_was_asked_for(cli: Cli, launched: list[Launched],
     assert cli(
         *("fit", "--model", "r50", "--data", "d", "--output", "runs/b", "--val", spec, "--schedule", "sample"),
         *("--gpus", "2", "SEED", "1", "--machines", "3", "--rank", "1", "--dist-url", "tcp://10.0.0.1:29500"),
+        *("--init", "runs/a", "--categories", "top:34"),
         *("--resume", "--allow-pretrained", "INPUT.MIN_SIZE_TRAIN", "[64, 80]", "--", "SEED", "-1"),
     ) == (0, "", "")
     files = ("--val-annotations", drawn.annotations, "--val-images", drawn.images)
@@ -133,6 +134,8 @@ def test_fit_passes_on_what_it_was_asked_for(cli: Cli, launched: list[Launched],
         overrides=("SEED", "1", "INPUT.MIN_SIZE_TRAIN", "[64, 80]", "SEED", "-1"),
         validation=drawn,
         resume=True,
+        init=Path("runs/a"),
+        categories="top:34",
         allow_pretrained=True,
     )
     assert by_files[2].validation == drawn
@@ -157,6 +160,9 @@ PREDICT = ["predict", "--annotations", "a", "--images", "i", "--output", "o"]
         ([*FIT, "--colour"], "--colour"),
         (PREDICT, "give either --run or --weights"),
         ([*PREDICT, "--run", "r", "--weights", "w"], "give either --run or --weights"),
+        ([*PREDICT, "--weights", "w", "--epoch", "best"], "--epoch is one of --run"),
+        (["average", "runs/a"], "--epochs"),
+        (["lineage"], "RUN"),
         (["predict", "--run", "r", "--images", "i", "--output", "o"], "give either --annotations and --images, or"),
         (
             ["predict", "--run", "r", "--annotations", "a", "--output", "o"],
@@ -239,4 +245,63 @@ def test_predict_takes_the_best_of_a_run_else_its_last(cli: Cli, tmp_path: Path)
     (run / checkpoint.BEST).unlink()
     last = predicted("--run", run)
     assert last != best
+    assert predicted("--run", run, "--epoch", "last") == last
+    code, out, err = cli(*asked, "--run", run, "--epoch", "best")
+    assert (code, out) == (1, "")
+    assert err.startswith(f"error: {run}: expected the folder of a run with {checkpoint.BEST}, found no such file")
     assert predicted("--weights", run / checkpoint.LAST) == last
+
+
+@pytest.fixture
+def epochs(tmp_path: Path) -> Path:
+    """A run with checkpoints of two epochs, the second of which is the last."""
+    cfg = weights_config(1)
+    run = tmp_path / "run"
+    run.mkdir()
+    for epoch in (1, 2):
+        made = content(model.build(cfg, seed=epoch), cfg, epoch=float(epoch))
+        checkpoint.save(run / checkpoint.epoch_name(epoch), made)
+    checkpoint.keep(run / checkpoint.epoch_name(2), checkpoint.LAST)
+    return run
+
+
+def test_average_says_where_it_is_and_is_no_epoch_of_the_run(cli: Cli, epochs: Path, tmp_path: Path) -> None:
+    path = epochs / "model_average_1-2.pth"
+    assert cli("average", epochs, "--epochs", "1-2") == (0, f"{path}: the average of 2 epochs\n", "")
+    assert checkpoint.epochs_in(epochs).keys() == {1, 2}
+    assert checkpoint.find_in_run(epochs).name == checkpoint.LAST
+    other = tmp_path / "mine.pth"
+    assert cli("average", epochs, "--epochs", "1,2", "--output", other).code == 0
+    assert other.is_file()
+    code, out, err = cli("average", epochs, "--epochs", "2-4")
+    assert (code, out) == (1, "")
+    assert "missing are 3-4" in err
+
+
+def test_lineage_shows_every_run_that_it_is_given(cli: Cli, epochs: Path) -> None:
+    average = epochs / "model_average_1-2.pth"
+    cli("average", epochs, "--epochs", "1-2")
+    code, out, err = cli("lineage", epochs, average)
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0] == str(epochs / checkpoint.LAST)
+    assert lines.count("from scratch: yes") == 2
+    assert lines.index(str(average)) == lines.index("from scratch: yes") + 1
+    assert "  the average of" in lines
+    assert cli("lineage", epochs, "--epoch", "1").out.splitlines()[0] == str(epochs / checkpoint.epoch_name(1))
+
+
+def test_lineage_of_pretrained_weights_says_no_and_why(cli: Cli, tmp_path: Path) -> None:
+    cfg = weights_config(1)
+    path = tmp_path / "a.pth"
+    line = {"pretrained": True, "from": "R-50.pkl", "sha256": "0" * 64, "allowed_by": "--allow-pretrained"}
+    checkpoint.save(path, content(model.build(cfg, seed=0), cfg, lineage=line))
+    out = cli("lineage", path).out
+    assert out.endswith("from scratch: no\n  a.pth starts from R-50.pkl, which was trained elsewhere\n")
+    (entry,) = json.loads(cli("lineage", path, "--json").out)
+    assert entry["from_scratch"] is False
+    assert entry["doubts"] == ["a.pth starts from R-50.pkl, which was trained elsewhere"]
+    assert entry["lineage"] == line
+    (tmp_path / "b.pth").write_bytes(b"no checkpoint")
+    assert cli("lineage", tmp_path / "b.pth").code == 1
+    assert cli("lineage", tmp_path / "none").code == 1
