@@ -13,19 +13,29 @@ from torch.nn.parallel import DistributedDataParallel
 
 from datasets import __version__, terminal
 from datasets.errors import DataError
-from datasets.evaluation import Evaluation, evaluate
 from datasets.seen import SeenImages
 from datasets.sources import Input
-from train import checkpoint, compat, config, inference, lineage, model, resume, solver, weights  # noqa: F401 - compat before detectron2
+from train import (
+    checkpoint,
+    compat,  # noqa: F401 - before detectron2
+    config,
+    lineage,
+    model,
+    resume,
+    solver,
+    weights,
+    wording,
+)
 from train.checkpoint import Loaded
 from train.data import TrainingData, ValidationData, locate, read_training, read_validation
 from train.hooks import Best, EpochHook, ReportHook, StoppedError
-from train.loader import inference_batches, training_batches
-from train.mapper import InferenceMapper, TrainingMapper
+from train.loader import training_batches
+from train.mapper import TrainingMapper
 from train.sampler import BatchSampler, Division
 from train.schedule import Schedule, describe
 from train.stopping import leave, stop_on_signal
 from train.trainer import DivergedError, Trainer
+from train.validate import validate
 from train.weights import Parent
 
 # isort: split
@@ -122,7 +132,7 @@ def _configuration(request: Request) -> Any:
 
 
 def _train(run: _Run) -> None:
-    cfg, schedule, division = run.cfg, run.schedule, run.division
+    cfg, schedule, division, validation = run.cfg, run.schedule, run.division, run.validation
     device = model.device_of(cfg)
     amp = solver.mixed_precision(cfg, device, run.say)
     network = model.build(cfg, device, seed=cfg.SEED)
@@ -164,18 +174,18 @@ def _train(run: _Run) -> None:
     epochs = EpochHook(
         run.request.output,
         schedule,
-        evaluate=_evaluation(run, network),
+        evaluate=(lambda: validate(network, cfg, run.data, validation)) if validation else None,
         content=content,
         best=start.best,
         period=cfg.SOLVER.CHECKPOINT_PERIOD,
         max_to_keep=cfg.SOLVER.MAX_TO_KEEP,
         say=report.say if report else _silent,
-        seen=run.validation.seen if run.validation else 0,
-        images=len(run.validation.records) if run.validation else 0,
+        seen=validation.seen if validation else 0,
+        images=len(validation.records) if validation else 0,
     )
     trainer.register_hooks([epochs, report])
     _loop(trainer, run, start.first)
-    run.say(_summary(run, epochs.best))
+    run.say(wording.summary(run.request.output, epochs.best, validation.remark if validation else ""))
 
 
 class _Start(NamedTuple):
@@ -224,20 +234,15 @@ def _plan(run: _Run, start: _Start, network: nn.Module, device: torch.device, am
     """What is about to happen, for people."""
     size = f"{model.parameter_count(network) / 1e6:.2f} M parameters"
     return [
-        f"{run.request.model}: {size}, on {_place(device, run.division)}" + (", mixed precision" if amp else ""),
+        f"{run.request.model}: {size}, on {wording.place(device, run.division)}" + (", mixed precision" if amp else ""),
         *describe(run.schedule),
-        *_weighted(run.cfg),
+        *wording.weighted(run.cfg),
         *(
             [f"going on from iteration {start.first:,}, epoch {run.schedule.epoch(start.first):.2f}"]
             if run.before
             else []
         ),
     ]
-
-
-def _weighted(cfg: Any) -> list[str]:
-    changed = [f"{name} x {weight:g}" for name, weight in sorted(cfg.MODEL.LOSS_WEIGHTS.items()) if weight != 1]
-    return [f"losses: {', '.join(changed)}"] if changed else []
 
 
 def _batches(cfg: Any, data: TrainingData, division: Division, first: int, last: int) -> Iterator[list[dict[str, Any]]]:
@@ -264,7 +269,7 @@ def _loop(trainer: Trainer, run: _Run, first: int) -> None:
             run.say(f"stopped at iteration {trainer.iter + 1:,}, all saved; --resume goes on from there")
             leave(stopped_by)
         except DivergedError as error:
-            raise DataError(_diverged(error, run.request.output, run.cfg)) from None
+            raise DataError(wording.diverged(error, run.request.output, run.cfg)) from None
 
 
 def _print(text: str) -> None:
@@ -310,48 +315,3 @@ def _parallel(network: nn.Module, device: torch.device) -> nn.Module:
     # `launch` gave each process a GPU of its own.
     ids = [torch.cuda.current_device()] if device.type == "cuda" else None
     return DistributedDataParallel(network, device_ids=ids, broadcast_buffers=False)
-
-
-def _evaluation(run: _Run, network: nn.Module) -> Callable[[], Evaluation | None] | None:
-    """What measures the network; None without validation data."""
-    validation = run.validation
-    return None if validation is None else lambda: _validate(network, run.cfg, run.data, validation)
-
-
-def _validate(network: nn.Module, cfg: Any, data: TrainingData, validation: ValidationData) -> Evaluation | None:
-    """Each process takes its share of the images; the first one gets the result."""
-    with inference.evaluating(network):
-        batches = inference_batches(
-            validation.records,
-            InferenceMapper(cfg),
-            cfg.DATALOADER.NUM_WORKERS,
-            first=comm.get_rank(),
-            step=comm.get_world_size(),
-        )
-        share = inference.detect(network, batches, data.categories)
-    parts = comm.gather(share)
-    return evaluate(validation.truth, inference.join(parts)) if comm.is_main_process() else None
-
-
-def _place(device: torch.device, division: Division) -> str:
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    turns = f", batches in {division.accumulate} turns" if division.accumulate > 1 else ""
-    return (f"{division.processes} x {name}" if division.processes > 1 else name) + turns
-
-
-def _diverged(error: DivergedError, output: Path, cfg: Any) -> str:
-    kept = output / checkpoint.LAST
-    last = f"the last good checkpoint, {kept}, is kept" if kept.is_file() else "no checkpoint had been saved yet"
-    return (
-        f"the training has diverged: {error}; {last}.\n"
-        f"Try a lower SOLVER.BASE_LR (was {cfg.SOLVER.BASE_LR:g}), a longer SOLVER.WARMUP_EPOCHS (was "
-        f"{cfg.SOLVER.WARMUP_EPOCHS:g}), or SOLVER.CLIP_GRADIENTS.ENABLED True, with another --output"
-    )
-
-
-def _summary(run: _Run, best: Best) -> str:
-    output = run.request.output
-    if best.epoch:
-        remark = f", {run.validation.remark}" if run.validation and run.validation.remark else ""
-        return f"{output}: done; best AP {100 * best.ap:.1f}{remark} in epoch {best.epoch}, {output / checkpoint.BEST}"
-    return f"{output}: done; {output / checkpoint.LAST}"

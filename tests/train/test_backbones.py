@@ -15,7 +15,7 @@ from torch import nn
 from datasets.errors import DataError
 from tests.train.conftest import small_config
 from tests.train.test_model import FEW_REGIONS, batch_of, losses_of
-from train import config, model
+from train import config_checks, model
 from train.backbones import STAGES, ResNeSt, register
 from train.data import TrainingData
 
@@ -209,13 +209,13 @@ def test_as_many_parameters_as_the_paper_s_without_its_classifier() -> None:
 
 def test_every_name_that_is_taken_can_be_built() -> None:
     counts = {}
-    for name in config.RESNESTS:
+    for name in config_checks.RESNESTS:
         cfg = small_config("resnest50", "MODEL.RESNEST.NAME", name)
         with torch.device("meta"):
             counts[name] = model.parameter_count(ResNeSt(cfg.MODEL.RESNEST.NAME))
 
     # Larger from name to name.
-    assert sorted(counts, key=lambda name: counts[name]) == list(config.RESNESTS)
+    assert sorted(counts, key=lambda name: counts[name]) == list(config_checks.RESNESTS)
 
 
 def test_one_image_trains_all_of_it(drawn_data: TrainingData) -> None:

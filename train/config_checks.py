@@ -1,0 +1,120 @@
+"""What a configuration must not say: everything that would fail or mislead hours later."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+# Those of timm's ResNeSts whose every norm can have 32 groups: radix 2, cardinality 1, width 64, as in their paper.
+RESNESTS = ("resnest14d", "resnest26d", "resnest50d", "resnest101e", "resnest200e", "resnest269e")
+
+
+def missing_values(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
+    """Keys without a value, where there must be one; both are dotted key -> value.
+
+    Detectron2 lets every key be None, which a YAML file says by leaving its value out.
+    """
+    return [
+        f"{key}: expected a value, found none"
+        for key, value in values.items()
+        if value is None and defaults.get(key) is not None
+    ]
+
+
+def problems_of(cfg: Any) -> list[str]:
+    """Every key that a run must not have as it is, of a configuration with all its values."""
+    problems = []
+    for key, name, known in (
+        ("MODEL.PROPOSAL_GENERATOR.NAME", cfg.MODEL.PROPOSAL_GENERATOR.NAME, ["IgnoreAwareRPN"]),
+        (
+            "MODEL.ROI_HEADS.NAME",
+            cfg.MODEL.ROI_HEADS.NAME,
+            ["IgnoreAwareROIHeads", "IgnoreAwareCascadeROIHeads"],
+        ),
+        ("MODEL.META_ARCHITECTURE", cfg.MODEL.META_ARCHITECTURE, ["GeneralizedRCNN"]),
+        ("MODEL.DEVICE", cfg.MODEL.DEVICE, ["auto", "cpu", "cuda"]),
+        ("INPUT.FORMAT", cfg.INPUT.FORMAT, ["BGR", "RGB"]),
+        ("INPUT.RANDOM_FLIP", cfg.INPUT.RANDOM_FLIP, ["horizontal", "none"]),
+        ("INPUT.MASK_FORMAT", cfg.INPUT.MASK_FORMAT, ["polygon"]),
+        ("INPUT.MIN_SIZE_TRAIN_SAMPLING", cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING, ["choice", "range"]),
+        ("SOLVER.LR_SCHEDULER_NAME", cfg.SOLVER.LR_SCHEDULER_NAME, ["WarmupMultiStepLR", "WarmupCosineLR"]),
+    ):
+        if name not in known:
+            problems.append(f"{key}: expected {' or '.join(known)}, found {name!r}")
+    for key, unused in (
+        ("INPUT.CROP.ENABLED", cfg.INPUT.CROP.ENABLED),
+        ("MODEL.KEYPOINT_ON", cfg.MODEL.KEYPOINT_ON),
+        ("MODEL.LOAD_PROPOSALS", cfg.MODEL.LOAD_PROPOSALS),
+        ("TEST.PRECISE_BN.ENABLED", cfg.TEST.PRECISE_BN.ENABLED),
+    ):
+        if unused:
+            problems.append(f"{key}: expected False, since this trainer has no such thing, found True")
+    problems += _size_problems(cfg)
+    if not all(type(epoch) in (int, float) for epoch in cfg.SOLVER.STEP_EPOCHS):
+        problems.append(f"SOLVER.STEP_EPOCHS: expected numbers, found {list(cfg.SOLVER.STEP_EPOCHS)}")
+    if cfg.MODEL.RESNETS.NORM == "FrozenBN":
+        problems.append(
+            "MODEL.RESNETS.NORM: expected GN or BN, found FrozenBN, whose statistics from scratch are wrong"
+        )
+    problems += _resnest_problems(cfg)
+    if cfg.MODEL.CHECKPOINT_ACTIVATIONS and "BN" in cfg.MODEL.RESNETS.NORM:
+        problems.append(
+            "MODEL.CHECKPOINT_ACTIVATIONS: expected a model with group norm, found batch norm, whose running "
+            "statistics would count every batch twice"
+        )
+    if cfg.SOLVER.ACCUMULATE < 1 or cfg.SOLVER.IMS_PER_BATCH % max(cfg.SOLVER.ACCUMULATE, 1):
+        problems.append(
+            f"SOLVER.ACCUMULATE: expected a divisor of SOLVER.IMS_PER_BATCH {cfg.SOLVER.IMS_PER_BATCH}, found "
+            f"{cfg.SOLVER.ACCUMULATE}"
+        )
+    problems += [
+        f"MODEL.LOSS_WEIGHTS.{name}: expected a number of 0 or more, found {weight}"
+        for name, weight in cfg.MODEL.LOSS_WEIGHTS.items()
+        if not 0 <= weight < math.inf
+    ]
+    if not 0 < cfg.MODEL.IGNORE.MIN_IOA <= 1:
+        problems.append(f"MODEL.IGNORE.MIN_IOA: expected more than 0, at most 1, found {cfg.MODEL.IGNORE.MIN_IOA}")
+    return problems
+
+
+def _resnest_problems(cfg: Any) -> list[str]:
+    """What is wrong with a model on ResNeSt, if it is one."""
+    if cfg.MODEL.BACKBONE.NAME != "build_resnest_fpn_backbone":
+        return []
+    problems = []
+    if cfg.MODEL.RESNEST.NAME not in RESNESTS:
+        problems.append(f"MODEL.RESNEST.NAME: expected {' or '.join(RESNESTS)}, found {cfg.MODEL.RESNEST.NAME!r}")
+    if cfg.MODEL.RESNETS.NORM not in ("GN", "FrozenBN"):  # FrozenBN is refused for all models
+        problems.append(f"MODEL.RESNETS.NORM: expected GN, which ResNeSt has here, found {cfg.MODEL.RESNETS.NORM!r}")
+    return problems
+
+
+def _size_problems(cfg: Any) -> list[str]:
+    """What is wrong with the sizes that images are brought to."""
+    problems = []
+    sizes = cfg.INPUT.MIN_SIZE_TRAIN
+    is_range = cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING == "range"
+    if not _are_sizes(sizes) or (is_range and (len(sizes) != 2 or sizes[0] > sizes[1])):
+        expected = "a rising pair of sizes" if is_range else "sizes above 0"
+        problems.append(f"INPUT.MIN_SIZE_TRAIN: expected {expected}, found {list(sizes)}")
+    elif max(sizes) > cfg.INPUT.MAX_SIZE_TRAIN:
+        problems.append(
+            f"INPUT.MAX_SIZE_TRAIN: expected at least the largest shorter side, {max(sizes)}, found "
+            f"{cfg.INPUT.MAX_SIZE_TRAIN}"
+        )
+    # 0 is no "as it is" here, as it is in Detectron2.
+    for key, size in (
+        ("INPUT.MIN_SIZE_TEST", cfg.INPUT.MIN_SIZE_TEST),
+        ("INPUT.MAX_SIZE_TEST", cfg.INPUT.MAX_SIZE_TEST),
+        ("TEST.AUG.MAX_SIZE", cfg.TEST.AUG.MAX_SIZE),
+    ):
+        if size < 1:
+            problems.append(f"{key}: expected a size above 0, found {size}")
+    if not _are_sizes(cfg.TEST.AUG.MIN_SIZES):
+        problems.append(f"TEST.AUG.MIN_SIZES: expected sizes above 0, found {list(cfg.TEST.AUG.MIN_SIZES)}")
+    return problems
+
+
+def _are_sizes(sizes: Sequence[Any]) -> bool:
+    return len(sizes) > 0 and all(type(size) is int and size > 0 for size in sizes)

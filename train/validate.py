@@ -1,0 +1,31 @@
+"""The AP of the network as it is, in all processes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from datasets.evaluation import Evaluation, evaluate
+from train import compat, inference  # noqa: F401 - compat before detectron2
+from train.data import TrainingData, ValidationData
+from train.loader import inference_batches
+from train.mapper import InferenceMapper
+
+# isort: split
+from detectron2.utils import comm
+
+
+def validate(network: nn.Module, cfg: Any, data: TrainingData, validation: ValidationData) -> Evaluation | None:
+    """Each process takes its share of the images; the first one gets the result."""
+    with inference.evaluating(network):
+        batches = inference_batches(
+            validation.records,
+            InferenceMapper(cfg),
+            cfg.DATALOADER.NUM_WORKERS,
+            first=comm.get_rank(),
+            step=comm.get_world_size(),
+        )
+        share = inference.detect(network, batches, data.categories)
+    parts = comm.gather(share)
+    return evaluate(validation.truth, inference.join(parts)) if comm.is_main_process() else None
