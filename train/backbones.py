@@ -28,8 +28,8 @@ STAGES = ("res2", "res3", "res4", "res5")
 class ResNeSt(Backbone):  # type: ignore[misc]
     """One of timm's ResNeSts with group norm, named and cut as Detectron2's ResNet: `stem`, `res2`, ... `res5`.
 
-    `name` is one of `config_checks.RESNESTS`. Stages behind the last of `out_features` are not there. `freeze_at` counts
-    as Detectron2's: 1 freezes the stem, 2 the stem and `res2`, and so on. Raises DataError if timm is missing.
+    `name` is one of `config_checks.RESNESTS`. Stages behind the last of `out_features` are not there. `freeze_at` is
+    counted as in Detectron2: 1 freezes the stem, 2 the stem and `res2`, and so on. Raises DataError if timm is missing.
     """
 
     def __init__(
