@@ -108,12 +108,12 @@ def evaluate(
       python -m datasets evaluate --annotations instances_val.json --results results.json
     """
     from datasets import coco, evaluation, provenance, seen
+    from datasets.origins import build_of
     from datasets.results import read
 
-    dataset, repairs, _ = coco.read(annotations)
+    dataset, repairs, _ = coco.read(annotations, provenance=build_of(annotations) is not None)
     found = read(results)
-    given = seen.ids_in(seen.trained_on(trained_on), dataset.images, images) if trained_on else None
-    known = provenance.read(results, given)
+    known = provenance.read(results, provenance.told(trained_on, dataset.images, images))
     seen_count = len(known.seen & {image.id for image in dataset.images})
     remark = seen.remark(seen_count, len(dataset.images))
     evaluated = evaluation.evaluate(dataset, found, name=str(results))
@@ -136,7 +136,7 @@ def evaluate(
         f"{document['images']:,} images, {document['images_without_detections']:,} of them without a detection; "
         f"{document['detections']:,} detections",
         *repairs.lines(),
-        *provenance.doubts([(results, known)]),
+        *provenance.notes([(results, known)]),
     ]
     click.echo("\n".join(lines))
 

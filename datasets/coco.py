@@ -12,6 +12,7 @@ import msgspec
 
 from datasets.checks import AnnotationJson, Repairs, TracedAnnotationJson, check_annotation, check_image
 from datasets.errors import Problems
+from datasets.origins import build_of
 from datasets.parsing import Document, Record, parse_records, read_buffer
 from datasets.records import Annotation, Category, CocoImage, Dataset, Image
 from datasets.stream import DatasetWriter, annotation_body
@@ -65,14 +66,15 @@ class ReadImages(NamedTuple):
 def read_images(path: Path) -> ReadImages:
     """Read what a file says of its images, for images that are to be predicted on.
 
-    Such files may lack categories (the list is empty then) and annotations (which are not looked at in any file).
-    Raises DataError as `read` does.
+    Such files may lack categories (the list is empty then) and annotations (which are not looked at in any file). Of a
+    build, what augment says of its images is read too. Raises DataError as `read` does.
     """
     data = read_buffer(path, "annotation file")
     document = Document.split(data, path, images_only=True)
     problems = Problems()
     categories = _known(document.categories, Category, "categories", problems)
-    images = _known(document.images, CocoImage, "images", problems, check_image)
+    # Where they come from is not asked of other people's files, which may mean something else by the same keys.
+    images = _known(document.images, CocoImage if build_of(path) is None else Image, "images", problems, check_image)
     problems.raise_if_any(f"{path}: {{n}} problem(s) in the annotation file")
     return ReadImages(
         images=_as_images(images.records.values()),

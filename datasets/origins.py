@@ -22,6 +22,17 @@ _MAX_LINE = 1 << 15
 _SHOWN = 80
 
 
+# Of a build, seen from its folder.
+_INSTANCES = ("annotations", "instances.json")
+_MANIFEST = "manifest.json"
+
+
+def build_of(annotations: Path) -> Path | None:
+    """The folder of the build that an annotation file is part of; None for any other file."""
+    folder = annotations.absolute().parent.parent
+    return folder if annotations.absolute().parts[-2:] == _INSTANCES and (folder / _MANIFEST).is_file() else None
+
+
 class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A source image: the position of its dataset among the inputs, its id and file name there, its file's SHA-256."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -182,17 +182,25 @@ def _unknown(key: str, what: str, ids: npt.NDArray[np.int64], known: npt.NDArray
     ]
 
 
-def write(path: Path, results: Results, *, file_names: Mapping[int, str] | None = None) -> None:
+def write(
+    path: Path,
+    results: Results,
+    *,
+    file_names: Mapping[int, str] | None = None,
+    written: Callable[[Path], None] = lambda _: None,
+) -> None:
     """Write the detections in their order, one a line, every number with all its digits.
 
     With `file_names`, by image id, `image_id` is the image's file name, as the VIPriors challenge's page shows it.
-    What stood at `path` is replaced at once or not at all; the folder is made if it is missing.
+    What stood at `path` is replaced at once or not at all; the folder is made if it is missing. `written` is told where
+    the whole file is before it takes its name.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.tmp")
     try:
         with temporary.open("wb") as file:
             file.write(b"[" + b",".join(b"\n" + line for line in _lines(results, file_names)) + b"\n]\n")
+        written(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -1,63 +1,71 @@
 """Which images a model was trained on, and what is said of an AP that was measured on them.
 
-An image is known by its id and file name together, since two datasets may give an id twice, and by the SHA-256 of its
-file, since a dataset may give a known image another id.
+An image is known by the SHA-256 of its file; where nobody has that, by its id and file name together, since two
+datasets may give an id twice. An image that augment made is known by the one that it was made of.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from datasets import coco
 from datasets.errors import DataError
 from datasets.images import path_inside
-from datasets.origins import ORIGINS, read_origins
+from datasets.origins import ORIGINS, build_of, read_origins
 from datasets.records import Image
 from datasets.terminal import Progress
 
 BLOCK = 1 << 20
 
+# (id, file name, SHA-256 of the file in hex, if it is known) as the image's own dataset has them.
+SeenImage = tuple[int, str, str | None]
+
 
 class _Plain(msgspec.Struct, forbid_unknown_fields=True):
-    originals: list[tuple[int, str]]
-    digests: list[str]
+    images: list[SeenImage]
     complete: bool
 
-    def images(self) -> SeenImages:
-        return SeenImages(frozenset(self.originals), frozenset(self.digests), self.complete)
 
+class SeenImages:
+    """The images of one or more trainings; `complete` is False where something was trained on that is not on record."""
 
-class SeenImages(NamedTuple):
-    """The images of one or more trainings. `complete` is False where something was trained on that nobody wrote down.
+    def __init__(self, images: Iterable[SeenImage] = (), *, complete: bool = True) -> None:
+        self.images = frozenset(images)
+        self.complete = complete
+        self.digests = frozenset(digest for _, _, digest in self.images if digest is not None)
+        self._digests_of: dict[tuple[int, str], set[str | None]] = defaultdict(set)
+        for id_, file_name, digest in self.images:
+            self._digests_of[id_, file_name].add(digest)
 
-    `originals` are (id, file name) as the images' own dataset has them, `digests` SHA-256 in hex.
-    """
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SeenImages) and (self.images, self.complete) == (other.images, other.complete)
 
-    originals: frozenset[tuple[int, str]] = frozenset()
-    digests: frozenset[str] = frozenset()
-    complete: bool = True
+    def __hash__(self) -> int:
+        return hash((self.images, self.complete))
+
+    def __repr__(self) -> str:
+        return f"SeenImages({sorted(self.images, key=_in_order)!r}, complete={self.complete})"
 
     def joined(self, other: SeenImages) -> SeenImages:
         """The images of either."""
-        return SeenImages(
-            self.originals | other.originals, self.digests | other.digests, self.complete and other.complete
-        )
+        return SeenImages(self.images | other.images, complete=self.complete and other.complete)
 
     def contains(self, id_: int, file_name: str, sha256: str | None = None) -> bool:
-        return (id_, file_name) in self.originals or sha256 in self.digests
+        """Is it one of them? Where both digests are known, they decide; id and name do where one is not."""
+        if sha256 in self.digests:
+            return True
+        known = self._digests_of.get((id_, file_name), set())
+        return bool(known) and (sha256 is None or None in known)
 
     def plain(self) -> dict[str, Any]:
         """As numbers, texts and lists, in an order that does not depend on anything."""
-        return {
-            "originals": [list(pair) for pair in sorted(self.originals)],
-            "digests": sorted(self.digests),
-            "complete": self.complete,
-        }
+        return {"images": [list(image) for image in sorted(self.images, key=_in_order)], "complete": self.complete}
 
     @classmethod
     def from_plain(cls, found: Any, origin: str) -> SeenImages:
@@ -68,9 +76,15 @@ class SeenImages(NamedTuple):
         if found is None:
             return UNKNOWN
         try:
-            return msgspec.convert(found, _Plain, strict=True).images()
+            read = msgspec.convert(found, _Plain, strict=True)
         except msgspec.ValidationError as error:
             raise DataError(f"{origin}: what it says of the images it has seen cannot be read: {error}") from None
+        return cls(read.images, complete=read.complete)
+
+
+def _in_order(image: SeenImage) -> tuple[int, str, str]:
+    id_, file_name, digest = image
+    return id_, file_name, digest or ""
 
 
 NOTHING = SeenImages()
@@ -86,6 +100,14 @@ def sha256_file(path: Path) -> str:
     return digest.hexdigest()
 
 
+def of_build(folder: Path) -> SeenImages:
+    """The source images of a folder that `augment build` made. Raises DataError where it does not say."""
+    path = folder / ORIGINS
+    if not path.is_file():
+        raise DataError(f"{folder}: expected a dataset that `python -m augment build` made, found no {ORIGINS}")
+    return SeenImages((item.id, item.file_name, item.sha256) for item in read_origins(path))
+
+
 def trained_on(places: Iterable[Path]) -> SeenImages:
     """The images of training data: of folders that `augment build` made, and of annotation files.
 
@@ -93,20 +115,13 @@ def trained_on(places: Iterable[Path]) -> SeenImages:
     """
     seen = NOTHING
     for place in places:
-        seen = seen.joined(_of_build(place) if place.is_dir() else _of_annotations(place))
+        folder = place if place.is_dir() else build_of(place)
+        seen = seen.joined(_of_annotations(place) if folder is None else of_build(folder))
     return seen
 
 
-def _of_build(folder: Path) -> SeenImages:
-    path = folder / ORIGINS
-    if not path.is_file():
-        raise DataError(f"{folder}: expected a dataset that `python -m augment build` made, found no {ORIGINS}")
-    found = read_origins(path)
-    return SeenImages(frozenset((item.id, item.file_name) for item in found), frozenset(item.sha256 for item in found))
-
-
 def _of_annotations(path: Path) -> SeenImages:
-    return SeenImages(frozenset((image.id, image.file_name) for image in coco.read_images(path).images))
+    return SeenImages((image.id, image.file_name, None) for image in coco.read_images(path).images)
 
 
 def original(image: Image) -> tuple[int, str]:
@@ -119,7 +134,12 @@ def original(image: Image) -> tuple[int, str]:
 def ids_in(
     seen: SeenImages, images: Sequence[Image], folder: Path | None = None, progress: Progress | None = None
 ) -> frozenset[int]:
-    """The ids of those `images` that are among the seen ones, by their files too where their `folder` is given."""
+    """The ids of those `images` that are among the seen ones, by their files too where their `folder` is given.
+
+    Raises DataError for a folder that is not there.
+    """
+    if folder is not None and not folder.is_dir():
+        raise DataError(f"{folder}: expected the folder of the images, found none")
     found = set()
     reads = folder is not None and bool(seen.digests)
     for done, image in enumerate(images, start=1):
@@ -132,8 +152,9 @@ def ids_in(
 
 
 def _digest(image: Image, folder: Path) -> str | None:
+    """None for what augment made, whose file is not that of the image it was made of."""
     path = path_inside(folder.absolute(), image.file_name)
-    return sha256_file(path) if path.is_file() else None
+    return sha256_file(path) if image.source_id is None and path.is_file() else None
 
 
 def remark(seen: int, images: int) -> str:

@@ -45,9 +45,17 @@ def truth(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-TRAINED_ON = click.option(
-    "--trained-on", type=PATH, multiple=True, help="What the models were trained on: a built folder, a COCO file."
-)
+def training(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say what models of other tools were trained on."""
+    options = [
+        click.option(
+            "--trained-on", type=PATH, multiple=True, help="What they were trained on: a built folder, a COCO file."
+        ),
+        click.option("--images", "image_folder", type=PATH, help="The images, so that their content is compared too."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 def _annotations(annotations: Path | None, data: str | None, split: str) -> Path:
@@ -67,15 +75,17 @@ def _where(annotations: Path | None, data: str | None, split: str) -> tuple[Path
     return split_input(data or "", msgspec.convert(split, SplitName))
 
 
-def _read(results: Sequence[Path], trained_on: tuple[Path, ...], **where: Any) -> tuple[Images, list[Model]]:
+def _read(
+    results: Sequence[Path], trained_on: tuple[Path, ...], image_folder: Path | None, **where: Any
+) -> tuple[Images, list[Model]]:
     """The images, the models' results, and which of the images they had been trained on."""
-    from datasets import seen
+    from datasets import provenance
     from ensemble import pipeline
 
     annotations, folder = _where(**where)
     images = pipeline.read_images(annotations)
-    given = seen.ids_in(seen.trained_on(trained_on), images.images, folder) if trained_on else None
-    return images, pipeline.read_models(results, images, given)
+    told = provenance.told(trained_on, images.images, image_folder or folder)
+    return images, pipeline.read_models(results, images, told)
 
 
 @main.command()
@@ -83,7 +93,7 @@ def _read(results: Sequence[Path], trained_on: tuple[Path, ...], **where: Any) -
 @click.option("--results", type=PATH, multiple=True, help="A model's COCO results file; one option each.")
 @click.option("--recipe", default="paper", show_default=True, help="paper or a YAML file.")
 @click.option("--output", type=PATH, required=True, help="COCO results file to write.")
-@TRAINED_ON
+@training
 @click.option("--format", "how", type=FORMATS, default="coco", help="vipriors: `image_id` is the image's file name.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 def fuse(
@@ -91,6 +101,7 @@ def fuse(
     recipe: str,
     output: Path,
     trained_on: tuple[Path, ...],
+    image_folder: Path | None,
     how: str,
     as_json: bool,
     **where: Any,
@@ -106,6 +117,7 @@ def fuse(
     """
     from datasets import provenance
     from datasets.results import write
+    from datasets.seen import sha256_file
     from ensemble import pipeline
     from ensemble import recipe as recipes
     from ensemble.check import file_names
@@ -113,16 +125,21 @@ def fuse(
     path = recipes.find(recipe)
     chosen = recipes.load(path)
     paths = list(results) or [path.parent / model.results for model in chosen.models]
-    chosen.weights(len(paths), name=str(path))
-    images, models = _read(paths, trained_on, **where)
+    weights = chosen.weights(len(paths), name=str(path))
+    images, models = _read(paths, trained_on, image_folder, **where)
     names = file_names(images) if how == "vipriors" else None
     with terminal.progress_bar("step") as progress:
         done = pipeline.run(models, images, chosen, progress=progress)
-    provenance.forget(output)
-    write(output, done.results, file_names=names)
-    if any(model.known.provenance for model in models):
-        known = [model.known for model in models]
-        provenance.write(output, provenance.joined(output, len(images.images), known))
+    counted = [model.known for model, weight in zip(models, weights, strict=True) if weight > 0]
+    if any(known.provenance or known.seen for known in counted):
+
+        def describe(written: Path) -> None:
+            provenance.write(output, provenance.joined(sha256_file(written), len(images.images), counted))
+
+        write(output, done.results, file_names=names, written=describe)
+    else:
+        write(output, done.results, file_names=names)
+        provenance.forget(output)
     if as_json:
         click.echo(json.dumps({"steps": [step._asdict() for step in done.steps], "notes": done.notes}, indent=1))
         return
@@ -134,7 +151,7 @@ def fuse(
 @click.option("--results", type=PATH, multiple=True, required=True, help="A model's results on it; one option each.")
 @click.option("--output", type=PATH, required=True, help="Recipe to write.")
 @click.option("--recipe", default="paper", show_default=True, help="Recipe to start from.")
-@TRAINED_ON
+@training
 @click.option("--trials", type=click.IntRange(1), default=60, show_default=True, help="Recipes to try.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option(
@@ -149,6 +166,7 @@ def tune(
     output: Path,
     recipe: str,
     trained_on: tuple[Path, ...],
+    image_folder: Path | None,
     trials: int,
     seed: int,
     if_seen: str,
@@ -173,7 +191,7 @@ def tune(
     path = recipes.find(recipe)
     start = recipes.load(path)
     start.weights(len(results), name=str(path))
-    images, models = _read(results, trained_on, **where)
+    images, models = _read(results, trained_on, image_folder, **where)
     # Relative to the recipe, as it names them.
     names = [os.path.relpath(item.resolve(), output.parent.resolve()) for item in results]
     with terminal.progress_bar("trial") as progress:
@@ -188,7 +206,7 @@ def tune(
     said = f"the recipe {recipe} as it is" if trials == 1 else f"the best of {tuned.trials} recipes"
     head = said if trials == 1 else f"{said}, seed {seed}"
     _write_text(output, _with_table(recipes.dump(tuned.recipe), done.steps, head))
-    doubts = provenance.doubts((model.path, model.known) for model in models)
+    doubts = provenance.notes((model.path, model.known) for model in models)
     click.echo("\n".join([*pipeline.table(done.steps), *doubts, f"{output}: {said}"]))
 
 

@@ -13,7 +13,7 @@ from datasets import coco, provenance, results
 from datasets.checks import MAX_COORDINATE
 from datasets.errors import DataError, Problems
 from datasets.evaluation import evaluate
-from datasets.provenance import Known
+from datasets.provenance import Known, Told
 from datasets.records import Category, Dataset, Image
 from datasets.results import Results
 from datasets.seen import remark
@@ -76,9 +76,8 @@ def read_images(annotations: Path) -> Images:
     return Images(annotations, read.images, read.categories, truth)
 
 
-def read_models(paths: Sequence[Path], images: Images, trained_on: frozenset[int] | None = None) -> list[Model]:
-    """Read and check every results file against the annotation file; `trained_on` are ids of images, where it is known
-    that the models have seen them.
+def read_models(paths: Sequence[Path], images: Images, trained_on: Told | None = None) -> list[Model]:
+    """Read and check every results file against the annotation file; `trained_on` is what the user says of them.
 
     Raises DataError for none, for the same file twice, for ids that the annotation file does not have (categories only
     if it has some), for boxes that look like fractions of the image, and for those that no image could have.
@@ -92,7 +91,7 @@ def read_models(paths: Sequence[Path], images: Images, trained_on: frozenset[int
     return [_read_model(path, number, images, trained_on) for number, path in enumerate(paths)]
 
 
-def _read_model(path: Path, number: int, images: Images, trained_on: frozenset[int] | None) -> Model:
+def _read_model(path: Path, number: int, images: Images, trained_on: Told | None) -> Model:
     found = results.read(path)
     check_ids(path, found, images)
     _check_coordinates(path, found)
@@ -259,7 +258,7 @@ def _notes(models: list[Model], weights: list[float], images: Images, found: Det
     elif isinstance(chosen.fuse, recipe.AVERAGING) and any(model.results.segmentations for model in models):
         notes.append("masks are dropped, since the boxes of several models are averaged")
     if images.truth is not None:
-        notes += provenance.doubts((model.path, model.known) for model in models)
+        notes += provenance.notes((model.path, model.known) for model in models)
     without = len(images.images) - len(np.unique(found.image_ids))
     notes.append(f"{without:,} of {len(images.images):,} images without a detection")
     return notes

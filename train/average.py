@@ -45,6 +45,8 @@ def average(
     """
     if len(epochs) < 2:
         raise DataError(f"--epochs: expected two or more to average, found {len(epochs)}")
+    if checkpoint.is_of_a_run(output.name):
+        raise DataError(f"{output}: expected another name for the average, found one that a run's own checkpoints have")
     kept = checkpoint.epochs_in(run)
     missing = [epoch for epoch in epochs if epoch not in kept]
     if missing:
@@ -64,7 +66,7 @@ def average(
     last = loaded.content["model"]
     content = parents[-1].content | {
         "model": {name: _mean(sums, name, tensor, len(epochs)) for name, tensor in last.items()},
-        "lineage": lineage.descent(parents, "average"),
+        "lineage": lineage.average(parents),
         "code": [lineage.code_version()],
         "seen": _seen(parents),
     }
@@ -79,8 +81,9 @@ def _check_alike(first: Loaded, other: Loaded) -> None:
     """Raises DataError, with every difference, for epochs of different runs."""
     then, now = (config.from_text(loaded.content["config"], str(loaded.path)) for loaded in (first, other))
     problems = [str(item) for item in config.differences(then, now)]
-    if first.content["categories"] != other.content["categories"]:
-        problems.append("other categories")
+    problems += [
+        f"other {key}" for key in ("categories", "data", "lineage") if first.content[key] != other.content[key]
+    ]
     if problems:
         raise DataError(f"{other.path}: expected an epoch of the same run as {first.path}, found another run", problems)
 

@@ -14,6 +14,7 @@ import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import torch
 
 from datasets.errors import DataError
@@ -24,6 +25,21 @@ MARK = "scarcedet"
 LAST = "model_last.pth"
 BEST = "model_best.pth"
 _EPOCH = re.compile(r"model_epoch_(\d+)\.pth")
+
+
+_Pairs = list[tuple[int, str]]
+# What stands in a checkpoint beside tensors; a lineage is read with care where it is read.
+_KINDS: dict[str, Any] = {
+    "config": str,
+    "categories": _Pairs,
+    "iteration": int,
+    "epoch": float,
+    "name": str,
+    "best": list[float],
+    "data": dict[str, Any],
+    "processes": int,
+    "code": list[str],
+}
 
 
 class Loaded(NamedTuple):
@@ -41,6 +57,11 @@ class Loaded(NamedTuple):
 
 def epoch_name(epoch: int) -> str:
     return f"model_epoch_{epoch:04d}.pth"
+
+
+def is_of_a_run(name: str) -> bool:
+    """Is it a name that a run gives its own checkpoints?"""
+    return name in (LAST, BEST) or _EPOCH.fullmatch(name) is not None
 
 
 def save(path: Path, content: dict[str, Any]) -> Path:
@@ -101,7 +122,29 @@ def read(path: Path) -> Loaded:
     missing = sorted({"model", "config", "categories", "lineage", "iteration"} - content.keys())
     if missing:
         raise DataError(f"{path}: expected a whole checkpoint, found none of {', '.join(missing)}")
+    problems = _unlike(content)
+    if problems:
+        raise DataError(f"{path}: expected a checkpoint that this project made, found other content", problems)
     return Loaded(path, content, sha256)
+
+
+def _unlike(content: dict[str, Any]) -> list[str]:
+    """What is not of the kind that this project writes: everything that is read without asking again."""
+    found = [_problem(key, content[key], kind) for key, kind in _KINDS.items() if key in content]
+    weights = content["model"]
+    if not isinstance(weights, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in weights.items()
+    ):
+        found.append("model: expected tensors by name")
+    return [problem for problem in found if problem]
+
+
+def _problem(key: str, value: Any, kind: Any) -> str:
+    try:
+        msgspec.convert(value, kind, strict=True)
+    except (msgspec.ValidationError, RecursionError) as error:
+        return f"{key}: {error}"
+    return ""
 
 
 def _read_tensors(path: Path) -> tuple[Any, str]:
@@ -140,9 +183,11 @@ def find_in_run(run: Path, epoch: str | None = None) -> Path:
     kept = epochs_in(run)
     if epoch is None or not kept:
         raise DataError(f"{run}: expected the folder of a run with {' or '.join(names)}, found no such file")
+    why = "SOLVER.MAX_TO_KEEP says of how many epochs they stay"
+    if epoch == "best":
+        why = "a run without validation data has no best one"
     raise DataError(
-        f"{run}: expected the checkpoint {names[0]}, found {', '.join(f'epoch {at}' for at in kept)}; "
-        "SOLVER.MAX_TO_KEEP says of how many epochs they stay"
+        f"{run}: expected the checkpoint {names[0]}, found {', '.join(f'epoch {at}' for at in kept)}; {why}"
     )
 
 

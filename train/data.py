@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from datasets import spec
 from datasets.errors import DataError
-from datasets.origins import read_origins
+from datasets.origins import ORIGINS, build_of
 from datasets.records import Annotation, Category, Dataset
-from datasets.seen import SeenImages, ids_in, original, remark, sha256_file
+from datasets.seen import SeenImages, ids_in, of_build, original, remark, sha256_file
 from datasets.sources import Input, Inputs, Source, examine_images, read_inputs
 from datasets.terminal import Progress
 from train import catalog, subset
@@ -23,7 +23,6 @@ from train.catalog import Categories, Records
 INSTANCES = Path("annotations/instances.json")
 IMAGES = Path("images")
 MANIFEST = "manifest.json"
-ORIGINS = "sources.jsonl"
 
 
 class TrainingData(NamedTuple):
@@ -165,20 +164,18 @@ def _seen(source: Input, read: Inputs, progress: Progress | None) -> SeenImages:
 
     Without `progress`, as in all processes but the first, files are not read for their digests.
     """
-    originals = frozenset(original(item.image) for item in read.sources)
-    origins = source.annotations.parent.parent / ORIGINS
-    if _is_built(source) and origins.is_file():
-        return SeenImages(originals, frozenset(item.sha256 for item in read_origins(origins)))
-    return SeenImages(originals, _digests(read.sources, progress) if progress else frozenset())
-
-
-def _digests(sources: Sequence[Source], progress: Progress) -> frozenset[str]:
-    """SHA-256 of every image file."""
-    found = set()
-    for done, item in enumerate(sources, start=1):
-        found.add(sha256_file(item.path))
-        progress("reading images", done, len(sources))
-    return frozenset(found)
+    folder = build_of(source.annotations)
+    # Builds of an earlier version do not say.
+    if folder is not None and (folder / ORIGINS).is_file():
+        return of_build(folder)
+    found = []
+    for done, item in enumerate(read.sources, start=1):
+        digest = None
+        if progress is not None and folder is None:
+            digest = sha256_file(item.path)
+            progress("reading images", done, len(read.sources))
+        found.append((*original(item.image), digest))
+    return SeenImages(found)
 
 
 def _truth(read: Inputs) -> Dataset:
@@ -190,18 +187,12 @@ def _truth(read: Inputs) -> Dataset:
     return Dataset(info={}, licenses=[], categories=read.categories, images=images, annotations=annotations)
 
 
-def _is_built(source: Input) -> bool:
-    """Is it the annotation file of a folder that `augment build` made?"""
-    manifest = source.annotations.parent.parent / MANIFEST
-    return source.annotations.parts[-2:] == INSTANCES.parts and manifest.is_file()
-
-
 def _identity(source: Input, read: Inputs, categories: Categories, left_out: list[Category]) -> dict[str, Any]:
-    manifest = source.annotations.parent.parent / MANIFEST
+    folder = build_of(source.annotations)
     return {
         "annotations": source.annotations.name,
         "annotations_sha256": read.sha256[0],
-        "manifest_sha256": sha256_file(manifest) if _is_built(source) else None,
+        "manifest_sha256": sha256_file(folder / MANIFEST) if folder else None,
         "images": len(read.sources),
         "categories": [list(pair) for pair in categories.pairs()],
         "left_out": [list(pair) for pair in Categories(left_out).pairs()],

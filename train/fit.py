@@ -83,7 +83,8 @@ def fit(request: Request) -> None:
     """
     main = comm.is_main_process()
     say: Callable[[str], None] = _print if main else _silent
-    cfg = _configuration(request)
+    resumes = request.resume and (request.output / checkpoint.LAST).is_file()
+    cfg = _configuration(request, resumes)
     division = Division(cfg.SOLVER.IMS_PER_BATCH, comm.get_world_size(), cfg.SOLVER.ACCUMULATE)
     problem = division.problem()
     if problem is not None:
@@ -96,6 +97,8 @@ def fit(request: Request) -> None:
         parent = None
         if before is None:
             parent = weights.find_parent(cfg.MODEL.WEIGHTS, allow_pretrained=request.allow_pretrained)
+        else:
+            resume.keep_parent(before, cfg, given=request.init is not None)
         data, validation, seen = _read(request, cfg, before, parent, main)
         schedule = solver.schedule_of(cfg, len(data.records))
         cfg.MODEL.MASK_ON = data.masks
@@ -116,19 +119,28 @@ def fit(request: Request) -> None:
         _train(_Run(request, cfg, data, validation, seen, schedule, division, before, parent, say))
 
 
-def _configuration(request: Request) -> Any:
+def _configuration(request: Request, resumes: bool) -> Any:
+    """A run that is resumed has its weights, and its --init need not be there any more."""
     overrides = request.overrides
     if request.init is not None:
         if "MODEL.WEIGHTS" in overrides[::2]:
             raise DataError("expected either --init or MODEL.WEIGHTS, found both")
-        path = request.init if request.init.is_file() else checkpoint.find_in_run(request.init)
-        overrides = (*overrides, "MODEL.WEIGHTS", str(path))
+        if not resumes:
+            overrides = (*overrides, "MODEL.WEIGHTS", str(_init_file(request.init)))
     cfg = config.load(request.model, request.schedule, overrides)
-    if cfg.SOLVER.FINETUNE and not cfg.MODEL.WEIGHTS:
+    if cfg.SOLVER.FINETUNE and not cfg.MODEL.WEIGHTS and not resumes:
         raise DataError(
             f"the schedule {request.schedule} goes on with trained weights: expected --init RUN, found none"
         )
     return cfg
+
+
+def _init_file(init: Path) -> Path:
+    if init.is_file():
+        return init
+    if not init.is_dir():
+        raise DataError(f"--init {init}: expected the folder of a run or a checkpoint file, found neither")
+    return checkpoint.find_in_run(init)
 
 
 def _train(run: _Run) -> None:
@@ -185,7 +197,7 @@ def _train(run: _Run) -> None:
     )
     trainer.register_hooks([epochs, report])
     _loop(trainer, run, start.first)
-    run.say(wording.summary(run.request.output, epochs.best, validation.remark if validation else ""))
+    run.say(wording.summary(run.request.output, epochs.best))
 
 
 class _Start(NamedTuple):
@@ -301,7 +313,7 @@ def _read(
             only=request.categories,
             progress=progress,
         )
-        earlier = weights.seen_by(Parent(before.path, before) if before else parent)
+        earlier = weights.seen_by(parent) if before is None else resume.seen_by(before)
         seen = data.seen.joined(earlier)
         validation = None
         if request.validation:

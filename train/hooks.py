@@ -33,10 +33,20 @@ QUIET_PERIOD = 30.0
 
 
 class Best(NamedTuple):
-    """The epoch with the highest AP so far, from 0 to 1; -1 before the first."""
+    """The epoch with the highest AP so far, from 0 to 1; -1 before the first.
+
+    It was measured on `images` images, `seen` of which had been trained on.
+    """
 
     epoch: int = 0
     ap: float = -1.0
+    seen: int = 0
+    images: int = 0
+
+    @property
+    def remark(self) -> str:
+        """What stands next to the AP."""
+        return remark(self.seen, self.images)
 
 
 class StoppedError(Exception):
@@ -66,7 +76,7 @@ class EpochHook(HookBase):  # type: ignore[misc]
         images: int = 0,
     ) -> None:
         self.best = best
-        self._seen = seen
+        self._seen, self._images = seen, images
         self._remark = remark(seen, images)
         self._folder = folder
         self._schedule = schedule
@@ -100,7 +110,7 @@ class EpochHook(HookBase):  # type: ignore[misc]
             said = f"  {self._remark}" if self._remark else ""
             self._say(f"epoch {epoch}: {aps}{said}" + (" (best)" * is_best))
         if is_best and found is not None and found.ap is not None:
-            self.best = Best(epoch, found.ap)
+            self.best = Best(epoch, found.ap, self._seen, self._images)
         # The last one comes last: whatever it says of the best one is true of the files by then.
         path = self._save(checkpoint.epoch_name(epoch), done)
         if path is not None:

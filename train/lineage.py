@@ -1,8 +1,8 @@
 """Where weights come from: every checkpoint carries its ancestors, down to random numbers or to somebody else's file.
 
 A lineage is made of plain dicts and lists, as checkpoints are. At its end stands `root`; above it, `descent` names the
-checkpoints that a run started from, or that were averaged: file name and SHA-256, configuration, digests of the data,
-versions of the code, and their own lineage.
+checkpoint that a run started from, `average` those that were averaged: file name and SHA-256, configuration, digests of
+the data, versions of the code, and their own lineage.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import hashlib
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from datasets import __version__
 from train.checkpoint import Loaded
@@ -34,13 +34,18 @@ def foreign(path: Path, sha256: str) -> dict[str, Any]:
     return {"pretrained": True, "from": path.name, "sha256": sha256, "allowed_by": "--allow-pretrained"}
 
 
-def descent(parents: Sequence[Loaded], how: Literal["checkpoint", "average"]) -> dict[str, Any]:
-    """Of weights that go back to those of other checkpoints."""
-    return {
-        "pretrained": any(is_pretrained(parent.lineage) for parent in parents),
-        "from": how,
-        "parents": [_ancestor(parent) for parent in parents],
-    }
+def descent(parent: Loaded) -> dict[str, Any]:
+    """Of weights that were another checkpoint's."""
+    return {"pretrained": is_pretrained(parent.lineage), "from": "checkpoint", "parents": [_ancestor(parent)]}
+
+
+def average(epochs: Sequence[Loaded]) -> dict[str, Any]:
+    """Of weights that are the average of epochs of one run: they have one lineage, which is kept once."""
+    averaged = [
+        {"file": loaded.path.name, "sha256": loaded.sha256, "iteration": loaded.content["iteration"]}
+        for loaded in epochs
+    ]
+    return {**descent(epochs[-1]), "from": "average", "averaged": averaged}
 
 
 def _ancestor(loaded: Loaded) -> dict[str, Any]:
@@ -89,6 +94,9 @@ def _doubts(name: str, lineage: Any) -> list[Doubt]:
 def _parents(lineage: dict[str, Any]) -> list[dict[str, Any]]:
     """What is no dict is one that says nothing."""
     found = lineage.get("parents")
+    if found is None and isinstance(lineage.get("parent"), dict):
+        # As the first version wrote it.
+        return [{"file": lineage.get("from"), "sha256": lineage.get("sha256"), "lineage": lineage["parent"]}]
     return [item if isinstance(item, dict) else {} for item in found] if isinstance(found, list) else []
 
 
@@ -151,8 +159,12 @@ def _data(data: dict[str, Any]) -> str:
     digest = data.get("manifest_sha256")
     what = f"manifest sha256 {digest}" if digest else f"sha256 {data.get('annotations_sha256', '-')}"
     left_out = data.get("left_out") or []
-    kept = f", {len(data.get('categories') or [])} categories" + (f", {len(left_out)} left out" if left_out else "")
+    kept = f", {_count(data.get('categories'))} categories" + (f", {_count(left_out)} left out" if left_out else "")
     return f"{data.get('annotations', '-')}: {data.get('images', '-')} images{kept}, {what}"
+
+
+def _count(found: Any) -> int | str:
+    return len(found) if isinstance(found, list) else "-"
 
 
 def _origin(lineage: Any, indent: str) -> list[str]:
@@ -163,7 +175,13 @@ def _origin(lineage: Any, indent: str) -> list[str]:
     parents = _parents(lineage)
     if not parents:
         return [f"{indent}started from {lineage.get('from', '?')}, sha256 {lineage.get('sha256', '-')}"]
-    lines = [f"{indent}the average of" if lineage.get("from") == "average" else f"{indent}started from"]
+    lines = [f"{indent}started from"]
+    if lineage.get("from") == "average":
+        averaged = lineage.get("averaged")
+        known = [item for item in averaged if isinstance(item, dict)] if isinstance(averaged, list) else []
+        lines = [f"{indent}the average of"]
+        lines += [f"{indent}  {_file(item)}, sha256 {item.get('sha256', '-')}" for item in known]
+        lines += [f"{indent}of which the last is"]
     return lines + [line for parent in parents for line in _entry(_file(parent), parent, f"{indent}  ")]
 
 

@@ -76,10 +76,20 @@ def predict(request: Request, progress: terminal.Progress) -> Predicted:
     network.to(device)
     with inference.evaluating(network):
         found = _detect(network, cfg, records, categories, request, progress)
-    # In this order: results must never stand beside words about others.
-    provenance.forget(request.output)
-    results.write(request.output, found)
-    provenance.write(request.output, _provenance(request, loaded, len(records), seen_ids, seen.complete))
+    made_by = _made_by(request, loaded)
+
+    def describe(written: Path) -> None:
+        # Before the results take their name, so that none stand there without it, whenever this ends.
+        about = Provenance(
+            results_sha256=sha256_file(written),
+            models=(made_by,),
+            images=len(records),
+            seen_in_training=tuple(seen_ids),
+            complete=seen.complete,
+        )
+        provenance.write(request.output, about)
+
+    results.write(request.output, found, written=describe)
     without = len(records) - len(np.unique(found.image_ids))
     return Predicted(len(records), len(found), without, len(seen_ids))
 
@@ -88,36 +98,32 @@ def _categories(loaded: checkpoint.Loaded, listed: list[Category], request: Requ
     """Those that the model knows. Together with those that its training left out, they must be the file's, if it lists
     any."""
     categories = Categories.from_pairs(_pairs(loaded.content["categories"]))
-    left_out = Categories.from_pairs(_pairs(loaded.content.get("data", {}).get("left_out", [])))
+    left_out = _left_out(loaded)
     if listed:
         everything = Categories([*categories.categories(), *left_out.categories()])
         everything.check_same(listed, str(request.checkpoint), str(request.annotations))
     return categories
 
 
+def _left_out(loaded: checkpoint.Loaded) -> Categories:
+    return Categories.from_pairs(_pairs(loaded.content.get("data", {}).get("left_out", [])))
+
+
 def _pairs(found: list[list[Any]]) -> Iterator[tuple[int, str]]:
     return ((int(id_), str(name)) for id_, name in found)
 
 
-def _provenance(
-    request: Request, loaded: checkpoint.Loaded, images: int, seen_ids: list[int], complete: bool
-) -> Provenance:
-    made_by = MadeBy(
-        checkpoint=str(request.checkpoint),
+def _made_by(request: Request, loaded: checkpoint.Loaded) -> MadeBy:
+    return MadeBy(
+        checkpoint=str(request.checkpoint).encode("utf-8", "replace").decode(),
         sha256=loaded.sha256,
         model=str(loaded.content.get("name", "")),
         epoch=float(loaded.content.get("epoch", 0)),
         from_scratch=not lineage.doubts(loaded.path.name, loaded.lineage),
         tta=request.tta,
         raw=request.raw,
+        not_trained_on=tuple(_left_out(loaded).names),
         settings=request.overrides,
-    )
-    return Provenance(
-        results_sha256=sha256_file(request.output),
-        models=(made_by,),
-        images=images,
-        seen_in_training=tuple(seen_ids),
-        complete=complete,
     )
 
 

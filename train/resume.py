@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from datasets.errors import DataError
+from datasets.seen import NOTHING, SeenImages
 from train import checkpoint, config
 from train.checkpoint import Loaded
 from train.data import TrainingData
+from train.lineage import RANDOM
 from train.sampler import Division
 
 LOCK = ".lock"
@@ -36,13 +38,48 @@ def locked(output: Path) -> Iterator[None]:
 def find_before(output: Path, *, resume: bool) -> Loaded | None:
     """The run that stands in the output folder, if it is to be resumed. Raises DataError where it is not."""
     path = output / checkpoint.LAST
-    if path.is_file():
-        if not resume:
-            raise DataError(
-                f"{output}: expected a new folder, found a run; --resume goes on with it, another --output begins anew"
-            )
-        return checkpoint.read(path)
-    return None
+    if not path.is_file():
+        _check_leftovers(output)
+        return None
+    if not resume:
+        raise DataError(
+            f"{output}: expected a new folder, found a run; --resume goes on with it, another --output begins anew"
+        )
+    loaded = checkpoint.read(path)
+    missing = sorted({"optimizer", "scaler", "best", "processes", "data"} - loaded.content.keys())
+    if missing:
+        raise DataError(f"{path}: expected a checkpoint to go on from, found none of {', '.join(missing)}")
+    return loaded
+
+
+def _check_leftovers(output: Path) -> None:
+    """Raises DataError for checkpoints of a run whose last one is gone: they would be taken for the new run's.
+
+    A run that was killed as it wrote its first epoch leaves that one, and writes the same again.
+    """
+    left = {epoch: path.name for epoch, path in checkpoint.epochs_in(output).items() if epoch > 1}
+    if left:
+        raise DataError(
+            f"{output}: expected a new folder or a run, found checkpoints without the last one, {checkpoint.LAST}",
+            list(left.values()),
+            advice="Move them away, or choose another --output.",
+        )
+
+
+def keep_parent(before: Loaded, cfg: Any, *, given: bool) -> None:
+    """Where a run that goes on was started from another one is on record, and is not asked for again: `given`, by
+    --init, it may lie elsewhere by now, or have a better epoch."""
+    recorded = config.from_text(before.content["config"], str(before.path))
+    if given or not cfg.MODEL.WEIGHTS:
+        cfg.MODEL.WEIGHTS = recorded.MODEL.WEIGHTS
+
+
+def seen_by(before: Loaded) -> SeenImages:
+    """The images that a run had seen; of one that began with random weights before that was written down, none."""
+    found = before.content.get("seen")
+    if found is None and before.lineage.get("from") == RANDOM:
+        return NOTHING
+    return SeenImages.from_plain(found, str(before.path))
 
 
 def check_same_run(

@@ -68,6 +68,8 @@ def find_parent(weights: str, *, allow_pretrained: bool) -> Parent | None:
             f"MODEL.WEIGHTS {path}: goes back to pre-trained weights\n{FROM_SCRATCH_RULE}",
             [str(doubt) for doubt in found],
         )
+    # Its momentum is of no use, and as large as the weights.
+    loaded.content.pop("optimizer", None)
     return Parent(path, loaded)
 
 
@@ -91,7 +93,7 @@ def start(model: nn.Module, parent: Parent | None, *, seed: int, categories: lis
     notes, log = load_matching(model, content["model"], parent.path, same_categories=theirs == categories)
     if theirs != categories:
         notes.insert(1, f"  {len(theirs)} categories there, {len(categories)} here: predictors start fresh")
-    return Start(lineage.descent([parent.loaded], "checkpoint"), notes, log)
+    return Start(lineage.descent(parent.loaded), notes, log)
 
 
 def _start_foreign(model: nn.Module, path: Path) -> Start:

@@ -37,9 +37,9 @@ def diverged(error: DivergedError, output: Path, cfg: Any) -> str:
     )
 
 
-def summary(output: Path, best: Best, remark: str) -> str:
-    """The last line; `remark` stands next to the AP."""
+def summary(output: Path, best: Best) -> str:
+    """The last line."""
     if best.epoch:
-        said = f", {remark}" if remark else ""
+        said = f", {best.remark}" if best.remark else ""
         return f"{output}: done; best AP {100 * best.ap:.1f}{said} in epoch {best.epoch}, {output / checkpoint.BEST}"
     return f"{output}: done; {output / checkpoint.LAST}"

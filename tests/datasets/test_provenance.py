@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from datasets import provenance
+from datasets import coco, provenance
 from datasets.errors import DataError
-from datasets.provenance import Known, MadeBy, Provenance
+from datasets.origins import ORIGINS
+from datasets.provenance import Known, MadeBy, Provenance, Told
 from datasets.seen import sha256_file
+from datasets.sources import Input
 
 MADE_BY = MadeBy(checkpoint="runs/a/model_best.pth", sha256="0" * 64, model="r50", epoch=54.0, from_scratch=True)
 
@@ -40,22 +43,22 @@ def test_it_stands_beside_the_results(results: Path) -> None:
 def test_results_without_it_are_not_known(results: Path) -> None:
     assert provenance.read(results) == Known(doubt="no r50_val.provenance.json")
     # A user who names the training data knows.
-    assert provenance.read(results, frozenset({5})) == Known(seen=frozenset({5}))
-    assert provenance.read(results, frozenset()) == Known()
+    assert provenance.read(results, Told(frozenset({5}))) == Known(seen=frozenset({5}))
+    assert provenance.read(results, Told()) == Known()
 
 
 def test_of_other_results_it_says_nothing(results: Path) -> None:
     provenance.write(results, of(results, 3))
     results.write_text("[ ]", encoding="utf-8")
     assert provenance.read(results) == Known(doubt="r50_val.provenance.json speaks of other results")
-    assert provenance.read(results, frozenset({5})) == Known(seen=frozenset({5}))
+    assert provenance.read(results, Told(frozenset({5}))) == Known(seen=frozenset({5}))
 
 
 def test_where_a_part_of_the_training_is_not_on_record_there_is_a_doubt(results: Path) -> None:
     provenance.write(results, of(results, 3, complete=False))
     known = provenance.read(results)
     assert (set(known.seen), known.doubt) == ({3}, "part of its training is not on record")
-    known = provenance.read(results, frozenset({5}))
+    known = provenance.read(results, Told(frozenset({5})))
     assert (set(known.seen), known.doubt) == ({3, 5}, "")
 
 
@@ -75,19 +78,38 @@ def test_unknown_keys_are_refused(results: Path) -> None:
 
 def test_what_is_made_of_several_has_seen_what_any_of_them_has(results: Path) -> None:
     one, other = Known(of(results, 3, 7), frozenset({3, 7})), Known(of(results, 5), frozenset({5}))
-    assert provenance.joined(results, 20, [one, other]) == Provenance(
+    assert provenance.joined(sha256_file(results), 20, [one, other]) == Provenance(
         results_sha256=sha256_file(results),
         models=(MADE_BY, MADE_BY),
         images=20,
         seen_in_training=(3, 5, 7),
         complete=True,
     )
-    assert not provenance.joined(results, 20, [one, Known(doubt="no b.provenance.json")]).complete
+    assert not provenance.joined(sha256_file(results), 20, [one, Known(doubt="no b.provenance.json")]).complete
 
 
 def test_doubts_are_one_line(results: Path) -> None:
     known = [(results, provenance.read(results)), (Path("b.json"), Known())]
-    assert provenance.doubts(known) == [
+    assert provenance.notes(known) == [
         "seen in training or not is unknown (r50_val.json: no r50_val.provenance.json); --trained-on names the data"
     ]
-    assert provenance.doubts(known[1:]) == []
+    assert provenance.notes(known[1:]) == []
+
+
+def test_categories_that_a_model_does_not_know_are_counted(results: Path) -> None:
+    model = msgspec.structs.replace(MADE_BY, not_trained_on=("dog", "toothbrush"))
+    provenance.write(results, msgspec.structs.replace(of(results), models=(model,)))
+    assert provenance.notes([(results, provenance.read(results))]) == [
+        "r50_val.json: 2 categories were not trained on; they count with what was not found"
+    ]
+
+
+def test_what_the_user_tells_is_compared_by_file_where_there_are_files(drawn: Input, tmp_path: Path) -> None:
+    images = coco.read_images(drawn.annotations).images
+    line = {"input": 0, "id": 99, "file_name": "x.jpg", "sha256": sha256_file(drawn.images / "tall.jpg")}
+    (tmp_path / ORIGINS).write_text(json.dumps(line) + "\n", encoding="utf-8")
+    assert provenance.told([], images, drawn.images) is None
+    assert provenance.told([tmp_path], images, drawn.images) == Told(frozenset({7}))
+    # By its name alone it is another image, and that nobody looked at the files is said.
+    assert provenance.told([tmp_path], images, None) == Told(doubt="compared by name only, for want of --images")
+    assert provenance.told([drawn.annotations], images, None) == Told(frozenset(image.id for image in images))

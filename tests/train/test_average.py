@@ -14,7 +14,7 @@ from tests.train.made import LINEAGE, content, quiet, tiny_config, weights_confi
 from train import average, checkpoint, config, lineage, model
 
 Weights = dict[str, torch.Tensor]
-SEEN = {5: SeenImages(frozenset({(1, "a.jpg")})), 6: SeenImages(frozenset({(2, "b.jpg")}))}
+SEEN = {5: SeenImages([(1, "a.jpg", None)]), 6: SeenImages([(2, "b.jpg", None)])}
 
 
 def save(run: Path, epoch: int, network: torch.nn.Module, cfg: Any, **changed: Any) -> Weights:
@@ -56,23 +56,29 @@ def test_the_order_makes_no_difference_and_the_files_stay(run: Path, tmp_path: P
 
 def test_it_says_what_it_was_made_of(run: Path, tmp_path: Path) -> None:
     loaded = checkpoint.read(average.average(run, [5, 6], tmp_path / "a.pth"))
-    parents = loaded.lineage["parents"]
-    assert [(item["file"], item["epoch"], item["lineage"]) for item in parents] == [
-        ("model_epoch_0005.pth", 5.0, LINEAGE),
-        ("model_epoch_0006.pth", 6.0, LINEAGE),
+    assert loaded.lineage["averaged"] == [
+        {
+            "file": f"model_epoch_000{epoch}.pth",
+            "sha256": checkpoint.read(run / f"model_epoch_000{epoch}.pth").sha256,
+            "iteration": 10 * epoch,
+        }
+        for epoch in (5, 6)
     ]
-    assert parents[0]["sha256"] == checkpoint.read(run / "model_epoch_0005.pth").sha256
+    # What they have in common stands there once.
+    (last,) = loaded.lineage["parents"]
+    assert (last["file"], last["epoch"], last["lineage"]) == ("model_epoch_0006.pth", 6.0, LINEAGE)
     assert lineage.doubts("a.pth", loaded.lineage) == []
     assert "the average of" in "\n".join(lineage.describe(loaded))
     # All that any of them has seen.
-    assert SeenImages.from_plain(loaded.content["seen"], "a.pth").originals == {(1, "a.jpg"), (2, "b.jpg")}
+    assert SeenImages.from_plain(loaded.content["seen"], "a.pth") == SEEN[5].joined(SEEN[6])
     assert not {"optimizer", "scaler", "best"} & loaded.content.keys()
 
 
 def test_the_average_of_pretrained_weights_is_pretrained(tmp_path: Path) -> None:
     cfg = weights_config(1)
-    for epoch, line in ((1, LINEAGE), (2, lineage.foreign(Path("R-50.pkl"), "0" * 64))):
-        save(tmp_path, epoch, model.build(cfg, seed=epoch), cfg, lineage=line)
+    for epoch in (1, 2):
+        foreign = lineage.foreign(Path("R-50.pkl"), "0" * 64)
+        save(tmp_path, epoch, model.build(cfg, seed=epoch), cfg, lineage=foreign)
     loaded = checkpoint.read(average.average(tmp_path, [1, 2], tmp_path / "a.pth"))
     assert lineage.is_pretrained(loaded.lineage)
     assert len(lineage.doubts("a.pth", loaded.lineage)) == 1
@@ -150,6 +156,16 @@ def test_epochs_of_different_runs_are_not_averaged(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         average.average(tmp_path, [1, 2], tmp_path / "a.pth")
     assert caught.value.problems == ["other categories"]
+    save(tmp_path, 2, model.build(first, seed=0), first, data={"manifest_sha256": "0"}, lineage=lineage.root(3))
+    with pytest.raises(DataError) as caught:
+        average.average(tmp_path, [1, 2], tmp_path / "a.pth")
+    assert caught.value.problems == ["other data", "other lineage"]
+
+
+@pytest.mark.parametrize("name", [checkpoint.LAST, checkpoint.BEST, checkpoint.epoch_name(5)])
+def test_an_average_takes_no_name_of_the_run_s_own(name: str, run: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="expected another name for the average"):
+        average.average(run, [5, 6], tmp_path / name)
 
 
 def test_names_of_averages() -> None:

@@ -316,3 +316,24 @@ def test_missing_keys_are_named(tmp_path: Path) -> None:
     for key in content():
         checkpoint.save(path, {name: value for name, value in content().items() if name != key})
         assert refusal(path) == f"{path}: expected a whole checkpoint, found none of {key}"
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"model": 5}, "model: expected tensors by name"),
+        ({"model": {"x": 5}}, "model: expected tensors by name"),
+        ({"categories": 5}, "categories: Expected `array`, got `int`"),
+        ({"categories": [["a", "b"]]}, "categories: Expected `int`, got `str` - at `$[0][0]`"),
+        ({"data": None}, "data: Expected `object`, got `null`"),
+        ({"iteration": "3"}, "iteration: Expected `int`, got `str`"),
+        ({"epoch": []}, "epoch: Expected `float`, got `array`"),
+        ({"config": {}}, "config: Expected `str`, got `object`"),
+        ({"code": "x"}, "code: Expected `array`, got `str`"),
+    ],
+)
+def test_other_content_than_ours_is_one_error(changed: dict[str, Any], problem: str, tmp_path: Path) -> None:
+    path = checkpoint.save(tmp_path / "a.pth", content(**changed))
+    with pytest.raises(DataError, match="expected a checkpoint that this project made, found other content") as caught:
+        checkpoint.read(path)
+    assert caught.value.problems == [problem]

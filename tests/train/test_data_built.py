@@ -112,7 +112,7 @@ def test_detectron2_reads_the_images_of_a_built_dataset(built: Path) -> None:
 def test_validation_images_that_a_build_was_made_of_are_seen(
     draw: Draw, drawn: Input, data: TrainingData, tmp_path: Path
 ) -> None:
-    assert len(data.seen.originals) == 8
+    assert len(data.seen.images) == 8
 
     found = read_validation(drawn, data, progress=None)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -118,7 +120,10 @@ def test_a_schedule_of_fine_tuning_needs_weights(data: str, few: Path, tmp_path:
     assert not (tmp_path / "run").exists()
     train(data, tmp_path / "run", schedule="sample-finetune-cls", init=few, categories=TOP)
     assert "losses: loss_cls x 1.2, loss_mask x 0.3" in capsys.readouterr().out
-    assert "2 of 4 categories" not in (tmp_path / "run" / fit.INIT_LOG).read_text()
+    # The same categories: nothing starts fresh.
+    log = (tmp_path / "run" / fit.INIT_LOG).read_text(encoding="utf-8").splitlines()
+    assert log
+    assert all(line.startswith("taken over: ") for line in log)
 
 
 def test_what_was_seen_goes_into_the_checkpoint_and_down_the_line(
@@ -140,8 +145,8 @@ def test_what_was_seen_goes_into_the_checkpoint_and_down_the_line(
     content = train(describe(tmp_path / "second", sources["second"]), tmp_path / "child", init=parent, validation=both)
 
     seen = SeenImages.from_plain(content["seen"], "child")
-    assert seen.originals == {(7, "tall.jpg"), (3, "sub/wide.jpg")}
-    assert seen.digests == {sha256_file(both.images / name) for name in ("tall.jpg", "sub/wide.jpg")}
+    names = {7: "tall.jpg", 3: "sub/wide.jpg"}
+    assert seen.images == {(id_, name, sha256_file(both.images / name)) for id_, name in names.items()}
     out = capsys.readouterr().out
     assert "2 of them are seen" in out
     assert "AP50 0.0  seen in training: 2 of 3 images" in out
@@ -159,6 +164,9 @@ def test_what_was_seen_goes_into_the_checkpoint_and_down_the_line(
 def test_a_subset_s_model_predicts_on_files_with_all_categories(few: Path, drawn: Input, tmp_path: Path) -> None:
     request = PredictRequest(few / checkpoint.LAST, drawn.annotations, drawn.images, tmp_path / "results.json")
     assert predict(request, quiet).seen == 8
+    known = provenance.read(request.output)
+    assert known.provenance is not None
+    assert known.provenance.models[0].not_trained_on == ("dog", "toothbrush")
     document = json.loads(drawn.annotations.read_bytes())
     document["categories"] = document["categories"][:2]
     other = tmp_path / "two.json"
@@ -167,3 +175,46 @@ def test_a_subset_s_model_predicts_on_files_with_all_categories(few: Path, drawn
     with pytest.raises(DataError) as caught:
         predict(request._replace(annotations=other), quiet)
     assert len(caught.value.problems) == 2
+
+
+def test_a_run_goes_on_without_the_one_that_it_was_started_from(data: str, few: Path, tmp_path: Path) -> None:
+    """Nothing of the parent is needed any more: it may be gone, lie elsewhere, or not be named at all."""
+    parent, output = tmp_path / "parent", tmp_path / "run"
+    shutil.copytree(few, parent)
+    train(data, output, init=parent, SOLVER__MAX_ITER="1")
+    # As if it had been stopped: the same run, one iteration of more.
+    content = checkpoint.read(output / checkpoint.LAST).content
+    config = content["config"].replace("MAX_ITER: 1", "MAX_ITER: 2")
+    checkpoint.save(output / checkpoint.LAST, {**content, "config": config})
+    shutil.rmtree(parent)
+
+    for iterations, init in (("2", parent), ("2", None), ("2", tmp_path / "elsewhere")):
+        found = train(data, output, resume=True, SOLVER__MAX_ITER=iterations, **({"init": init} if init else {}))
+        assert found["iteration"] == 2
+        assert found["lineage"] == content["lineage"]
+    # To begin with, it must be there.
+    with pytest.raises(DataError, match="parent: expected the folder of a run or a checkpoint file, found neither"):
+        train(data, tmp_path / "new", init=parent, resume=True)
+
+
+def test_left_over_epochs_are_not_taken_for_a_new_run_s(data: str, tmp_path: Path) -> None:
+    for epoch in (1, 2):
+        (tmp_path / checkpoint.epoch_name(epoch)).write_bytes(b"")
+    with pytest.raises(DataError, match="found checkpoints without the last one") as caught:
+        train(data, tmp_path, resume=True)
+    assert caught.value.problems == [checkpoint.epoch_name(2)]
+    # What a run leaves that was killed while it wrote its first epoch.
+    (tmp_path / checkpoint.epoch_name(2)).unlink()
+    assert train(data, tmp_path, resume=True)["iteration"] == 1
+
+
+def test_the_best_ap_keeps_what_it_was_measured_on(data: str, drawn: Input, tmp_path: Path, capsys: Any) -> None:
+    """Trained on what it is measured on; resumed without validation, it still says so."""
+    output = tmp_path / "run"
+    content = train(data, output, validation=drawn)
+    assert content["best"][2:] == (8, 8)
+    config = content["config"].replace("MAX_ITER: 1", "MAX_ITER: 2")
+    checkpoint.save(output / checkpoint.LAST, {**content, "config": config})
+    capsys.readouterr()
+    train(data, output, resume=True, SOLVER__MAX_ITER="2")
+    assert re.search(r"best AP \d+\.\d, seen in training in epoch 1", capsys.readouterr().out)

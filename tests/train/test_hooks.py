@@ -106,10 +106,10 @@ def files(folder: Path) -> dict[str, tuple[int, float, list[Any]]]:
 
 
 WHOLE = {
-    "model_best.pth": (8, 8.0, [2, 0.3]),
-    "model_epoch_0003.pth": (12, 12.0, [2, 0.3]),
-    "model_epoch_0004.pth": (16, 16.0, [2, 0.3]),
-    "model_last.pth": (16, 16.0, [2, 0.3]),
+    "model_best.pth": (8, 8.0, [2, 0.3, 0, 0]),
+    "model_epoch_0003.pth": (12, 12.0, [2, 0.3, 0, 0]),
+    "model_epoch_0004.pth": (16, 16.0, [2, 0.3, 0, 0]),
+    "model_last.pth": (16, 16.0, [2, 0.3, 0, 0]),
 }
 
 
@@ -163,7 +163,7 @@ def test_a_run_that_was_killed_anywhere_comes_to_the_same_files(
             Run(tmp_path, period=5).train()
     if (tmp_path / checkpoint.LAST).exists():
         last = read(tmp_path, checkpoint.LAST)
-        epoch, _ = last["best"]
+        epoch, *_ = last["best"]
         # What it says of the best is true of the files, or an epoch that was not over has a better one there.
         best = read(tmp_path, checkpoint.BEST)["iteration"] if epoch else 0
         assert best == EPOCH * epoch or best > last["iteration"]
@@ -203,7 +203,7 @@ def test_without_validation_there_is_no_best(tmp_path: Path) -> None:
     run = Run(tmp_path, validated=False).train()
     assert names(tmp_path) == {checkpoint.LAST, checkpoint.epoch_name(3), checkpoint.epoch_name(4)}
     assert (run.hook.best, run.said) == (Best(), [])
-    assert files(tmp_path)[checkpoint.LAST] == (16, 16.0, [0, -1.0])
+    assert files(tmp_path)[checkpoint.LAST] == (16, 16.0, [0, -1.0, 0, 0])
 
 
 def test_in_between_the_last_is_saved_every_so_often(tmp_path: Path) -> None:

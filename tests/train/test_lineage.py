@@ -47,18 +47,18 @@ def test_random_weights_are_from_scratch() -> None:
 
 
 def test_descendants_of_random_weights_are_too() -> None:
-    child = lineage.descent([loaded(ROOT, "parent.pth")], "checkpoint")
-    average = lineage.descent([loaded(child, f"model_epoch_000{at}.pth") for at in (1, 2, 3)], "average")
+    child = lineage.descent(loaded(ROOT, "parent.pth"))
+    average = lineage.average([loaded(child, f"model_epoch_000{at}.pth") for at in (1, 2, 3)])
     for line in (child, average):
         assert lineage.doubts("a.pth", line) == []
         assert line["pretrained"] is False
 
 
 def test_one_foreign_ancestor_is_enough() -> None:
-    foreign = lineage.descent([loaded(FOREIGN, "foreign child.pth")], "checkpoint")
-    mixed = lineage.descent([loaded(ROOT, "ours.pth"), loaded(foreign, "theirs.pth")], "average")
-    assert mixed["pretrained"] is True
-    assert [str(doubt) for doubt in lineage.doubts("a.pth", mixed)] == [
+    foreign = lineage.descent(loaded(FOREIGN, "foreign child.pth"))
+    line = lineage.average([loaded(foreign, "theirs.pth")])
+    assert line["pretrained"] is True
+    assert [str(doubt) for doubt in lineage.doubts("a.pth", line)] == [
         "foreign child.pth starts from R-50.pkl, which was trained elsewhere"
     ]
 
@@ -110,8 +110,28 @@ def test_as_many_ancestors_as_are_allowed() -> None:
     assert len(lineage.doubts("a.pth", line)) == 1
 
 
+def test_averages_of_averages_do_not_multiply_their_ancestors() -> None:
+    line = ROOT
+    for _ in range(10):
+        line = lineage.average([loaded(lineage.descent(loaded(line)), f"model_epoch_{at}.pth") for at in range(56)])
+    assert lineage.doubts("a.pth", line) == []
+    shown = lineage.describe(loaded(line))
+    assert shown[-1] == "from scratch: yes"
+    assert sum("the average of" in text for text in shown) == 10
+    assert sum("  model_epoch_7.pth, sha256 " in text for text in shown) == 10
+
+
+def test_lineages_of_the_first_version_are_understood() -> None:
+    old = {"pretrained": False, "from": "model_best.pth", "sha256": "d" * 64, "parent": ROOT}
+    assert lineage.doubts("a.pth", old) == []
+    assert "    model_best.pth" in lineage.describe(loaded(old))
+    old = {"pretrained": True, "from": "model_best.pth", "sha256": "d" * 64, "parent": FOREIGN}
+    (doubt,) = lineage.doubts("a.pth", old)
+    assert str(doubt) == "model_best.pth starts from R-50.pkl, which was trained elsewhere"
+
+
 def test_what_people_are_shown() -> None:
-    child = lineage.descent([loaded(ROOT, "parent.pth", name="tiny", epoch=4.0)], "checkpoint")
+    child = lineage.descent(loaded(ROOT, "parent.pth", name="tiny", epoch=4.0))
     ours, theirs = (hashlib.sha256(name.encode()).hexdigest() for name in ("child.pth", "parent.pth"))
     config = hashlib.sha256(CONFIG.encode()).hexdigest()
     data = f"data instances.json: 360 images, 2 categories, 1 left out, manifest sha256 {'b' * 64}"
@@ -135,7 +155,7 @@ def test_what_people_are_shown() -> None:
 
 
 def test_a_parent_s_weights_are_not_kept_with_it() -> None:
-    (parent,) = lineage.descent([loaded(ROOT)], "checkpoint")["parents"]
+    (parent,) = lineage.descent(loaded(ROOT))["parents"]
     assert parent.keys() == {"file", "sha256", "name", "iteration", "epoch", "config", "data", "code", "lineage"}
 
 
