@@ -39,7 +39,11 @@ def main(
 ) -> None:
     """Run the paper's ladder, rung by rung, and write what each brings: runs/DATA/ladder.md.
 
-    What is finished is kept: the same command goes on where it was stopped, and runs only what a change affects.
+    What is finished is kept: the same command goes on where it was stopped. A job is run again where its data (any
+    byte of images or annotations), rung, settings, recipe, seed, --gpus or the version of scarcedet differ, where its
+    results file is gone, or where something that is to be run needs its dataset or checkpoint and that is gone. Changed
+    code of the same version, its defaults, other libraries and another machine run nothing again: the page lists all
+    that its numbers were made with. Remove a job's folder to have it run again.
 
     \b
     Example:
@@ -50,6 +54,10 @@ def main(
 
     name = Path(data).stem if Path(data).suffix else Path(data).name
     folder = output or Path("runs") / name / "ladder"
+    # The table stands beside the folder, under its name.
+    folder = folder.resolve() if folder.name in ("", "..") else folder
+    if not folder.name:
+        raise click.UsageError(f"--output: expected a folder with a name, found {folder}")
     command = shlex.join(["python", "-m", "scripts.ladder", *sys.argv[1:]])
     chosen = tuple(part.strip() for part in rungs.split(",") if part.strip())
     ladder = climb.Ladder(climb.Request(data, name, folder, settings, seeds, chosen, jobs, gpus, command))

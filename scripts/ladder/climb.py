@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from datasets import __version__
 from datasets.errors import DataError
 from datasets.staging import held, write_durably
 from datasets.terminal import Progress
 from scripts.ladder import finished, machine, runner, sources, table
+from scripts.ladder.finished import Finished, Outcome
 from scripts.ladder.jobs import Job, Plan, Planner
-from scripts.ladder.rungs import Composed, Settings, base_of, compose, find_settings, load_rungs
+from scripts.ladder.machine import Made
+from scripts.ladder.notes import About, different, notes
+from scripts.ladder.rungs import Composed, base_of, compose, find_settings, load_rungs
+from scripts.ladder.table import said_of
 
 
 class Request(NamedTuple):
@@ -31,7 +36,10 @@ class Request(NamedTuple):
 
 
 class Ladder:
-    """A ladder that is read and planned. Raises DataError for data, settings or rungs that cannot be used."""
+    """A ladder that is read and planned. Raises DataError for data, settings or rungs that cannot be used.
+
+    `done` has what finished jobs left, by identity; data and trainings are done although their output is gone.
+    """
 
     def __init__(self, request: Request) -> None:
         self.request = request
@@ -42,43 +50,50 @@ class Ladder:
         self.train = sources.read_split(request.data, "train")
         self.val = sources.read_split(request.data, "val")
         self.data_jobs = sources.data_jobs(self.rungs, self.train)
-        self.plan = self._planned()
-        self.done = {
-            job.identity: found for job in self.all_jobs() if (found := finished.read(self.output, job)) is not None
-        }
+        self.done: dict[str, Finished] = {}
+        self.plan_again()
 
     @property
     def seeds(self) -> range:
         return range(self.request.seeds)
 
-    def all_jobs(self) -> list[Job]:
-        return [*self.data_jobs.values(), *self.plan.jobs.values()]
-
-    def wanted(self) -> list[Job]:
-        """The jobs of the chosen rungs, whether they are done or not, in order."""
-        jobs = self.plan.needed([rung.name for rung in self.chosen], self.seeds)
-        owners = {self.plan.trainings[rung.name, seed]: rung.data for rung in self.rungs for seed in self.seeds}
-        used = {owners[job.identity] for job in jobs if job.step == "train"}
-        return [*(job for recipe, job in self.data_jobs.items() if recipe in used), *jobs]
-
     def plan_again(self) -> None:
         """When data has been built, what is trained on it is known."""
+        self._find(self.data_jobs.values())
         self.plan = self._planned()
-        self.done |= {
-            job.identity: found
-            for job in self.plan.jobs.values()
-            if (found := finished.read(self.output, job)) is not None
-        }
+        self._find(self.plan.jobs.values())
+
+    def _find(self, jobs: Iterable[Job]) -> None:
+        found = {job.identity: finished.read(self.output, job) for job in jobs}
+        self.done |= {identity: item for identity, item in found.items() if item is not None}
 
     def _planned(self) -> Plan:
         keep_empty = sources.keeps_empty(self.rungs[-1].config)
-        data = sources.training_data(self.request.data, self.train, self.data_jobs, self.output, keep_empty=keep_empty)
-        planner = Planner(data, sources.val_of(self.val), gpus=self.request.gpus, version=__version__)
+        jobs = self.data_jobs
+        built = {job.identity: self.done[job.identity].built() for job in jobs.values() if job.identity in self.done}
+        data = sources.training_data(self.request.data, self.train, jobs, self.output, built, keep_empty=keep_empty)
+        val = sources.val_of(self.val)
+        planner = Planner(data, val, gpus=self.request.gpus, version=__version__, first=jobs.values())
         by_name = {rung.name: rung for rung in self.rungs}
         for rung in self.rungs:
             for seed in self.seeds:
                 planner.add(rung, seed, by_name)
         return planner.plan
+
+    def wanted(self) -> list[Job]:
+        """The jobs of the chosen rungs, whether they are done or not, in order."""
+        return self.plan.needed([rung.name for rung in self.chosen], self.seeds)
+
+    def left(self) -> list[Job]:
+        """Those of them that are to be run: what is not done, and what that needs where its output is gone."""
+        left: list[Job] = []
+        needed = set[str]()
+        for job in reversed(self.wanted()):
+            is_gone = job.identity in needed and not finished.has_output(self.output, job)
+            if job.identity not in self.done or is_gone:
+                left.append(job)
+                needed.update(job.needs)
+        return left[::-1]
 
     def rows(self) -> list[table.Row]:
         return [self._row(rung) for rung in self.rungs]
@@ -92,8 +107,31 @@ class Ladder:
             return empty
         return empty._replace(
             measured=tuple(item.result for item in measured if item),
+            doubts=tuple(item.doubt for item in measured if item),
             trained=tuple(item.result | self._parameters(rung) for item in trained if item),
             seconds=tuple(self._seconds(rung, seed) for seed in self.seeds),
+        )
+
+    def about(self) -> About:
+        """What the table as it stands is of."""
+        shown = [row.name for row in self.rows() if row.measured]
+        made = [
+            self.done[job.identity].made for job in self.plan.needed(shown, self.seeds) if job.identity in self.done
+        ]
+        papers = {rung.name: rung.rung.paper for rung in self.rungs}
+        return About(
+            data=self.request.data_name,
+            train_images=len(self.train.dataset.images),
+            val_images=len(self.val.dataset.images),
+            settings=self.settings_name,
+            settings_about=self.settings.about,
+            seeds=list(self.seeds),
+            iterations={rung.name: rung.iterations for rung in self.rungs if rung.trains},
+            batch=int(self.rungs[0].config["SOLVER"]["IMS_PER_BATCH"]),
+            on_test={name: paper.ap for name, paper in papers.items() if paper and paper.split == "test"},
+            raw=[rung.name for rung in self.rungs if rung.raw],
+            command=self.request.command,
+            **different(made),
         )
 
     def _seconds(self, rung: Composed, seed: int) -> float:
@@ -119,105 +157,76 @@ def _chosen(rungs: list[Composed], names: Sequence[str]) -> list[Composed]:
 
 def listing(ladder: Ladder) -> list[str]:
     """Every job with what it runs, and whether it is done."""
-    jobs = ladder.wanted()
-    lines = [
-        f"{'done ' if job.identity in ladder.done else 'to do'}  {job!s:<22} {job.step:<8} {job.folder}" for job in jobs
-    ]
-    done = sum(job.identity in ladder.done for job in jobs)
-    return [*lines, f"{done} of {len(jobs)} jobs are done"]
+    jobs, left = ladder.wanted(), {job.identity for job in ladder.left()}
+    lines = [f"{'to do' if job.identity in left else 'done '}  {job!s:<22} {job.step:<8} {job.folder}" for job in jobs]
+    return [*lines, f"{len(jobs) - len(left)} of {len(jobs)} jobs are done"]
 
 
 def climb(ladder: Ladder, say: Callable[[str], None], progress: Progress) -> None:
     """Run what is not done. Raises DataError for a step that fails, and where another ladder is at work here."""
-    with held(ladder.output / ".lock", ladder.output):
+    with _alone(ladder.output):
+        # Also at once: where it cannot be written, that is known before hours of work.
+        write_page(ladder)
+        if not ladder.left():
+            return
         found = machine.gpus()
-        slots = ladder.request.jobs or (1 if found else machine.cores())
-        page = _Page(ladder, machine.kind(found))
-        _run(ladder, [job for job in ladder.wanted() if job.step == "data"], slots, page, say, progress)
+        made = machine.made(found, ladder.request.jobs or (1 if found else machine.cores()))
+        _run(ladder, [job for job in ladder.left() if job.step == "data"], made, say, progress)
         ladder.plan_again()
-        _run(ladder, ladder.wanted(), slots, page, say, progress)
-        page.write()
+        _run(ladder, ladder.left(), made, say, progress)
+        write_page(ladder)
 
 
-def _run(
-    ladder: Ladder, jobs: list[Job], slots: int, page: _Page, say: Callable[[str], None], progress: Progress
-) -> None:
+@contextmanager
+def _alone(output: Path) -> Iterator[None]:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(held(output / ".lock", output))
+        except DataError as error:
+            # What `held` says was written for builds.
+            if error.headline != f"{output}: another build is writing it":
+                raise
+            raise DataError(f"{output}: another ladder is at work in it; wait for it, or stop it") from None
+        yield
+
+
+def _run(ladder: Ladder, jobs: list[Job], made: Made, say: Callable[[str], None], progress: Progress) -> None:
     total = len(ladder.wanted())
 
     def done(job: Job, seconds: float) -> None:
-        result = finished.result_of(ladder.output, job, ladder.val.dataset)
-        ladder.done[job.identity] = finished.write(ladder.output, job, result, seconds)
-        count = sum(item.identity in ladder.done for item in ladder.wanted())
-        say(f"[{count}/{total}] {job}: {_said(job, result, seconds)}")
+        outcome = finished.outcome_of(ladder.output, job, ladder.val.dataset)
+        ladder.done[job.identity] = finished.write(ladder.output, job, outcome, seconds, made)
+        count = total - len(ladder.left())
+        say(f"[{count}/{total}] {job}: {_said(job, outcome, seconds)}")
         progress("climbing", count, total)
-        page.write()
+        write_page(ladder)
 
-    progress("climbing", sum(item.identity in ladder.done for item in ladder.wanted()), total)
-    left = [job for job in jobs if job.identity not in ladder.done]
-    runner.run(left, ladder.output, slots=slots, finished=set(ladder.done), done=done)
+    progress("climbing", total - len(ladder.left()), total)
+    for job in jobs:
+        ladder.done.pop(job.identity, None)
+        finished.make_way(ladder.output, job)
+    runner.run(jobs, ladder.output, slots=made.jobs, finished=set(ladder.done), done=done)
 
 
-def _said(job: Job, result: dict[str, float | None], seconds: float) -> str:
+def _said(job: Job, outcome: Outcome, seconds: float) -> str:
+    result = outcome.result
     if job.step == "train":
         return f"trained in {result['seconds'] or 0:,.0f} s"
     if job.step == "data":
         return f"compiled in {seconds:,.0f} s"
     ap = result["ap"]
-    return f"{'predicted' if job.step == 'predict' else 'fused'}, AP {'-' if ap is None else f'{100 * ap:.1f}'}"
+    about = said_of(result, outcome.doubt)
+    shown = f"{'predicted' if job.step == 'predict' else 'fused'}, AP {'-' if ap is None else f'{100 * ap:.1f}'}"
+    return f"{shown} ({about})" if about else shown
 
 
-class _Page:
+def write_page(ladder: Ladder) -> None:
     """ladder.md and ladder.json beside the ladder's folder."""
-
-    def __init__(self, ladder: Ladder, kind: str) -> None:
-        self._ladder = ladder
-        self._about = about(ladder, kind)
-
-    def write(self) -> None:
-        rows, ladder = self._ladder.rows(), self._ladder
-        place = ladder.output.parent / ladder.output.name
-        title = f"The ladder on {ladder.request.data_name}"
-        write_durably(place.with_name(f"{place.name}.md"), table.document(rows, notes(self._about), title))
-        text = json.dumps(table.as_json(rows, self._about), indent=1, ensure_ascii=False)
+    rows, about, place = ladder.rows(), ladder.about(), ladder.output
+    text = json.dumps(table.as_json(rows, about.as_json()), indent=1, ensure_ascii=False)
+    try:
+        page = table.document(rows, notes(about), f"The ladder on {about.data}")
+        write_durably(place.with_name(f"{place.name}.md"), page)
         write_durably(place.with_name(f"{place.name}.json"), f"{text}\n")
-
-
-def about(ladder: Ladder, kind: str) -> dict[str, Any]:
-    settings: Settings = ladder.settings
-    solver = ladder.rungs[0].config["SOLVER"]
-    return {
-        "data": ladder.request.data_name,
-        "train_images": len(ladder.train.dataset.images),
-        "val_images": len(ladder.val.dataset.images),
-        "settings": ladder.settings_name,
-        "settings_about": settings.about,
-        "seeds": list(ladder.seeds),
-        "iterations": {rung.name: rung.iterations for rung in ladder.rungs if rung.trains},
-        "batch": solver["IMS_PER_BATCH"],
-        "machine": kind,
-        "versions": machine.versions(),
-        "command": ladder.request.command,
-    }
-
-
-def notes(found: dict[str, Any]) -> list[str]:
-    """What stands under the table."""
-    iterations = found["iterations"]
-    numbers = sorted(set(iterations.values()))
-    each = (
-        f"{numbers[0]:,} for every rung"
-        if len(numbers) == 1
-        else "; ".join(f"{name} {count:,}" for name, count in iterations.items())
-    )
-    return [
-        f"Data: {found['data']}, trained on the split `train` ({found['train_images']:,} images) or what `augment` "
-        f"made of it, measured on `val` ({found['val_images']:,} images); where a training has seen some of these, "
-        "that stands next to the AP. The paper's AP is that of its own data.",
-        f"Settings: {found['settings']} ({found['settings_about']}). Iterations: {each}; batch {found['batch']}.",
-        f"Seeds: {', '.join(map(str, found['seeds']))}. `12.3 ± 0.4` is mean and sample standard deviation over the "
-        "seeds; changes are against the rung above, taken seed by seed.",
-        "Time a seed: that of the training's steps (metrics.json: median of 20 steps times their number), without its "
-        "start and its checkpoints; where nothing is trained, that of predicting and fusing.",
-        f"Machine: {found['machine']}. Versions: {found['versions']}.",
-        f"Command: `{found['command']}`",
-    ]
+    except OSError as error:
+        raise DataError(f"{place}.md: cannot be written: {error.strerror} ({error.filename})") from None

@@ -1,57 +1,106 @@
-"""What a finished job leaves: job.json beside its files, with its identity and what it came to."""
+"""What a finished job leaves: job.json beside its files, with its identity, what it came to and what it ran on."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import msgspec
 
 from datasets.errors import DataError
+from datasets.records import Dataset
 from datasets.staging import write_durably
-from scripts.ladder.jobs import Job
+from scripts.ladder import sources
+from scripts.ladder.jobs import Job, StepName
+from scripts.ladder.machine import Made
+from scripts.ladder.table import IMAGES, METRICS, SEEN, Numbers
 
 NAME = "job.json"
+# What `augment build` writes last, and `fit` at every end of an epoch: train.checkpoint.LAST, which would import torch.
+BUILT, CHECKPOINT, RESULTS = "dataset/manifest.json", "model_last.pth", "results.json"
+OUTPUTS: dict[StepName, str] = {"data": BUILT, "train": CHECKPOINT, "predict": RESULTS, "fuse": RESULTS}
+# Numbers that a result has: those that are always there, and those that may be undefined.
+COUNTS: dict[StepName, tuple[str, ...]] = {
+    "data": sources.Built._fields[1:],
+    "train": ("iterations", "images", "batch", "parameters", "seconds"),
+    "predict": (IMAGES, SEEN),
+    "fuse": (IMAGES, SEEN),
+}
+UNDEFINED: dict[StepName, tuple[str, ...]] = {"predict": tuple(METRICS), "fuse": tuple(METRICS)}
+
+
+class Outcome(NamedTuple):
+    """What a job came to. `result` is of data its counts, of a training `iterations`, `images`, `batch`, `parameters`,
+    `seconds`, of a prediction or a fusion COCO's numbers of 0 to 1, the images that they were measured on and those of
+    them that a training had seen, of which there may be more if `doubt` says why. `digest` is that of data."""
+
+    result: Numbers
+    digest: str = ""
+    doubt: str = ""
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True):
-    """`result`: of a training `iterations`, `images`, `batch`, `parameters`, `seconds`; of a prediction or a fusion
-    COCO's numbers of 0 to 1. `seconds` is the time of the command that ended it."""
+    """job.json; `result`, `digest` and `doubt` are those of Outcome, `seconds` the time of the command."""
 
     identity: str
-    result: dict[str, float | None]
+    result: Numbers
+    digest: str
+    doubt: str
     seconds: float
+    made: Made
+
+    def built(self) -> sources.Built:
+        return sources.Built(self.digest, *(int(self.result[key] or 0) for key in COUNTS["data"]))
 
 
 def read(folder: Path, job: Job) -> Finished | None:
-    """What stands in the folder of a job, if it is that of this very job."""
+    """What stands in the folder of a job, if it is that of this very job, whole, and not without its results file."""
     try:
         found = msgspec.json.decode((folder / job.folder / NAME).read_bytes(), type=Finished)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, ValueError, RecursionError):
         return None
-    return found if found.identity == job.identity else None
+    counts, undefined = COUNTS[job.step], UNDEFINED.get(job.step, ())
+    is_whole = all(found.result.get(key) is not None for key in counts) and found.result.keys() >= {*undefined}
+    is_there = job.step in ("data", "train") or has_output(folder, job)
+    return found if found.identity == job.identity and is_whole and is_there else None
 
 
-def write(folder: Path, job: Job, result: dict[str, float | None], seconds: float) -> Finished:
-    done = Finished(identity=job.identity, result=result, seconds=round(seconds, 3))
+def has_output(folder: Path, job: Job) -> bool:
+    """Is there what other jobs need of it? Of data and trainings it may be gone when nothing needs it any more."""
+    return (folder / job.folder / OUTPUTS[job.step]).is_file()
+
+
+def make_way(folder: Path, job: Job) -> None:
+    """Before a training that had ended is run again for its checkpoint, remove what would be taken for that of the new
+    run: job.json, which says that it is finished, and the checkpoints of single epochs, which `fit` refuses."""
+    place = folder / job.folder
+    if job.step == "train" and not has_output(folder, job):
+        for path in (place / NAME, *place.glob("model_*.pth")):
+            path.unlink(missing_ok=True)
+
+
+def write(folder: Path, job: Job, outcome: Outcome, seconds: float, made: Made) -> Finished:
+    done = Finished(**{"identity": job.identity, "seconds": round(seconds, 3), "made": made, **outcome._asdict()})
     about = {"step": job.step, "rung": job.rung, "seed": job.seed, "arguments": job.arguments}
     text = json.dumps({**msgspec.to_builtins(done), **about}, indent=1)
     write_durably(folder / job.folder / NAME, f"{text}\n")
     return done
 
 
-def result_of(folder: Path, job: Job, truth: Any) -> dict[str, float | None]:
+def outcome_of(folder: Path, job: Job, truth: Dataset) -> Outcome:
     """What a job's files say, now that its command has ended well; `truth` is the data it is measured on.
 
     Raises DataError where a training is not as long as was asked for.
     """
+    place = folder / job.folder
     if job.step == "data":
-        return {}
-    return _training(folder / job.folder, job) if job.step == "train" else _measured(folder / job.folder, truth)
+        built = sources.read_built((place / BUILT).parent)
+        return Outcome({"images": built.images, "with_objects": built.with_objects}, digest=built.digest)
+    return _training(place, job) if job.step == "train" else _measured(place / RESULTS, truth)
 
 
-def _training(run: Path, job: Job) -> dict[str, float | None]:
+def _training(run: Path, job: Job) -> Outcome:
     from train import checkpoint, config, model
 
     loaded = checkpoint.read(run / checkpoint.LAST)
@@ -60,15 +109,17 @@ def _training(run: Path, job: Job) -> dict[str, float | None]:
         raise DataError(f"{loaded.path}: expected {asked:,} iterations, as for every rung, found {found:,}")
     cfg = config.from_text(loaded.content["config"], str(loaded.path))
     parameters = model.parameter_count(model.build(cfg))
-    return {**job.expected, "parameters": parameters, "seconds": round(seconds_of_steps(run / "metrics.json"), 3)}
+    seconds = round(seconds_of_steps(run / "metrics.json"), 3)
+    return Outcome({**job.expected, "parameters": parameters, "seconds": seconds})
 
 
-def _measured(place: Path, truth: Any) -> dict[str, float | None]:
+def _measured(path: Path, truth: Dataset) -> Outcome:
     from datasets import evaluation, provenance, results
 
-    path = place / "results.json"
     numbers = evaluation.evaluate(truth, results.read(path), name=str(path)).numbers()
-    return {**numbers, "images_seen_in_training": len(provenance.read(path).seen)}
+    known = provenance.read(path)
+    seen = known.seen & {image.id for image in truth.images}
+    return Outcome({**numbers, IMAGES: len(truth.images), SEEN: len(seen)}, doubt=known.doubt)
 
 
 def seconds_of_steps(metrics: Path) -> float:

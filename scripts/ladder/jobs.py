@@ -1,4 +1,10 @@
-"""What there is to do: jobs, each with an identity that is the digest of everything that decides its output. Pure."""
+"""What there is to do: jobs, each with an identity, the digest of what decides its output. Pure.
+
+A job is run again where its identity is another one. In it are the bytes of the data's annotations and images, the
+recipe, the configuration as YAML files and rungs give it, the seed, the number of GPUs of a training and the project's
+version. Not in it, since this must be planned without torch, are the code of the same version, its defaults and those
+of Detectron2, other libraries and the machine; job.json and the page say what a number was made with.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +23,13 @@ StepName = Literal["data", "train", "predict", "fuse"]
 
 
 class Data(NamedTuple):
-    """Training data: what `fit --data` is given, the digest of all of it, and the images that are trained on."""
+    """Training data: what `fit --data` is given, the digest of all of it, the images that are trained on, and the
+    identity of the job that makes it, if there is one."""
 
     place: str
     digest: str
     images: int
+    job: str = ""
 
 
 class Val(NamedTuple):
@@ -87,10 +95,10 @@ def data_job(recipe: str, annotations: str, images: str, source: str, recipe_tex
 
 class Planner:
     """Collects the jobs of the rungs, in their order; the same work asked for twice is one job, in the folder of the
-    rung that asked first."""
+    rung that asked first. `first` are jobs that make the data."""
 
-    def __init__(self, data: dict[str, Data], val: Val, *, gpus: int, version: str) -> None:
-        self.plan = Plan({}, {}, {})
+    def __init__(self, data: dict[str, Data], val: Val, *, gpus: int, version: str, first: Iterable[Job] = ()) -> None:
+        self.plan = Plan({job.identity: job for job in first}, {}, {})
         self._data = data
         self._val = val
         self._gpus = gpus
@@ -119,7 +127,8 @@ class Planner:
         arguments = ("train", "fit", *model, "--output", place, "--resume", *gpus, "SEED", str(seed))
         batch = int(config["SOLVER"]["IMS_PER_BATCH"])
         expected = {"iterations": rung.iterations, "batch": batch, "images": data.images}
-        return self._put(Job("train", rung.folder, seed, identity, folder, arguments, (), files, expected))
+        needs = (data.job,) if data.job else ()
+        return self._put(Job("train", rung.folder, seed, identity, folder, arguments, needs, files, expected))
 
     def _prediction(self, rung: Composed, model: Composed, seed: int) -> str:
         """The predictions of `model`'s training in the way that `rung` predicts."""

@@ -1,4 +1,4 @@
-"""What the ladder runs on: its kind, never its name."""
+"""What the ladder runs on: the machine's kind, never its name, and the versions of what computes."""
 
 from __future__ import annotations
 
@@ -7,25 +7,74 @@ import platform
 import shutil
 import subprocess
 from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
 
 from datasets import __version__
+
+PACKAGES = ("torch", "torchvision", "detectron2", "numpy")
+# What a job's output is made by.
+CODE = ("datasets", "augment", "train", "ensemble", "scripts/ladder")
+
+
+class Made(msgspec.Struct, frozen=True, kw_only=True):
+    """What a job ran on: the machine's kind, name -> version, the checkout's commit ("" where the code runs from none)
+    and the number of jobs at a time."""
+
+    machine: str
+    versions: dict[str, str]
+    commit: str
+    jobs: int
+
+
+class Gpu(NamedTuple):
+    """As `nvidia-smi` lists it."""
+
+    number: str
+    uuid: str
+    name: str
+
+
+def made(found: list[str], jobs: int) -> Made:
+    """Of this machine, with the GPUs `found`, and the code as it stands now."""
+    return Made(machine=kind(found), versions=versions(), commit=commit(), jobs=jobs)
 
 
 def gpus() -> list[str]:
     """Names of the NVIDIA GPUs that may be used here; torch, which would know too, takes seconds to ask."""
-    if shutil.which("nvidia-smi") is None or os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+    if shutil.which("nvidia-smi") is None:
         return []
-    query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    query = ["nvidia-smi", "--query-gpu=index,uuid,name", "--format=csv,noheader"]
     try:
         found = subprocess.run(query, capture_output=True, text=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return []
-    return [line.strip() for line in found.stdout.splitlines() if line.strip()] if found.returncode == 0 else []
+    lines = found.stdout.splitlines() if found.returncode == 0 else []
+    parts = [[part.strip() for part in line.split(",", 2)] for line in lines]
+    return visible([Gpu(*part) for part in parts if len(part) == 3], os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+
+def visible(listed: list[Gpu], wanted: str | None) -> list[str]:
+    """Names of those that CUDA_VISIBLE_DEVICES lets CUDA see: numbers, or beginnings of UUIDs. As CUDA does, this ends
+    at the first that is not there. A part of a GPU, which `nvidia-smi` does not list here, is "a MIG device"."""
+    if wanted is None:
+        return [gpu.name for gpu in listed]
+    names: list[str] = []
+    for part in (item.strip() for item in wanted.split(",")):
+        found = [gpu.name for gpu in listed if part == gpu.number or (part[:4] == "GPU-" and gpu.uuid.startswith(part))]
+        if part.startswith("MIG-"):
+            found = ["a MIG device"]
+        if len(found) != 1:
+            break
+        names += found
+    return names
 
 
 def cores() -> int:
     """Those that this process may use."""
-    return len(os.sched_getaffinity(0))
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def kind(found: list[str]) -> str:
@@ -33,9 +82,10 @@ def kind(found: list[str]) -> str:
     return f"{cores()} CPU cores ({platform.machine()}), {names or 'no GPU'}"
 
 
-def versions() -> str:
-    packages = [f"{name} {_version(name)}" for name in ("torch", "torchvision", "detectron2", "numpy")]
-    return ", ".join([f"scarcedet {__version__}", f"Python {platform.python_version()}", *packages])
+def versions() -> dict[str, str]:
+    """Name -> version, ours first."""
+    packages = {name: _version(name) for name in PACKAGES}
+    return {"scarcedet": __version__, "Python": platform.python_version(), **packages}
 
 
 def _version(package: str) -> str:
@@ -43,3 +93,17 @@ def _version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "not installed"
+
+
+def commit() -> str:
+    """The commit of the checkout that the code runs from, and whether it was changed since; "" without a checkout."""
+    folder = Path(__file__).parent
+    places = [f":/{name}" for name in CODE]
+    try:
+        head, changed = (
+            subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True, timeout=20).stdout
+            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--", *places])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return f"{head.strip()}{', changed since' if changed.strip() else ''}"

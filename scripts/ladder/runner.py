@@ -25,7 +25,7 @@ SHOWN = 12
 GRACE = 60.0
 PAUSE = 0.1
 # Here, since little may be done between fork and exec.
-_LIBC = ctypes.CDLL(None)
+_PRCTL = getattr(ctypes.CDLL(None), "prctl", None)
 
 
 class _Running(NamedTuple):
@@ -99,9 +99,13 @@ def _popen(arguments: list[str], log: IO[bytes], slots: int) -> subprocess.Popen
 
 
 def _end_with_parent() -> None:
-    """Where we are killed, the kernel tells the child to save and end, so that the next ladder finds its run free."""
+    """Where we are killed, the kernel tells the child to save and end, so that the next ladder finds its run free.
+
+    Linux only: elsewhere the child works on, and the next ladder is refused its folder for so long.
+    """
     pr_set_pdeathsig = 1
-    _LIBC.prctl(pr_set_pdeathsig, signal.SIGTERM, 0, 0, 0)
+    if _PRCTL is not None:
+        _PRCTL(pr_set_pdeathsig, signal.SIGTERM, 0, 0, 0)
 
 
 def _check(item: _Running, folder: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from datasets import __version__, coco, images, spec
 from datasets.errors import DataError
 from datasets.records import Dataset
+from datasets.seen import sha256_file
 from datasets.sources import Input
 from scripts.ladder.jobs import Data, Job, Val, data_job, digest
 from scripts.ladder.rungs import Composed
@@ -17,26 +18,39 @@ RECIPES = Path(__file__).resolve().parents[2] / "augment" / "recipes"
 
 
 class Split(NamedTuple):
-    """A split as it is read, and the digest of its annotations and of its images' names and sizes in bytes."""
+    """A split as it is read, and the digest of its annotations and of its images' names and bytes."""
 
     place: Input
     dataset: Dataset
     digest: str
 
 
+class Built(NamedTuple):
+    """A dataset: the digest of all of it, its images, and those with an object that is no crowd."""
+
+    digest: str
+    images: int
+    with_objects: int
+
+    def trainable(self, keep_empty: bool) -> int:
+        """Images that `fit` trains on: with an object that is no crowd, unless those without are kept. At least one,
+        so that it can be planned; of none, `fit` says so."""
+        return max(1, self.images if keep_empty else self.with_objects)
+
+
 def read_split(data: str, name: spec.SplitName) -> Split:
     """Raises DataError for data that is not there or not good."""
     place = spec.split_input(data, name)
     read = coco.read(place.annotations)
-    return Split(place, read.dataset, digest([read.sha256, _sizes(place, read.dataset)]))
+    return Split(place, read.dataset, digest([read.sha256, _digests(place, read.dataset)]))
 
 
-def _sizes(place: Input, dataset: Dataset) -> list[tuple[str, int]]:
+def _digests(place: Input, dataset: Dataset) -> list[tuple[str, str]]:
     paths = {item.file_name: images.path_inside(place.images.absolute(), item.file_name) for item in dataset.images}
     missing = sorted(name for name, path in paths.items() if not path.is_file())
     if missing:
         raise DataError(f"{place.images}: {len(missing)} image(s) of {place.annotations} are missing", missing)
-    return sorted((name, path.stat().st_size) for name, path in paths.items())
+    return sorted((name, sha256_file(path)) for name, path in paths.items())
 
 
 def val_of(split: Split) -> Val:
@@ -55,26 +69,33 @@ def _data_job(recipe: str, train: Split) -> Job:
     return data_job(recipe, str(place.annotations), str(place.images), train.digest, text, __version__)
 
 
-def training_data(data: str, train: Split, jobs: dict[str, Job], folder: Path, *, keep_empty: bool) -> dict[str, Data]:
-    """Everything that is trained on, by name. What is not built yet stands for itself, with a digest of no data."""
-    found = {"original": Data(data, train.digest, _trainable(train.dataset, keep_empty))}
+def training_data(
+    data: str, train: Split, jobs: dict[str, Job], folder: Path, built: dict[str, Built], *, keep_empty: bool
+) -> dict[str, Data]:
+    """Everything that is trained on, by name. `built` is what job.json says of datasets, by their jobs' identities, for
+    those that have been removed since; what was not built yet has a digest that stands for it."""
+    found = {"original": Data(data, train.digest, _of(train.dataset, "").trainable(keep_empty))}
     for recipe, job in jobs.items():
-        place = folder / job.folder / "dataset"
-        found[recipe] = _built(place, keep_empty) if (place / "manifest.json").is_file() else Data(str(place), "", 1)
+        place, known = folder / job.folder / "dataset", built.get(job.identity)
+        if (place / "manifest.json").is_file():
+            known = read_built(place, known)
+        digest_of, count = (known.digest, known.trainable(keep_empty)) if known else (f"of {job.identity}", 1)
+        found[recipe] = Data(str(place), digest_of, count, job.identity)
     return found
 
 
-def _built(place: Path, keep_empty: bool) -> Data:
+def read_built(place: Path, known: Built | None = None) -> Built:
+    """What a dataset that augment built is; its annotations are not read again if it is the `known` one."""
     # SHA256SUMS has the digest of the annotations and of every image.
     sums = [hashlib.sha256((place / name).read_bytes()).hexdigest() for name in ("SHA256SUMS", "manifest.json")]
-    dataset = coco.read(place / "annotations" / "instances.json").dataset
-    return Data(str(place), digest(sums), _trainable(dataset, keep_empty))
+    if known is not None and known.digest == digest(sums):
+        return known
+    return _of(coco.read(place / "annotations" / "instances.json").dataset, digest(sums))
 
 
-def _trainable(dataset: Dataset, keep_empty: bool) -> int:
-    """Images that `fit` trains on: with an object that is no crowd, unless those without are kept."""
+def _of(dataset: Dataset, sums: str) -> Built:
     objects = {item.image_id for item in dataset.annotations if not item.iscrowd}
-    return len(dataset.images) if keep_empty else len(objects)
+    return Built(sums, len(dataset.images), len(objects))
 
 
 def keeps_empty(config: dict[str, Any]) -> bool:

@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from datasets.seen import remark
 from scripts.ladder.rungs import Paper
 
 # COCO's numbers in the table: key -> column.
 METRICS = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "ap_small": "small", "ap_medium": "medium", "ap_large": "large"}
+# The images that these were measured on, and those of them that a training had seen.
+IMAGES, SEEN = "images", "images_seen_in_training"
 Numbers = dict[str, float | None]
 
 
@@ -22,9 +25,9 @@ class Spread(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A rung; one entry a seed, or none while a seed is missing. `measured` has COCO's numbers from 0 to 1, `trained`
-    what is known of the training, `seconds` the time of the predictions, and of
-    their fusion, that were measured."""
+    """A rung; one entry a seed, or none while a seed is missing. `measured` has COCO's numbers from 0 to 1 with the
+    images they are of, `doubts` why more of these may have been trained on ("" where all is known), `trained` what is
+    known of the training, `seconds` the time of the predictions, and of their fusion, that were measured."""
 
     folder: str
     name: str
@@ -33,6 +36,7 @@ class Row(NamedTuple):
     paper: Paper | None
     trains: bool
     measured: tuple[Numbers, ...] = ()
+    doubts: tuple[str, ...] = ()
     trained: tuple[Numbers, ...] = ()
     seconds: tuple[float, ...] = ()
 
@@ -73,15 +77,34 @@ def table(rows: Sequence[Row]) -> list[str]:
     for at, row in enumerate(rows):
         changed = change(rows[at - 1], row) if at else None
         metrics = [percent(metric(row, key)) for key in METRICS]
-        metrics[0] += _remark(row)
+        metrics[0] += _in_brackets(remarks(row))
         first = [row.folder, row.about, row.section, _paper(row.paper), *metrics, percent(changed, sign=True)]
         lines.append([*first, *_work(row)])
     return [f"| {' | '.join(cells)} |" for cells in lines]
 
 
-def _remark(row: Row) -> str:
-    """What stands next to an AP on images that a training had seen."""
-    return " (seen in training)" if any(numbers.get("images_seen_in_training") for numbers in row.measured) else ""
+def said_of(numbers: Numbers, doubt: str) -> str:
+    """What stands next to an AP on images that a training had seen, or had perhaps; "" for none."""
+    known = remark(int(numbers[SEEN] or 0), int(numbers[IMAGES] or 0))
+    unknown = f"seen in training or not is unknown: {doubt}" if doubt else ""
+    return "; ".join(filter(None, (known, unknown)))
+
+
+def remarks(row: Row) -> str:
+    """Of all seeds, each once."""
+    said = [said_of(*found) for found in zip(row.measured, row.doubts, strict=True)]
+    return "; ".join(dict.fromkeys(filter(None, said)))
+
+
+def _in_brackets(text: str) -> str:
+    return f" ({text})" if text else ""
+
+
+def _of_both(before: Row, row: Row) -> str:
+    """What stands next to the change from one AP to another."""
+    old, new = remarks(before), remarks(row)
+    named = [f"{item.name}: {said}" for item, said in ((before, old), (row, new)) if said]
+    return _in_brackets(new if old == new else "; ".join(named))
 
 
 def _paper(paper: Paper | None) -> str:
@@ -109,7 +132,7 @@ def findings(rows: Sequence[Row]) -> list[str]:
         found = change(before, row)
         if found is None:
             continue
-        shown = f"{percent(found, sign=True)} AP against {before.name}"
+        shown = f"{percent(found, sign=True)} AP{_of_both(before, row)} against {before.name}"
         if found.mean <= 0:
             lines.append(f"{row.name} does not help: {shown}.")
         elif found.sd is not None and found.mean <= found.sd:
@@ -122,7 +145,8 @@ def document(rows: Sequence[Row], notes: Sequence[str], title: str) -> str:
     seeds = max((len(row.measured) for row in rows), default=0)
     sentences = findings(rows)
     if not sentences and any(change(before, row) for before, row in pairwise(rows)):
-        sentences = ["Every rung that could be compared with the one before helps."]
+        said = dict.fromkeys(filter(None, map(remarks, rows)))
+        sentences = [f"Every rung that could be compared with the one before helps{_in_brackets('; '.join(said))}."]
     if seeds == 1:
         sentences.append("One seed says nothing of the spread: differences may be chance.")
     parts = [f"# {title}", "\n".join(table(rows))]
@@ -137,6 +161,7 @@ def as_json(rows: Sequence[Row], about: dict[str, Any]) -> dict[str, Any]:
     for at, row in enumerate(rows):
         entry = {key: value for key, value in row._asdict().items() if key != "paper"}
         entry["paper"] = None if row.paper is None else {"ap": row.paper.ap, "split": row.paper.split}
+        entry["remark"] = remarks(row)
         entry["mean"] = {key: _dict(metric(row, key)) for key in METRICS}
         entry["change"] = _dict(change(rows[at - 1], row)) if at else None
         found.append(entry)

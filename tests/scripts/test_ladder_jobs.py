@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 
 from datasets.errors import DataError
-from scripts.ladder import finished, runner
+from scripts.ladder import runner
 from scripts.ladder.jobs import Data, Job, Plan, Planner, Val, data_job
 from scripts.ladder.rungs import Composed, base_of, compose, find_settings, load_rungs, merged
 
@@ -111,25 +110,6 @@ def test_compiled_data_depends_on_the_split_the_recipe_and_the_version() -> None
         assert data_job(annotations="a.json", images="a", **{**plain, key: "another"}).identity != identity
 
 
-def test_a_finished_job_is_known_by_its_identity(tmp_path: Path) -> None:
-    job = data_job("balanced", "a.json", "a", "source", "text", "0")
-    assert finished.read(tmp_path, job) is None
-    (tmp_path / job.folder).mkdir(parents=True)
-    finished.write(tmp_path, job, {"ap": 0.25}, 3.14159)
-    found = finished.read(tmp_path, job)
-    assert found is not None
-    assert (found.result, found.seconds) == ({"ap": 0.25}, 3.142)
-    assert finished.read(tmp_path, job._replace(identity="f" * 64)) is None
-    (tmp_path / job.folder / "job.json").write_text('{"identity": "cut sh')
-    assert finished.read(tmp_path, job) is None
-
-
-def test_the_time_of_a_training_is_that_of_its_steps(tmp_path: Path) -> None:
-    lines = [{"iteration": 19, "time": 0.5}, {"iteration": 39, "time": 0.25}, {"iteration": 41, "time": 1.0}]
-    (tmp_path / "metrics.json").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    assert finished.seconds_of_steps(tmp_path / "metrics.json") == 20 * 0.5 + 20 * 0.25 + 2 * 1.0
-
-
 def fake(name: str, *arguments: str, needs: tuple[str, ...] = ()) -> Job:
     return Job("train", name, 1, name, f"{name}/seed1", arguments, needs, {}, {})
 
@@ -141,6 +121,7 @@ def stop(number, frame):
     (place / "saved").touch()
     raise SystemExit(130)
 signal.signal(signal.SIGINT, stop)
+signal.signal(signal.SIGTERM, stop)
 if what == "fail":
     print("\\n".join(f"line {n}" for n in range(50)))
     raise SystemExit(3)
@@ -217,6 +198,16 @@ def test_an_interrupted_ladder_lets_its_trainings_save_and_says_how_to_go_on(
         assert process.stderr.read().strip() == said
     assert (modules / "a/seed1/saved").exists()
     assert (modules / "b/seed1/saved").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent was killed")
+def test_trainings_of_a_ladder_that_is_killed_save_and_end(modules: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ["PYTHONPATH"]])}
+    with subprocess.Popen([sys.executable, "-c", DRIVER, str(modules)], env=environment) as process:
+        wait_for(modules / "a/seed1/begun", modules / "b/seed1/begun")
+        process.kill()
+        assert process.wait(timeout=30) == -signal.SIGKILL
+    wait_for(modules / "a/seed1/saved", modules / "b/seed1/saved")
 
 
 def wait_for(*paths: Path) -> None:

@@ -109,7 +109,7 @@ def test_all_rungs_are_trained_for_as_long_but_for_those_that_the_paper_trained_
     assert len({rung.iterations for rung in composed("sample")}) == 1
     assert len({rung.iterations for rung in composed("small")}) == 1
     found = {rung.name: rung.iterations for rung in composed("paper")}
-    # 56 epochs of 64,914 images, 16 at a time.
+    # As many as the paper's 56 epochs of 64,914 images (train + val, expanded), 16 at a time.
     assert found["deeper"] == found["cascade"] == found["fusion"] == 56 * 64914 // 16
     assert len({found[name] for name in NAMES[:5]}) == 1
 
@@ -139,6 +139,25 @@ def test_the_learning_rate_follows_the_same_curve_for_any_number_of_images(image
     # 440 / 5.5 = 80 iterations where the schedule has an epoch.
     assert (schedule.last, schedule.steps, schedule.warmup) == (440, (320, 400), 40)
     assert found["SEED"] == 1
+
+
+def test_what_is_said_of_the_papers_numbers() -> None:
+    # Section 3.B.3: six images of each of 5,873 (train) + 4,946 (val).
+    assert (6 * 5873, 6 * (5873 + 4946)) == (35238, 64914)
+    # settings/paper.yaml: of what is trained on here.
+    assert {rung.name: rung.iterations for rung in composed("paper")}["deeper"] * 16 / 35238 == pytest.approx(103, 0.01)
+
+
+def test_what_is_said_of_raw_predictions_is_what_they_are() -> None:
+    from train.predict import RAW
+
+    plain = config.flat(config.default())
+    found = {key: (plain[key], value) for key, value in RAW.items()}
+    assert found == {
+        "MODEL.ROI_HEADS.SCORE_THRESH_TEST": (0.05, 0.001),
+        "MODEL.ROI_HEADS.NMS_THRESH_TEST": (0.5, 0.9),
+        "TEST.DETECTIONS_PER_IMAGE": (100, 300),
+    }
 
 
 def test_merging_changes_neither_side() -> None:

@@ -8,15 +8,35 @@ from typing import Any
 import pytest
 
 from scripts.ladder.rungs import Paper
-from scripts.ladder.table import METRICS, Row, Spread, as_json, change, document, findings, percent, spread, table
+from scripts.ladder.table import (
+    IMAGES,
+    METRICS,
+    SEEN,
+    Row,
+    Spread,
+    as_json,
+    change,
+    document,
+    findings,
+    percent,
+    spread,
+    table,
+)
 
 
 def row(name: str, aps: list[float | None], *, trains: bool = True, **more: Any) -> Row:
-    measured = tuple({**dict.fromkeys(METRICS), "ap": ap} for ap in aps)
+    measured = tuple({**dict.fromkeys(METRICS), "ap": ap, IMAGES: 16, SEEN: 0} for ap in aps)
     numbers = {"iterations": 400, "batch": 2, "images": 59, "parameters": 12_480_000, "seconds": 61.4}
     trained = tuple(dict(numbers) for _ in aps)
     seconds = tuple(8.0 for _ in aps)
-    fields = {"measured": measured, "trained": trained, "seconds": seconds, "paper": None, **more}
+    fields = {
+        "measured": measured,
+        "doubts": ("",) * len(aps),
+        "trained": trained,
+        "seconds": seconds,
+        "paper": None,
+        **more,
+    }
     return Row(f"01-{name}", name, f"about {name}", "3.B", trains=trains, **fields)
 
 
@@ -41,12 +61,31 @@ def test_change_is_taken_seed_by_seed() -> None:
 
 
 def test_an_ap_on_images_that_were_trained_on_says_so() -> None:
-    seen, unseen = row("a", [0.10, 0.12]), row("b", [0.13, 0.15])
-    seen.measured[1]["images_seen_in_training"] = 3
-    unseen.measured[1]["images_seen_in_training"] = 0
-    *_, first, second = table([seen, unseen])
-    assert cells(first)[4] == "11.0 ± 1.4 (seen in training)"
-    assert cells(second)[4] == "14.0 ± 1.4"
+    some, every, unseen = row("a", [0.10, 0.12]), row("b", [0.13, 0.15]), row("c", [0.09, 0.11])
+    some.measured[1][SEEN] = 3
+    for numbers in every.measured:
+        numbers[SEEN] = 16
+    *_, first, second, third = table([some, every, unseen])
+    assert cells(first)[4] == "11.0 ± 1.4 (seen in training: 3 of 16 images)"
+    assert cells(second)[4] == "14.0 ± 1.4 (seen in training)"
+    assert cells(third)[4] == "10.0 ± 1.4"
+    assert findings([some, every, unseen]) == [
+        "c does not help: -4.0 ± 0.0 AP (b: seen in training) against b.",
+    ]
+    assert findings([every, every._replace(name="again")]) == [
+        "again does not help: +0.0 ± 0.0 AP (seen in training) against b.",
+    ]
+    page = document([some, every], ["a note"], "Title")
+    said = "(seen in training: 3 of 16 images; seen in training)"
+    assert f"- Every rung that could be compared with the one before helps {said}." in page
+
+
+def test_an_ap_on_images_of_which_nobody_knows_says_so() -> None:
+    unknown = row("a", [0.10, 0.12])._replace(doubts=("", "no results.provenance.json"))
+    unknown.measured[1][SEEN] = 3
+    about = "seen in training: 3 of 16 images; seen in training or not is unknown: no results.provenance.json"
+    assert cells(table([unknown])[-1])[4] == f"11.0 ± 1.4 ({about})"
+    assert as_json([unknown], {})["rungs"][0]["remark"] == about
 
 
 def test_percents_have_one_decimal() -> None:
