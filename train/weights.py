@@ -93,6 +93,8 @@ def start(model: nn.Module, parent: Parent | None, *, seed: int, categories: lis
     notes, log = load_matching(model, content["model"], parent.path, same_categories=theirs == categories)
     if theirs != categories:
         notes.insert(1, f"  {len(theirs)} categories there, {len(categories)} here: predictors start fresh")
+    # Not kept a second time for as long as the run lasts.
+    content.pop("model")
     return Start(lineage.descent(parent.loaded), notes, log)
 
 

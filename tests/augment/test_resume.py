@@ -90,7 +90,7 @@ def finished(output: Path) -> int:
 
 
 def wait_until_finished(output: Path, sources: int) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while finished(output) < sources:
         assert time.monotonic() < deadline, "the build does not get on"
         time.sleep(0.002)
