@@ -22,7 +22,9 @@ from datasets import terminal
     metavar="DIR",
     help="Folder of all runs; DIR.md and DIR.json are the table.  [default: runs/DATA/ladder]",
 )
-@click.option("--settings", metavar="NAME|FILE", help="sample, small, paper or a YAML file; else by the data.")
+@click.option(
+    "--settings", metavar="NAME|FILE", help="sample, sample-long, small, paper or a YAML file; else by the data."
+)
 @click.option("--rungs", default="", metavar="NAME,...", help="Run these only, each as it is in the whole ladder.")
 @click.option("--jobs", type=click.IntRange(1), help="Commands at a time.  [default: CPU cores, 1 with a GPU]")
 @click.option("--gpus", type=click.IntRange(1), default=1, show_default=True, help="GPUs of each training.")

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import msgspec
-import yaml
 
 from datasets.errors import DataError
 from train.config import CONFIGS, SCHEDULES, read_yaml
@@ -171,10 +170,9 @@ def _existing(folder: Path, name: str) -> Path:
 
 
 def _typed(path: Path, kind: type[Kind]) -> Kind:
+    """A file over those that it names as `_BASE_`."""
     try:
-        return msgspec.convert(yaml.safe_load(path.read_text(encoding="utf-8")), kind, strict=True)
+        return msgspec.convert(read_yaml(path), kind, strict=True)
     except msgspec.ValidationError as error:
         keys = ", ".join(field.name for field in msgspec.structs.fields(kind))  # type: ignore[arg-type]
         raise DataError(f"{path}: {error}; allowed are {keys}") from None
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        raise DataError(f"{path}: not readable as YAML: {error}") from None

@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 
@@ -207,6 +208,13 @@ def test_settings_follow_the_data(data: str, name: str) -> None:
     assert find_settings("paper", data)[0] == "paper"
 
 
+def test_settings_may_build_on_others() -> None:
+    long, short = find_settings("sample-long", "sample")[1], find_settings("sample", "sample")[1]
+    assert long == msgspec.structs.replace(short, iterations=1200)
+
+
 def test_settings_that_are_not_there_are_refused() -> None:
-    with pytest.raises(DataError, match="huge: expected a YAML file or one of paper, sample, small, found neither"):
+    with pytest.raises(
+        DataError, match="huge: expected a YAML file or one of paper, sample, sample-long, small, found neither"
+    ):
         find_settings("huge", "sample")
