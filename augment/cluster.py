@@ -107,21 +107,19 @@ def _ordered(ray: Any, call: Any, function: Callable[[Any], Any], tasks: Iterabl
     versions = manifest.versions()
     waiting: deque[Any] = deque()
     ahead, looked = 0, -LOOK
-    try:
-        for chunk in chunks(tasks, TASKS_PER_CALL):
-            waiting.append(call.remote(pickle.dumps((function, chunk)), versions))
-            if time.monotonic() - looked >= LOOK:
-                # Nodes come and go.
-                ahead, looked = max(1, _cpus(ray)) * CALLS_PER_CPU, time.monotonic()
-            while len(waiting) >= ahead:
-                yield from _result(ray, waiting[0])
-                waiting.popleft()
-        while waiting:
+    # Where this ends early, calls are under way. They are not cancelled: that one may just be done makes Ray abort the
+    # process (2.60: "tried to complete task that was not pending"). They end with the job, when Ray is shut down.
+    for chunk in chunks(tasks, TASKS_PER_CALL):
+        waiting.append(call.remote(pickle.dumps((function, chunk)), versions))
+        if time.monotonic() - looked >= LOOK:
+            # Nodes come and go.
+            ahead, looked = max(1, _cpus(ray)) * CALLS_PER_CPU, time.monotonic()
+        while len(waiting) >= ahead:
             yield from _result(ray, waiting[0])
             waiting.popleft()
-    finally:
-        for reference in waiting:
-            ray.cancel(reference, force=True)
+    while waiting:
+        yield from _result(ray, waiting[0])
+        waiting.popleft()
 
 
 def _cpus(ray: Any) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,20 @@ def wait_until_finished(output: Path, sources: int) -> None:
         time.sleep(0.002)
 
 
+def wait_until_idle() -> None:
+    """Calls that were under way end with the build that made them: Ray names processes by what they work on."""
+    deadline = time.monotonic() + 120
+    while any("ray::_work" in name for name in command_lines()):
+        assert time.monotonic() < deadline, "calls outlive their build"
+        time.sleep(0.05)
+
+
+def command_lines() -> Iterator[str]:
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            yield path.read_bytes().decode(errors="replace")
+
+
 @pytest.mark.stopped
 def test_a_killed_build_goes_on_and_a_killed_node_costs_time_only(
     many: Input, make: Make, nodes: Nodes, tmp_path: Path
@@ -124,6 +139,7 @@ def test_a_killed_build_goes_on_and_a_killed_node_costs_time_only(
     assert (process.returncode, text) == (130, ""), err
     assert "source images are finished and kept in" in err
     assert "Traceback" not in err
+    wait_until_idle()
 
     process = start(many, out, nodes.address, folder)
     wait_until_finished(out, 4 * REPEATS)
@@ -190,7 +206,6 @@ class Ray:
 
     def __init__(self, cpus: int, results: bool = True) -> None:
         self.cpus, self.results = cpus, results
-        self.cancelled: list[object] = []
         self.started = 0
 
     def remote(self, payload: bytes, versions: dict[str, str]) -> object:
@@ -208,19 +223,13 @@ class Ray:
             raise LostError("the node died\nand more")
         return reference
 
-    def cancel(self, reference: object, **_: object) -> None:
-        self.cancelled.append(reference)
 
-
-def test_calls_under_way_are_bounded_and_cancelled() -> None:
+def test_calls_under_way_are_bounded() -> None:
     ray = Ray(cpus=2)
     results = cluster._ordered(ray, ray, len, iter(lambda: "ab", None))
     assert [next(results) for _ in range(20)] == [2] * 20
     # Two CPUs, and the tasks that were asked for so far.
     assert ray.started <= 2 * cluster.CALLS_PER_CPU + 20 // cluster.TASKS_PER_CALL
-    assert isinstance(results, Generator)
-    results.close()
-    assert 0 < len(ray.cancelled) <= 2 * cluster.CALLS_PER_CPU
 
 
 def test_a_cluster_without_cpus_is_an_error_and_no_hang(monkeypatch: pytest.MonkeyPatch) -> None:
