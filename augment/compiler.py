@@ -16,6 +16,7 @@ from augment.plan import Variant, image_records
 from augment.prepare import Prepared, Request, examined, prepare
 from augment.worker import CHANGED, DAMAGED, FinishedTask, SourceResult, SourceTask, check_finished, compile_source
 from augment.workspace import Workspace
+from datasets.digests import sha256_file
 from datasets.errors import DataError, Problems
 from datasets.records import Image
 from datasets.sources import Run, Source
@@ -67,7 +68,7 @@ def _check_same_build(output: Path, prepared: Prepared, limit: int | None, run: 
     found = manifest.read(output)
     digests = manifest.ImageDigests(len(prepared.inputs.inputs))
     paths = (source.path for source in prepared.sources)
-    for source, sha256 in zip(prepared.sources, run(manifest.sha256_file, paths), strict=True):
+    for source, sha256 in zip(prepared.sources, run(sha256_file, paths), strict=True):
         digests.add(papers.origin_of(source, sha256))
     problems = manifest.differences(manifest.identity(prepared, limit, digests.hex()), found)
     if problems:

@@ -87,15 +87,6 @@ def _version(distribution: str) -> str:
         return "unknown"
 
 
-def sha256_file(path: Path) -> str:
-    """SHA-256 of a file of any size."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def sum_line(digest: str, name: str) -> str:
     """A line of SHA256SUMS as `sha256sum -c` reads it; `name` is relative to the dataset's folder."""
     return f"{digest}  {name}\n"

@@ -12,6 +12,7 @@ from augment.journal import Entry
 from augment.prepare import Prepared
 from datasets import __version__
 from datasets.checks import Repairs
+from datasets.digests import sha256_file
 from datasets.origins import ORIGINS, Origin, origin_line
 from datasets.records import Image
 from datasets.sources import Source
@@ -55,11 +56,11 @@ def opened(folder: Path, prepared: Prepared, records: Iterable[Image]) -> Iterat
 
 def complete(folder: Path, identity: dict[str, Any], counts: dict[str, Any], repairs: Repairs) -> None:
     """When the others are closed: write the manifest, and the papers' own lines of SHA256SUMS."""
-    sources_sha256 = manifest.sha256_file(folder / ORIGINS)
+    sources_sha256 = sha256_file(folder / ORIGINS)
     manifest.write(folder, manifest.complete(identity, sources_sha256, counts, repairs))
     with (folder / manifest.SUMS).open("a", encoding="utf-8") as sums:
         for name in manifest.PAPERS:
-            sums.write(manifest.sum_line(manifest.sha256_file(folder / name), name))
+            sums.write(manifest.sum_line(sha256_file(folder / name), name))
 
 
 def origin_of(source: Source, sha256: str) -> Origin:

@@ -21,6 +21,7 @@ from augment.inspection import Part, inspect
 from augment.origin_check import check_origins
 from augment.recipe import Copy, Original, Recipe
 from datasets import images
+from datasets.digests import sha256_file
 from datasets.errors import DataError, Problems
 from datasets.parsing import parse_records
 from datasets.records import Image
@@ -134,7 +135,7 @@ def _check_papers(folder: Path, sums: dict[str, str], problems: Problems) -> Non
     for name in manifest.PAPERS:
         # That one is missing is said by whoever reads it.
         if name in sums and (folder / name).is_file():
-            found = manifest.sha256_file(folder / name)
+            found = sha256_file(folder / name)
             if found != sums[name]:
                 problems.add(f"{name}: expected the digest {sums[name][:12]}..., found {found[:12]}...")
 

@@ -14,9 +14,10 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from datasets.digests import sha256_file
 from datasets.errors import DataError
 from datasets.records import Image
-from datasets.seen import ids_in, sha256_file, trained_on
+from datasets.seen import ids_in, trained_on
 
 SUFFIX = ".provenance.json"
 

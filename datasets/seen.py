@@ -6,7 +6,6 @@ datasets may give an id twice. An image that augment made is known by the one th
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,13 +14,12 @@ from typing import Any
 import msgspec
 
 from datasets import coco
+from datasets.digests import sha256_file
 from datasets.errors import DataError
 from datasets.images import path_inside
 from datasets.origins import ORIGINS, build_of, read_origins
 from datasets.records import Image
 from datasets.terminal import Progress
-
-BLOCK = 1 << 20
 
 # (id, file name, SHA-256 of the file in hex, if it is known) as the image's own dataset has them.
 SeenImage = tuple[int, str, str | None]
@@ -89,15 +87,6 @@ def _in_order(image: SeenImage) -> tuple[int, str, str]:
 
 NOTHING = SeenImages()
 UNKNOWN = SeenImages(complete=False)
-
-
-def sha256_file(path: Path) -> str:
-    """SHA-256 of a file of any size."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def of_build(folder: Path) -> SeenImages:

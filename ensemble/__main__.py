@@ -116,8 +116,8 @@ def fuse(
       python -m ensemble fuse --annotations test.json --results r50.json --results r101.json --output submission.json
     """
     from datasets import provenance
+    from datasets.digests import sha256_file
     from datasets.results import write
-    from datasets.seen import sha256_file
     from ensemble import pipeline
     from ensemble import recipe as recipes
     from ensemble.check import file_names

@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from datasets import spec
+from datasets.digests import sha256_file
 from datasets.errors import DataError
 from datasets.origins import ORIGINS, build_of
 from datasets.records import Annotation, Category, Dataset
-from datasets.seen import SeenImages, ids_in, of_build, original, remark, sha256_file
+from datasets.seen import SeenImages, ids_in, of_build, original, remark
 from datasets.sources import Input, Inputs, Source, examine_images, read_inputs
 from datasets.terminal import Progress
 from train import catalog, subset

@@ -12,11 +12,12 @@ import torch
 from torch import nn
 
 from datasets import coco, images, provenance, results, terminal
+from datasets.digests import sha256_file
 from datasets.errors import DataError
 from datasets.provenance import MadeBy, Provenance
 from datasets.records import Category, Image
 from datasets.results import Results
-from datasets.seen import SeenImages, ids_in, sha256_file
+from datasets.seen import SeenImages, ids_in
 from datasets.sources import FILES_PER_TASK, chunks, examine_files
 from train import checkpoint, compat, config, inference, lineage, model, weights  # noqa: F401 - compat before detectron2
 from train.catalog import Categories, Record, Records

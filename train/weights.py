@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
+from datasets.digests import sha256_file
 from datasets.errors import DataError
 from datasets.seen import NOTHING, UNKNOWN, SeenImages
 from train import checkpoint, lineage
@@ -113,7 +113,7 @@ def _start_foreign(model: nn.Module, path: Path) -> Start:
     taken = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
     if not taken:
         raise DataError(f"MODEL.WEIGHTS {path}: expected weights of this model, found none that fit")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = sha256_file(path)
     return Start(
         lineage.foreign(path, digest),
         [f"{path.name}: pre-trained weights, {len(taken)} of {len(before)} tensors taken"],

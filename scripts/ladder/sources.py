@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from datasets import __version__, coco, images, spec
+from datasets.digests import sha256_file
 from datasets.errors import DataError
 from datasets.records import Dataset
-from datasets.seen import sha256_file
 from datasets.sources import Input
 from scripts.ladder.jobs import Data, Job, Val, data_job, digest
 from scripts.ladder.rungs import Composed

@@ -139,10 +139,3 @@ def test_what_is_no_manifest_is_refused(tmp_path: Path, content: bytes | None, e
         (tmp_path / manifest.MANIFEST).write_bytes(content)
     with pytest.raises(DataError, match=f"manifest.json: .*{expected}"):
         manifest.read(tmp_path)
-
-
-def test_digests_are_sha256_of_files_of_any_size(tmp_path: Path) -> None:
-    for size in (0, 1, 2**20, 2**20 + 1):
-        data = bytes(index % 251 for index in range(size))
-        (tmp_path / "file").write_bytes(data)
-        assert manifest.sha256_file(tmp_path / "file") == hashlib.sha256(data).hexdigest()

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from datasets import checks, provenance, terminal
 from datasets.__main__ import main
-from datasets.seen import sha256_file
+from datasets.digests import sha256_file
 
 
 class Ended(NamedTuple):

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from datasets import coco, provenance
+from datasets.digests import sha256_file
 from datasets.errors import DataError
 from datasets.origins import ORIGINS
 from datasets.provenance import Known, MadeBy, Provenance, Told
-from datasets.seen import sha256_file
 from datasets.sources import Input
 
 MADE_BY = MadeBy(checkpoint="runs/a/model_best.pth", sha256="0" * 64, model="r50", epoch=54.0, from_scratch=True)

@@ -15,10 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets import coco
+from datasets.digests import sha256_file
 from datasets.errors import DataError
 from datasets.origins import ORIGINS
 from datasets.records import Image
-from datasets.seen import NOTHING, UNKNOWN, SeenImages, ids_in, remark, sha256_file, trained_on
+from datasets.seen import NOTHING, UNKNOWN, SeenImages, ids_in, remark, trained_on
 from datasets.sources import Input
 
 ROOT = Path(__file__).parents[2]
@@ -86,12 +87,6 @@ def test_a_file_that_does_not_say_is_not_complete() -> None:
 )
 def test_what_is_said_of_an_ap(seen: int, images: int, expected: str) -> None:
     assert remark(seen, images) == expected
-
-
-def test_a_file_s_digest(tmp_path: Path) -> None:
-    for data in (b"", b"a picture", bytes(3 * 2**20 + 1)):
-        (tmp_path / "file").write_bytes(data)
-        assert sha256_file(tmp_path / "file") == sha256(data).hexdigest()
 
 
 def test_training_data_is_a_build_or_an_annotation_file(drawn: Input, tmp_path: Path) -> None:

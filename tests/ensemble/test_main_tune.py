@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from datasets import provenance
+from datasets.digests import sha256_file
 from datasets.provenance import Provenance
-from datasets.seen import sha256_file
 from ensemble import recipe, tune
 from ensemble.recipe import Model, Recipe
 from tests.ensemble.files import Ended, annotated, cli, oracle, predicted, write

@@ -14,8 +14,9 @@ import torch
 import yaml
 
 from datasets import provenance
+from datasets.digests import sha256_file
 from datasets.errors import DataError
-from datasets.seen import SeenImages, sha256_file
+from datasets.seen import SeenImages
 from datasets.sources import Input
 from tests.train.made import quiet
 from tests.train.test_fit import overrides
