@@ -12,14 +12,14 @@ from typing import Any
 import msgspec
 
 from augment.prepare import Prepared
-from datasets import __version__
+from datasets import __version__, origins
 from datasets.checks import Repairs
 from datasets.errors import DataError
 from datasets.origins import ORIGINS, Origin
 
-MANIFEST = "manifest.json"
+MANIFEST = origins.MANIFEST
 SUMS = "SHA256SUMS"
-INSTANCES = "annotations/instances.json"
+INSTANCES = origins.INSTANCES
 IMAGES = "images"
 # What is no image, in the order of SHA256SUMS, which has their lines behind those of the images.
 PAPERS = (INSTANCES, ORIGINS, MANIFEST)

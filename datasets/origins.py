@@ -15,22 +15,21 @@ from datasets.errors import DataError, Problems
 from datasets.parsing import explain
 from datasets.records import Id
 
+# Where things are in the folder of a build.
 ORIGINS = "sources.jsonl"
+INSTANCES = "annotations/instances.json"
+MANIFEST = "manifest.json"
 
 # A path of 4,096 bytes, each spelled as \u0000, with room for the rest.
 _MAX_LINE = 1 << 15
 _SHOWN = 80
 
 
-# Of a build, seen from its folder.
-_INSTANCES = ("annotations", "instances.json")
-_MANIFEST = "manifest.json"
-
-
 def build_of(annotations: Path) -> Path | None:
     """The folder of the build that an annotation file is part of; None for any other file."""
-    folder = annotations.absolute().parent.parent
-    return folder if annotations.absolute().parts[-2:] == _INSTANCES and (folder / _MANIFEST).is_file() else None
+    path = annotations.absolute()
+    folder = path.parent.parent
+    return folder if path == folder / INSTANCES and (folder / MANIFEST).is_file() else None
 
 
 class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

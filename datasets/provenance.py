@@ -18,6 +18,7 @@ from datasets.digests import sha256_file
 from datasets.errors import DataError
 from datasets.records import Image
 from datasets.seen import ids_in, trained_on
+from datasets.staging import write_durably
 
 SUFFIX = ".provenance.json"
 
@@ -65,14 +66,8 @@ def path_of(results: Path) -> Path:
 
 def write(results: Path, provenance: Provenance) -> None:
     """Beside `results`, at once or not at all."""
-    path = path_of(results)
-    temporary = path.with_name(f"{path.name}.tmp")
     text = json.dumps(msgspec.to_builtins(provenance), indent=1, allow_nan=False)
-    try:
-        temporary.write_text(f"{text}\n", encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_durably(path_of(results), f"{text}\n")
 
 
 def forget(results: Path) -> None:

@@ -183,7 +183,6 @@ def tune(
     import os
 
     from datasets import provenance
-    from datasets.errors import DataError
     from ensemble import pipeline
     from ensemble import recipe as recipes
     from ensemble import tune as search
@@ -195,12 +194,10 @@ def tune(
     # Relative to the recipe, as it names them.
     names = [os.path.relpath(item.resolve(), output.parent.resolve()) for item in results]
     with terminal.progress_bar("trial") as progress:
-        try:
+        if if_seen == "refuse":
             search.check_unseen(models, images)
-        except DataError:
-            if if_seen == "refuse":
-                raise
-            trials = 1 if if_seen == "keep" else trials
+        elif if_seen == "keep" and any(model.seen(images) for model in models):
+            trials = 1
         tuned = search.tune(models, images, names=names, trials=trials, seed=seed, start=start, progress=progress)
     done = pipeline.run(models, images, tuned.recipe)
     said = f"the recipe {recipe} as it is" if trials == 1 else f"the best of {tuned.trials} recipes"

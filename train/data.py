@@ -13,17 +13,15 @@ import numpy.typing as npt
 from datasets import spec
 from datasets.digests import sha256_file
 from datasets.errors import DataError
-from datasets.origins import ORIGINS, build_of
+from datasets.origins import INSTANCES, MANIFEST, ORIGINS, build_of
 from datasets.records import Annotation, Category, Dataset
-from datasets.seen import SeenImages, ids_in, of_build, original, remark
+from datasets.seen import SeenImages, ids_in, of_build, original
 from datasets.sources import Input, Inputs, Source, examine_images, read_inputs
 from datasets.terminal import Progress
 from train import catalog, subset
 from train.catalog import Categories, Records
 
-INSTANCES = Path("annotations/instances.json")
-IMAGES = Path("images")
-MANIFEST = "manifest.json"
+IMAGES = "images"
 
 
 class TrainingData(NamedTuple):
@@ -48,11 +46,6 @@ class ValidationData(NamedTuple):
     seen: int
     """How many of the images have been trained on."""
     notes: list[str]
-
-    @property
-    def remark(self) -> str:
-        """What stands next to every AP on it."""
-        return remark(self.seen, len(self.records))
 
 
 def locate(data: str) -> Input:

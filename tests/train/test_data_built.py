@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from datasets.origins import INSTANCES, MANIFEST
 from datasets.sources import Input
 from train import compat  # noqa: F401 - before detectron2
-from train.data import INSTANCES, MANIFEST, TrainingData, locate, read_training, read_validation
+from train.data import TrainingData, locate, read_training, read_validation
 
 # isort: split
 from detectron2.data import MetadataCatalog
