@@ -15,10 +15,15 @@ import torch
 from train import compat  # noqa: F401 - before detectron2
 
 # isort: split
-from detectron2.structures import Boxes, Instances, pairwise_ioa, pairwise_iou
+from detectron2.structures import Boxes, Instances
+from detectron2.structures.boxes import pairwise_intersection
 
 # The field of a target that says so. Not `gt_...`: Detectron2 copies such fields to proposals.
 FIELD = "loss_ignored"
+
+# Pairs of an ignored box and a candidate that are compared at once: 64 MB of intermediate results. A picture of
+# 1800 x 2400 px has 1.08 million anchors, which against all ignored boxes at once took up to a gigabyte.
+PAIRS_AT_ONCE = 2**21
 
 
 def split_ignored(targets: list[Instances]) -> tuple[list[Instances], list[Boxes]]:
@@ -48,9 +53,22 @@ def lies_in_ignored(candidates: Boxes, ignored: Boxes, min_ioa: float, min_iou: 
     """
     if len(ignored) == 0:
         return None
-    inside: torch.Tensor = (pairwise_ioa(ignored, candidates) >= min_ioa).any(dim=0)
-    fits: torch.Tensor = (pairwise_iou(ignored, candidates) >= min_iou).any(dim=0)
-    return inside | fits
+    found = torch.zeros(len(candidates), dtype=torch.bool, device=candidates.device)
+    for part in ignored.tensor.split(max(1, PAIRS_AT_ONCE // max(1, len(candidates)))):
+        found |= _lies_in_any(candidates, Boxes(part), min_ioa, min_iou)
+    return found
+
+
+def _lies_in_any(candidates: Boxes, ignored: Boxes, min_ioa: float, min_iou: float) -> torch.Tensor:
+    """(N,) bool; IoA and IoU as Detectron2's `pairwise_ioa` and `pairwise_iou` give them, of one intersection."""
+    shared = pairwise_intersection(ignored, candidates)
+    area = candidates.area()
+    # A candidate without area divides 0 by 0, which is no number and passes no threshold.
+    inside = shared / area >= min_ioa
+    fits = shared / (ignored.area()[:, None] + area - shared) >= min_iou
+    meets = shared > 0
+    found: torch.Tensor = (meets & (inside | fits)).any(dim=0)
+    return found
 
 
 def background_threshold(thresholds: list[float]) -> float:

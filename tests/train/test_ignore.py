@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from unittest import mock
 
 import pytest
 import torch
@@ -10,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.train.scenes import Box, boxes, ioa, iou, outline, target
+from train import ignore
 from train.ignore import FIELD, background_threshold, lies_in_ignored, split_ignored
 
 # isort: split
 from detectron2.modeling.matcher import Matcher
-from detectron2.structures import Boxes, pairwise_iou
+from detectron2.structures import Boxes, pairwise_ioa, pairwise_iou
+from detectron2.structures.boxes import pairwise_intersection
 
 # Whole numbers, few of them, so that edges coincide and shares are exact; also boxes without an area.
 corners = st.tuples(*[st.integers(0, 12)] * 4).map(
@@ -45,6 +48,48 @@ def test_candidates_lie_where_a_plain_loop_finds_them(
     assert found is not None
     assert found.dtype == torch.bool
     assert found.tolist() == expected
+
+
+@given(
+    st.lists(corners, min_size=1, max_size=8),
+    st.lists(corners, min_size=1, max_size=6),
+    thresholds,
+    thresholds,
+    st.integers(1, 50),
+)
+def test_it_does_not_matter_how_many_pairs_are_compared_at_once(
+    candidates: list[Box], ignored: list[Box], min_ioa: Fraction, min_iou: Fraction, pairs: int
+) -> None:
+    given = boxes(candidates), boxes(ignored)
+    expected = (pairwise_ioa(given[1], given[0]) >= float(min_ioa)) | (
+        pairwise_iou(given[1], given[0]) >= float(min_iou)
+    )
+
+    with mock.patch.object(ignore, "PAIRS_AT_ONCE", pairs):
+        found = lies_in_ignored(*given, float(min_ioa), float(min_iou))
+
+    assert found is not None
+    assert found.tolist() == expected.any(dim=0).tolist()
+
+
+def test_memory_does_not_grow_with_the_number_of_ignored_boxes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """40 ignored boxes against the anchors of a picture of 1800 x 2400 px took a gigabyte at once."""
+    compared: list[tuple[int, int]] = []
+
+    def spy(one: Boxes, other: Boxes) -> torch.Tensor:
+        compared.append((len(one), len(other)))
+        shared: torch.Tensor = pairwise_intersection(one, other)
+        return shared
+
+    monkeypatch.setattr(ignore, "pairwise_intersection", spy)
+    monkeypatch.setattr(ignore, "PAIRS_AT_ONCE", 2500)
+
+    found = lies_in_ignored(boxes([(0, 0, 10, 10)] * 1000), boxes([(0, 0, 10, 10)] * 41), 0.5, 0.5)
+
+    assert found is not None
+    assert found.all()
+    # Two ignored boxes at a time, since three would be 3,000 pairs.
+    assert compared == [(2, 1000)] * 20 + [(1, 1000)]
 
 
 def test_half_of_a_candidate_is_enough() -> None:
