@@ -19,7 +19,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it also runs without PYTHONPATH
 
 from datasets.sources import Input
-from train import compat, config, model  # noqa: F401 - compat before detectron2
+from train import compat, config, devices, model  # noqa: F401 - compat before detectron2
 from train.data import TrainingData, read_training
 from train.ignore import split_ignored
 from train.loader import training_batches
@@ -134,7 +134,7 @@ def step(annotations: Path, images: Path, model_name: str, schedule: str, count:
     data = read_training(Input(annotations, images), keep_empty=False, masks=None, progress=None)
     cfg.MODEL.MASK_ON = data.masks
     cfg.MODEL.ROI_HEADS.NUM_CLASSES = len(data.categories)
-    device = model.device_of(cfg)
+    device = devices.device_of(cfg)
     ours, stock = model.build(cfg, device, seed=0), model.build(plain(cfg), device, seed=0)
     sides: dict[str, tuple[torch.nn.Module, bool]] = {
         "stock": (stock, False),
@@ -195,7 +195,7 @@ def throughput(
     data = read_training(Input(annotations, images), keep_empty=False, masks=None, progress=None)
     cfg.MODEL.MASK_ON = data.masks
     cfg.MODEL.ROI_HEADS.NUM_CLASSES = len(data.categories)
-    device = model.device_of(cfg)
+    device = devices.device_of(cfg)
     amp = amp and device.type == "cuda"
     total = count + 10
     sampler = BatchSampler(images=len(data.records), division=Division(batch), seed=0, last=total, tall=data.tall)

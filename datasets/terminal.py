@@ -50,6 +50,11 @@ def run(command: click.Command, prog_name: str) -> None:
     sys.exit(result if isinstance(result, int) else 0)
 
 
+def note(text: str) -> None:
+    """Say something beside the result, which may be piped to other tools."""
+    click.echo(text, err=True)
+
+
 def pairs(annotations: Sequence[Path], images: Sequence[Path]) -> list[tuple[Path, Path]]:
     """Each --annotations with the --images at the same place. Raises click.UsageError where one is left over."""
     if not annotations or len(annotations) != len(images):

@@ -77,7 +77,7 @@ def models(as_json: bool) -> None:
     type=click.IntRange(1, 1024),
     default=1,
     show_default=True,
-    help="Processes here, one a GPU or on the CPU.",
+    help="Processes here, one a GPU; on the CPU with MODEL.DEVICE cpu.",
 )
 @click.option("--machines", type=click.IntRange(1), default=1, show_default=True, help="Machines with --gpus each.")
 @click.option("--rank", type=click.IntRange(0), default=0, show_default=True, help="Which of the machines this is.")
@@ -107,12 +107,16 @@ def fit(
       python -m train fit --model r50 --data datasets/vipriors-expanded --output runs/r50-cls --init runs/r50 \\
           --schedule finetune-cls
     """
+    from train import config
     from train.fit import Request
     from train.fit import fit as run
     from train.launch import World, launch
 
     validation = _validation(val, val_annotations, val_images)
-    launch(run, World(gpus, machines, rank, dist_url), Request(validation=validation, **chosen))
+    device = "auto"
+    if gpus * machines > 1:
+        device = config.load(chosen["model"], chosen["schedule"], chosen["overrides"]).MODEL.DEVICE
+    launch(run, World(gpus, machines, rank, dist_url, device), Request(validation=validation, **chosen))
 
 
 def _validation(val: str | None, annotations: Path | None, images: Path | None) -> Any:
@@ -137,6 +141,14 @@ def _validation(val: str | None, annotations: Path | None, images: Path | None) 
 @click.option("--data", metavar="NAME|FILE", help="Instead of these two: data in datasets/specs/, its --split.")
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True)
 @click.option("--output", type=PATH, required=True, help="Results file to write, COCO JSON.")
+@click.option(
+    "--gpus",
+    type=click.IntRange(1, 1024),
+    default=1,
+    show_default=True,
+    help="Processes, one a GPU; on the CPU with MODEL.DEVICE cpu.",
+)
+@click.option("--amp", type=click.Choice(["fp16", "bf16"]), help="Mixed precision; bf16 also on CPUs that have it.")
 @click.option("--tta", is_flag=True, help="Test-time augmentation: the sizes of TEST.AUG, and mirrored.")
 @click.option("--raw", is_flag=True, help="Keep scores from 0.001 and 300 boxes an image, for soft-NMS later.")
 @click.argument("overrides", nargs=-1, metavar="[KEY VALUE]...")
@@ -148,6 +160,7 @@ def predict(
     images: Path | None,
     data: str | None,
     split: str,
+    gpus: int,
     **chosen: Any,
 ) -> None:
     """Detect objects with a trained model and write a COCO results file, boxes only.
@@ -155,12 +168,12 @@ def predict(
     \b
     Example:
       python -m train predict --run runs/r101 --annotations instances_test.json --images test --output r101.json --raw
+      python -m train predict --run runs/r101 --data vipriors --output r101.json --raw --tta --gpus 8 --amp bf16
     """
-    from datasets.seen import remark
     from datasets.spec import input_of
     from train import checkpoint
-    from train.predict import Request
-    from train.predict import predict as work
+    from train.launch import World, launch
+    from train.predict import Request, predict_and_report
 
     if (run is None) == (weights is None):
         raise click.UsageError("give either --run or --weights")
@@ -168,12 +181,12 @@ def predict(
         raise click.UsageError("--epoch is one of --run")
     where = input_of(annotations, images, data, split)
     path = weights if weights is not None else checkpoint.find_in_run(run or Path(), epoch)
-    with terminal.progress_bar() as progress:
-        done = work(Request(checkpoint=path, annotations=where.annotations, images=where.images, **chosen), progress)
-    said = remark(done.seen, done.images)
-    click.echo(
-        f"{chosen['output']}: {done.detections:,} detections in {done.images:,} images, {done.without:,} without any; "
-        f"by {path}" + (f"; {said}" if said else "")
+    overrides = chosen["overrides"]
+    device = dict(zip(overrides[::2], overrides[1::2], strict=False)).get("MODEL.DEVICE", "auto")
+    launch(
+        predict_and_report,
+        World(gpus, device=device),
+        Request(checkpoint=path, annotations=where.annotations, images=where.images, **chosen),
     )
 
 

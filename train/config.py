@@ -84,6 +84,8 @@ def default() -> Any:
     cfg.SOLVER.REFERENCE_BATCH = 16
     # IMS_PER_BATCH images make a step; they are worked on in so many parts, one after the other.
     cfg.SOLVER.ACCUMULATE = 1
+    # fp16 (GPUs) or bf16 (also CPUs that have it), where SOLVER.AMP.ENABLED asks for mixed precision.
+    cfg.SOLVER.AMP.DTYPE = "fp16"
     # A checkpoint every so many iterations, beside the one at the end of each epoch.
     cfg.SOLVER.CHECKPOINT_PERIOD = 1000
     # Checkpoints of the newest epochs that stay, beside the best and the last one.

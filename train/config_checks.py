@@ -34,6 +34,7 @@ def problems_of(cfg: Any) -> list[str]:
         ),
         ("MODEL.META_ARCHITECTURE", cfg.MODEL.META_ARCHITECTURE, ["GeneralizedRCNN"]),
         ("MODEL.DEVICE", cfg.MODEL.DEVICE, ["auto", "cpu", "cuda"]),
+        ("SOLVER.AMP.DTYPE", cfg.SOLVER.AMP.DTYPE, ["fp16", "bf16"]),
         ("INPUT.FORMAT", cfg.INPUT.FORMAT, ["BGR", "RGB"]),
         ("INPUT.RANDOM_FLIP", cfg.INPUT.RANDOM_FLIP, ["horizontal", "none"]),
         ("INPUT.MASK_FORMAT", cfg.INPUT.MASK_FORMAT, ["polygon"]),

@@ -17,8 +17,9 @@ from datasets.seen import SeenImages
 from datasets.sources import Input
 from train import (
     checkpoint,
-    compat,  # noqa: F401 - before detectron2
+    compat,  # before detectron2
     config,
+    devices,
     lineage,
     model,
     resume,
@@ -31,6 +32,7 @@ from train.data import TrainingData, ValidationData, locate, read_training, read
 from train.hooks import Best, EpochHook, ReportHook, StoppedError
 from train.loader import training_batches
 from train.mapper import TrainingMapper
+from train.precision import Precision
 from train.sampler import BatchSampler, Division
 from train.schedule import Schedule, describe
 from train.stopping import leave, stop_on_signal
@@ -145,8 +147,8 @@ def _init_file(init: Path) -> Path:
 
 def _train(run: _Run) -> None:
     cfg, schedule, division, validation = run.cfg, run.schedule, run.division, run.validation
-    device = model.device_of(cfg)
-    amp = solver.mixed_precision(cfg, device, run.say)
+    device = devices.device_of(cfg)
+    precision = solver.precision_of(cfg, device, run.say)
     network = model.build(cfg, device, seed=cfg.SEED)
     start = _start(run, network)
     optimizer = solver.optimizer_of(cfg, network, schedule)
@@ -159,11 +161,11 @@ def _train(run: _Run) -> None:
         learning_rate=solver.learning_rates(cfg, schedule),
         seed=cfg.SEED,
         rank=comm.get_rank(),
-        amp=amp,
+        precision=precision,
     )
     if run.before is not None:
         optimizer.load_state_dict(run.before.content["optimizer"])
-        trainer.scaler.load_state_dict(run.before.content["scaler"])
+        solver.load_scaler(trainer.scaler, run.before.content["scaler"], run.say)
     constant = _constant(run, start)
 
     def content(done: int, best: Best) -> dict[str, Any]:
@@ -177,7 +179,7 @@ def _train(run: _Run) -> None:
             **constant,
         }
 
-    for line in _plan(run, start, network, device, amp):
+    for line in _plan(run, start, network, device, precision):
         run.say(line)
     report = None
     if comm.is_main_process():
@@ -242,11 +244,13 @@ def _constant(run: _Run, start: _Start) -> dict[str, Any]:
     }
 
 
-def _plan(run: _Run, start: _Start, network: nn.Module, device: torch.device, amp: bool) -> list[str]:
+def _plan(run: _Run, start: _Start, network: nn.Module, device: torch.device, precision: Precision) -> list[str]:
     """What is about to happen, for people."""
     size = f"{model.parameter_count(network) / 1e6:.2f} M parameters"
     return [
-        f"{run.request.model}: {size}, on {wording.place(device, run.division)}" + (", mixed precision" if amp else ""),
+        f"{run.request.model}: {size}, on {wording.place(device, run.division)}"
+        + (f", mixed precision ({precision.name})" if precision.dtype else ""),
+        *([unused] if (unused := devices.unused_gpu(device, run.cfg.MODEL.DEVICE)) else []),
         *describe(run.schedule),
         *wording.weighted(run.cfg),
         *(
@@ -282,6 +286,8 @@ def _loop(trainer: Trainer, run: _Run, first: int) -> None:
             leave(stopped_by)
         except DivergedError as error:
             raise DataError(wording.diverged(error, run.request.output, run.cfg)) from None
+        except compat.OutOfMemoryError as error:
+            raise DataError(wording.out_of_memory(error, run.request.output, run.cfg, run.division)) from None
 
 
 def _print(text: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -84,4 +84,19 @@ def join(parts: list[Results]) -> Results:
         category_ids=np.concatenate([part.category_ids for part in parts]),
         boxes_xywh=np.concatenate([part.boxes_xywh for part in parts]),
         scores=np.concatenate([part.scores for part in parts]),
+    )
+
+
+def in_order(found: Results, image_ids: Sequence[int]) -> Results:
+    """The detections in the order of `image_ids`, those of one image as they were.
+
+    So a file does not depend on how many processes shared the images.
+    """
+    places = {image_id: place for place, image_id in enumerate(image_ids)}
+    order = np.argsort(np.array([places[id_] for id_ in found.image_ids.tolist()], dtype=np.int64), kind="stable")
+    return Results(
+        image_ids=found.image_ids[order],
+        category_ids=found.category_ids[order],
+        boxes_xywh=found.boxes_xywh[order],
+        scores=found.scores[order],
     )

@@ -16,7 +16,6 @@ from train import compat  # noqa: F401 - before detectron2
 from detectron2.modeling import build_model
 from detectron2.modeling.backbone.resnet import BasicBlock, BasicStem, BottleneckBlock
 
-from datasets.errors import DataError
 from train import backbones, heads
 
 
@@ -85,12 +84,3 @@ def checkpoint_activations(model: nn.Module) -> None:
 
 def parameter_count(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def device_of(cfg: Any) -> torch.device:
-    """The device of this process; `auto` is the GPU, where there is one. Raises DataError for a missing GPU."""
-    if cfg.MODEL.DEVICE == "cpu" or (cfg.MODEL.DEVICE == "auto" and not torch.cuda.is_available()):
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise DataError(f"MODEL.DEVICE: expected cpu or auto, since torch finds no GPU here, found {cfg.MODEL.DEVICE}")
-    return torch.device("cuda")

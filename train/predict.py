@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import click
 import numpy as np
 import torch
 from torch import nn
@@ -17,9 +19,20 @@ from datasets.errors import DataError
 from datasets.provenance import MadeBy, Provenance
 from datasets.records import Category, Image
 from datasets.results import Results
-from datasets.seen import SeenImages, ids_in
+from datasets.seen import SeenImages, ids_in, remark
 from datasets.sources import FILES_PER_TASK, chunks, examine_files
-from train import checkpoint, compat, config, inference, lineage, model, weights  # noqa: F401 - compat before detectron2
+from train import (
+    checkpoint,
+    compat,  # before detectron2
+    config,
+    devices,
+    inference,
+    lineage,
+    model,
+    solver,
+    weights,
+    wording,
+)
 from train.catalog import Categories, Record, Records
 from train.loader import inference_batches
 from train.mapper import Geometry, InferenceMapper, apply_to_pixels, read_pixels, resized
@@ -27,6 +40,7 @@ from train.mapper import Geometry, InferenceMapper, apply_to_pixels, read_pixels
 # isort: split
 from detectron2.data.transforms import HFlipTransform, NoOpTransform, ResizeTransform, TransformList
 from detectron2.modeling import GeneralizedRCNNWithTTA
+from detectron2.utils import comm
 
 # What later soft-NMS wants: everything that might be something, overlaps included.
 RAW = {
@@ -45,6 +59,8 @@ class Request(NamedTuple):
     output: Path
     tta: bool = False
     raw: bool = False
+    amp: str | None = None
+    """fp16 or bf16: mixed precision. Without it float32, whatever the training was in, as its validation was."""
     overrides: tuple[str, ...] = ()
 
 
@@ -57,26 +73,37 @@ class Predicted(NamedTuple):
     """Images that the model was trained on."""
 
 
-def predict(request: Request, progress: terminal.Progress) -> Predicted:
+def predict(request: Request, progress: terminal.Progress) -> Predicted | None:
     """Detect objects in every image that the annotation file names, and write them to `request.output`, and what they
     were made by beside it (`datasets.provenance`).
 
-    Everything that can be wrong with the files is found before the model is built. Raises DataError.
+    Each process of the world takes its share of the images; the first one checks the files, writes, and returns what it
+    wrote. Everything that can be wrong with the files is found before the model is built. Raises DataError.
     """
+    is_main = comm.is_main_process()
     read = coco.read_images(request.annotations)
     loaded = checkpoint.read(request.checkpoint)
     categories = _categories(loaded, read.categories, request)
     seen = SeenImages.from_plain(loaded.content.get("seen"), str(loaded.path))
     cfg = _configuration(loaded, request)
-    device = model.device_of(cfg)
+    device = devices.device_of(cfg)
+    precision = solver.precision_of(cfg, device, terminal.note if is_main else _silent)
     _check_output(request.output)
-    records = _records(read.images, request.images, progress)
-    seen_ids = sorted(ids_in(seen, read.images, request.images, progress))
+    records = _records(read.images, request.images, progress if is_main else None)
+    seen_ids = sorted(ids_in(seen, read.images, request.images, progress)) if is_main else []
     network = model.build(cfg, "cpu")
     weights.load_exactly(network, loaded.content["model"], loaded.path)
-    network.to(device)
-    with inference.evaluating(network):
-        found = _detect(network, cfg, records, categories, request, progress)
+    precision.prepare(network)
+    try:
+        network.to(device)
+        with inference.evaluating(network), precision.autocast():
+            share = _detect(network, cfg, records, categories, request, progress)
+    except compat.OutOfMemoryError as error:
+        raise DataError(wording.out_of_memory_to_predict(error, cfg, tta=request.tta)) from None
+    shares = comm.gather(share)
+    if not is_main:
+        return None
+    found = inference.in_order(inference.join(shares), [record.image_id for record in records])
     made_by = _made_by(request, loaded)
 
     def describe(written: Path) -> None:
@@ -93,6 +120,22 @@ def predict(request: Request, progress: terminal.Progress) -> Predicted:
     results.write(request.output, found, written=describe)
     without = len(records) - len(np.unique(found.image_ids))
     return Predicted(len(records), len(found), without, len(seen_ids))
+
+
+def predict_and_report(request: Request) -> None:
+    """`predict`, with a progress bar and a line on what was written; for every process of the world."""
+    with terminal.progress_bar() if comm.is_main_process() else nullcontext(_silent) as progress:
+        done = predict(request, progress)
+    if done is not None:
+        said = remark(done.seen, done.images)
+        click.echo(
+            f"{request.output}: {done.detections:,} detections in {done.images:,} images, {done.without:,} without "
+            f"any; by {request.checkpoint}" + (f"; {said}" if said else "")
+        )
+
+
+def _silent(*_: Any) -> None:
+    pass
 
 
 def _categories(loaded: checkpoint.Loaded, listed: list[Category], request: Request) -> Categories:
@@ -124,14 +167,20 @@ def _made_by(request: Request, loaded: checkpoint.Loaded) -> MadeBy:
         tta=request.tta,
         raw=request.raw,
         not_trained_on=tuple(_left_out(loaded).names),
-        settings=request.overrides,
+        settings=(*_amp_settings(request), *request.overrides),
     )
+
+
+def _amp_settings(request: Request) -> tuple[str, ...]:
+    return ("SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.DTYPE", request.amp) if request.amp else ()
 
 
 def _configuration(loaded: checkpoint.Loaded, request: Request) -> Any:
     cfg = config.from_text(loaded.content["config"], str(loaded.path))
     # A checkpoint from a GPU is read where there is none, and the other way.
     cfg.MODEL.DEVICE = "auto"
+    cfg.SOLVER.AMP.ENABLED = False
+    config.merge_overrides(cfg, _amp_settings(request))
     if request.raw:
         for key, value in RAW.items():
             config.merge_overrides(cfg, [key, str(value)])
@@ -149,22 +198,13 @@ def _check_output(path: Path) -> None:
         raise DataError(f"{path}: cannot be written: expected a folder that takes files, found {folder}")
 
 
-def _records(listed: list[Image], folder: Path, progress: terminal.Progress) -> Records:
-    """Raises DataError naming every image that is missing or cannot be read."""
+def _records(listed: list[Image], folder: Path, progress: terminal.Progress | None) -> Records:
+    """With `progress`, raises DataError naming every image that is missing or cannot be read."""
     if not folder.is_dir():
         raise DataError(f"{folder}: expected the folder of the images, found none")
     paths = [images.path_inside(folder.absolute(), item.file_name) for item in listed]
-    problems = []
-    done = 0
-    for chunk in chunks(zip(listed, paths, strict=True), FILES_PER_TASK):
-        looked = examine_files([(path, item.width, item.height) for item, path in chunk])
-        problems += [
-            f"{path}: {result}" for (_, path), result in zip(chunk, looked, strict=True) if isinstance(result, str)
-        ]
-        done += len(chunk)
-        progress("checking images", done, len(listed))
-    if problems:
-        raise DataError(f"{len(problems)} problem(s) in the image files", problems)
+    if progress is not None:
+        _examine(listed, paths, progress)
     return Records(
         Record(
             path=str(path),
@@ -180,6 +220,20 @@ def _records(listed: list[Image], folder: Path, progress: terminal.Progress) -> 
     )
 
 
+def _examine(listed: list[Image], paths: list[Path], progress: terminal.Progress) -> None:
+    problems = []
+    done = 0
+    for chunk in chunks(zip(listed, paths, strict=True), FILES_PER_TASK):
+        looked = examine_files([(path, item.width, item.height) for item, path in chunk])
+        problems += [
+            f"{path}: {result}" for (_, path), result in zip(chunk, looked, strict=True) if isinstance(result, str)
+        ]
+        done += len(chunk)
+        progress("checking images", done, len(listed))
+    if problems:
+        raise DataError(f"{len(problems)} problem(s) in the image files", problems)
+
+
 def _detect(
     network: nn.Module,
     cfg: Any,
@@ -188,18 +242,22 @@ def _detect(
     request: Request,
     progress: terminal.Progress,
 ) -> Results:
+    """What is found in this process's share of the images."""
     mapper: Callable[[Record], dict[str, Any]] = InferenceMapper(cfg)
     run: Callable[[list[dict[str, Any]]], list[dict[str, Any]]] = network
     if request.tta:
         mapper, run = _WholeImages(cfg), _augmented(network, cfg)
-    done = 0
+    done, processes = 0, comm.get_world_size()
 
     def on_done(count: int) -> None:
         nonlocal done
         done += count
-        progress("predicting", done, len(records))
+        # The others are about as far.
+        progress("predicting", min(done * processes, len(records)), len(records))
 
-    batches = inference_batches(records, mapper, cfg.DATALOADER.NUM_WORKERS)
+    batches = inference_batches(
+        records, mapper, cfg.DATALOADER.NUM_WORKERS, first=comm.get_rank(), step=comm.get_world_size()
+    )
     return inference.detect(run, batches, categories, on_done)
 
 

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from datasets.errors import DataError
-from train import compat  # noqa: F401 - before detectron2
+from train import compat, precision  # noqa: F401 - compat before detectron2
+from train.precision import Precision
 from train.schedule import Schedule, derive
 
 # isort: split
@@ -71,9 +72,22 @@ def optimizer_of(cfg: Any, network: nn.Module, schedule: Schedule) -> torch.opti
     return optimizer
 
 
-def mixed_precision(cfg: Any, device: torch.device, say: Callable[[str], None]) -> bool:
-    """Is it asked for, and can the device do it? Says so where not."""
-    if cfg.SOLVER.AMP.ENABLED and device.type != "cuda":
-        say("SOLVER.AMP.ENABLED: mixed precision is for CUDA; training in float32")
-        return False
-    return bool(cfg.SOLVER.AMP.ENABLED)
+def precision_of(cfg: Any, device: torch.device, say: Callable[[str], None]) -> Precision:
+    """What SOLVER.AMP asks for, or float32, and why, where the device cannot do it. Raises DataError."""
+    if not cfg.SOLVER.AMP.ENABLED:
+        return Precision()
+    chosen, remark = precision.choose(cfg.SOLVER.AMP.DTYPE, device)
+    if remark:
+        say(f"SOLVER.AMP: {remark}")
+    return chosen
+
+
+def load_scaler(scaler: torch.amp.GradScaler, state: dict[str, Any], say: Callable[[str], None]) -> None:
+    """Go on with the loss scale of a checkpoint; with a fresh one where the run had none so far.
+
+    A run that asked for fp16 on a machine without a GPU was in float32.
+    """
+    if scaler.is_enabled() and not state:
+        say("mixed precision begins here: the run was in float32 so far")
+        return
+    scaler.load_state_dict(state)

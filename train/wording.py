@@ -30,11 +30,50 @@ def diverged(error: DivergedError, output: Path, cfg: Any) -> str:
     """The error of a run whose losses or weights are no numbers any more."""
     kept = output / checkpoint.LAST
     last = f"the last good checkpoint, {kept}, is kept" if kept.is_file() else "no checkpoint had been saved yet"
+    amp = ""
+    if cfg.SOLVER.AMP.ENABLED and cfg.SOLVER.AMP.DTYPE == "fp16":
+        amp = "SOLVER.AMP.DTYPE bf16, or where the GPU has none SOLVER.AMP.ENABLED False (fp16 ends at 65,504), "
     return (
         f"the training has diverged: {error}; {last}.\n"
-        f"Try a lower SOLVER.BASE_LR (was {cfg.SOLVER.BASE_LR:g}), a longer SOLVER.WARMUP_EPOCHS (was "
+        f"Try {amp}a lower SOLVER.BASE_LR (was {cfg.SOLVER.BASE_LR:g}), a longer SOLVER.WARMUP_EPOCHS (was "
         f"{cfg.SOLVER.WARMUP_EPOCHS:g}), or SOLVER.CLIP_GRADIENTS.ENABLED True, with another --output"
     )
+
+
+def out_of_memory(error: Exception, output: Path, cfg: Any, division: Division) -> str:
+    """The error of a run that does not fit on its GPU: what makes a step smaller, the cheapest first."""
+    remedies = []
+    if not cfg.MODEL.CHECKPOINT_ACTIVATIONS:
+        resumes = " (goes on with --resume)" if (output / checkpoint.LAST).is_file() else ""
+        remedies.append(f"MODEL.CHECKPOINT_ACTIVATIONS True{resumes}")
+    if division.part > 1:
+        turns = cfg.SOLVER.IMS_PER_BATCH // division.processes
+        remedies.append(f"SOLVER.ACCUMULATE {turns}, one image a turn (was {division.part})")
+    if not cfg.SOLVER.AMP.ENABLED:
+        remedies.append("SOLVER.AMP.ENABLED True")
+    remedies.append(f"a smaller INPUT.MIN_SIZE_TRAIN (was {list(cfg.INPUT.MIN_SIZE_TRAIN)})")
+    return (
+        f"{_first_line(error)}\n"
+        f"The GPU's memory is too small for a step of this run. Try, one after the other: {'; '.join(remedies)}. Where "
+        "no --resume is named, begin anew with another --output"
+    )
+
+
+def out_of_memory_to_predict(error: Exception, cfg: Any, *, tta: bool) -> str:
+    """The error of a prediction that does not fit on its GPU."""
+    sizes = f"INPUT.MIN_SIZE_TEST (was {cfg.INPUT.MIN_SIZE_TEST})"
+    if tta:
+        sizes = f"TEST.AUG.MIN_SIZES (was {list(cfg.TEST.AUG.MIN_SIZES)})"
+    amp = "" if cfg.SOLVER.AMP.ENABLED else "--amp fp16; "
+    return (
+        f"{_first_line(error)}\nThe GPU's memory is too small for an image. Try: {amp}a smaller {sizes}; "
+        "MODEL.DEVICE cpu. Nothing was written"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    """What torch says of a full device, without its pages of statistics."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def summary(output: Path, best: Best) -> str:

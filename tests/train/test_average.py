@@ -111,7 +111,9 @@ def test_it_predicts_like_any_checkpoint(tmp_path: Path) -> None:
     path = average.average(tmp_path, [1, 2], tmp_path / average.name_of([1, 2]))
     Image.fromarray(np.zeros((64, 64, 3), dtype=np.uint8)).save(tmp_path / "1.png")
     listed = write_list(tmp_path / "images.json", {1: (64, 64)})
-    assert predict(Request(path, listed, tmp_path, tmp_path / "results.json"), quiet).images == 1
+    done = predict(Request(path, listed, tmp_path, tmp_path / "results.json"), quiet)
+    assert done is not None
+    assert done.images == 1
     assert not average.has_batch_norm(checkpoint.read(path).content["model"])
 
 

@@ -330,10 +330,14 @@ def test_two_trainings_cannot_share_a_folder(spec: str, tmp_path: Path) -> None:
             fit.fit(request(spec, tmp_path / "run"))
 
 
+# Several processes have a GPU each, unless they are asked onto the CPU.
+ON_CPU = {"MODEL__DEVICE": "cpu"}
+
+
 def test_two_processes_train_and_evaluate(spec: str, tmp_path: Path) -> None:
     """gloo on a CPU. Two parts of one image each: the same batches as one process with two turns."""
     output = tmp_path / "two"
-    done = run(command(spec, output, "--gpus", "2", "--val", spec, SOLVER__EPOCHS="1.0"), timeout=300)
+    done = run(command(spec, output, "--gpus", "2", "--val", spec, SOLVER__EPOCHS="1.0", **ON_CPU), timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "on 2 x CPU" in done.stdout
     # Said once, not by each.
@@ -342,6 +346,8 @@ def test_two_processes_train_and_evaluate(spec: str, tmp_path: Path) -> None:
 
 
 def test_an_error_in_one_process_is_one_error(spec: str, tmp_path: Path) -> None:
-    done = run(command(spec, tmp_path / "run", "--gpus", "2", "--val", spec, SOLVER__BASE_LR="1e12"), timeout=300)
+    done = run(
+        command(spec, tmp_path / "run", "--gpus", "2", "--val", spec, SOLVER__BASE_LR="1e12", **ON_CPU), timeout=300
+    )
     assert done.returncode == 1
     assert done.stderr.count("error: the training has diverged") == 1

@@ -154,6 +154,7 @@ def test_what_was_seen_goes_into_the_checkpoint_and_down_the_line(
 
     output = tmp_path / "results.json"
     done = predict(PredictRequest(tmp_path / "child" / checkpoint.LAST, both.annotations, both.images, output), quiet)
+    assert done is not None
     assert done.seen == 2
     known = provenance.read(output)
     assert known.seen == {1003, 1007}
@@ -164,7 +165,9 @@ def test_what_was_seen_goes_into_the_checkpoint_and_down_the_line(
 
 def test_a_subset_s_model_predicts_on_files_with_all_categories(few: Path, drawn: Input, tmp_path: Path) -> None:
     request = PredictRequest(few / checkpoint.LAST, drawn.annotations, drawn.images, tmp_path / "results.json")
-    assert predict(request, quiet).seen == 8
+    done = predict(request, quiet)
+    assert done is not None
+    assert done.seen == 8
     known = provenance.read(request.output)
     assert known.provenance is not None
     assert known.provenance.models[0].not_trained_on == ("dog", "toothbrush")

@@ -12,8 +12,9 @@ from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from tests.train.conftest import small_config
-from train import config, model
+from train import config, devices, model
 from train.data import TrainingData
+from train.devices import Gpus
 from train.mapper import TrainingMapper
 
 # isort: split
@@ -336,6 +337,6 @@ def test_a_model_can_be_built_on_any_device() -> None:
 def test_auto_is_the_gpu_where_there_is_one(
     wanted: str, has_gpu: bool, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+    monkeypatch.setattr(devices, "find_gpus", lambda: Gpus(1) if has_gpu else Gpus(0, "no driver"))
 
-    assert model.device_of(small_config("tiny", "MODEL.DEVICE", wanted)) == torch.device(expected)
+    assert devices.device_of(small_config("tiny", "MODEL.DEVICE", wanted)) == torch.device(expected)

@@ -17,13 +17,14 @@ import torch
 from PIL import Image as PillowImage
 from torch import nn
 
-from datasets import results
+from datasets import provenance, results
 from datasets.boxes import xywh_to_xyxy
+from datasets.errors import DataError
 from datasets.results import Results
 from datasets.sample import SHAPES
 from tests.conftest import picture
 from tests.train.made import content, quiet, tiny_config, write_list
-from train import checkpoint, compat, model  # noqa: F401 - compat before detectron2
+from train import checkpoint, compat, inference, model, precision
 from train.predict import RAW, Predicted, Request, _augmented, _Variants, predict
 
 # isort: split
@@ -263,3 +264,63 @@ def test_variants_are_no_larger_than_allowed() -> None:
     item = {"image": torch.zeros((60, 80, 3), dtype=torch.uint8), "height": 60, "width": 80, "image_id": 1}
     # 96 would be 96 x 128: 100 / 80 is as far as it goes.
     assert [tuple(variant["image"].shape) for variant in _Variants(cfg)(item)] == [(3, 60, 80), (3, 75, 100)]
+
+
+def test_several_processes_write_the_same_file(run: Run, weights: Path, images: Path, tmp_path: Path) -> None:
+    """Each takes every second image; the file's order is the list's all the same."""
+    output = tmp_path / "two.json"
+    files = ("--weights", weights, "--annotations", images.parent / "images.json", "--images", images)
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "train", "predict", *map(str, files), "--output", str(output)),
+            *("--gpus", "2", "MODEL.DEVICE", "cpu"),
+        ],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = run()
+    assert len(found) > 0
+    assert done.stdout == f"{output}: {len(found)} detections in 3 images, 0 without any; by {weights}\n"
+    assert output.read_bytes() == (tmp_path / "results.json").read_bytes()
+
+
+def test_mixed_precision_is_asked_for_and_goes_on_record(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(precision, "_cpu_info", lambda: "flags : avx512_bf16")
+    wide, narrow = run(), run(amp="bf16", output=tmp_path / "bf16.json")
+    assert len(wide) > 0
+    assert len(narrow) > 0
+    # bf16 has 8 bits of digits: not the same scores, and not far from them.
+    assert sorted(wide.scores[:10]) != sorted(narrow.scores[:10])
+    assert narrow.scores.max() == pytest.approx(wide.scores.max(), rel=0.2)
+    known = provenance.read(tmp_path / "bf16.json").provenance
+    assert known is not None
+    assert known.models[0].settings == ("SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.DTYPE", "bf16")
+
+
+def test_a_run_in_mixed_precision_is_predicted_in_float32(run: Run, tmp_path: Path) -> None:
+    """As it was validated."""
+    found = []
+    for amp in ("True", "False"):
+        cfg = tiny_config(len(CATEGORIES), "SOLVER.AMP.ENABLED", amp, "SOLVER.AMP.DTYPE", "bf16")
+        path = checkpoint.save(tmp_path / f"{amp}.pth", content(model.build(cfg, seed=0), cfg, CATEGORIES))
+        found.append(run(checkpoint=path).scores.tolist())
+    assert found[0] == found[1]
+
+
+def test_memory_that_runs_out_is_one_error(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fail(*_: Any) -> Results:
+        raise compat.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nAnd more.")
+
+    monkeypatch.setattr(inference, "detect", fail)
+    first = r"^CUDA out of memory. Tried to allocate 2.00 GiB.\n"
+    with pytest.raises(DataError, match=first + r".*--amp fp16; a smaller INPUT.MIN_SIZE_TEST \(was 64\)"):
+        run()
+    with pytest.raises(DataError, match=r"Try: a smaller TEST.AUG.MIN_SIZES \(was "):
+        run("SOLVER.AMP.ENABLED", "True", tta=True)
+    assert not (tmp_path / "results.json").exists()

@@ -14,7 +14,8 @@ from torch import nn
 from datasets.errors import DataError
 from tests.conftest import picture
 from tests.train.made import content, quiet, tiny_config, write_list
-from train import checkpoint, model
+from train import checkpoint, devices, model
+from train.devices import Gpus
 from train.predict import Request, predict
 
 CATEGORIES = [(1, "disc"), (8, "star"), (34, "bolt")]
@@ -158,8 +159,9 @@ def test_bad_overrides(overrides: list[str], expected: str, refusal: Refusal) ->
 
 
 def test_a_gpu_that_is_not_there(refusal: Refusal, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert str(refusal(overrides=("MODEL.DEVICE", "cuda"))).startswith("MODEL.DEVICE: expected cpu or auto, ")
+    monkeypatch.setattr(devices, "find_gpus", lambda: Gpus(0, "no driver was found"))
+    expected = "MODEL.DEVICE cuda: expected a GPU, found none: no driver was found; for the CPU, say MODEL.DEVICE cpu"
+    assert str(refusal(overrides=("MODEL.DEVICE", "cuda"))) == expected
 
 
 def test_an_output_that_cannot_be_written(refusal: Refusal, tmp_path: Path) -> None:

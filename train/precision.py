@@ -1,0 +1,143 @@
+"""Mixed precision: which dtype a run computes in, where it can, and a group norm that stays in it."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from datasets.errors import DataError
+
+# As SOLVER.AMP.DTYPE names them.
+DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+# As Linux names the instructions of x86 (AVX-512, AMX) and ARM that multiply in bf16.
+BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+CPU_INFO = Path("/proc/cpuinfo")
+
+
+class Precision(NamedTuple):
+    """What forward passes compute in: `dtype` on a device of kind `device` ("cuda" or "cpu"); None is float32."""
+
+    dtype: torch.dtype | None = None
+    device: str = "cpu"
+
+    @property
+    def name(self) -> str:
+        """fp32, fp16 or bf16."""
+        return next((name for name, dtype in DTYPES.items() if dtype == self.dtype), "fp32")
+
+    @property
+    def scales_loss(self) -> bool:
+        """fp16 alone: its smallest gradients would be 0 without a scaled loss. bf16 has the range of float32."""
+        return self.dtype == torch.float16
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        return nullcontext() if self.dtype is None else torch.autocast(self.device, dtype=self.dtype)
+
+    def scaler(self) -> torch.amp.GradScaler:
+        return torch.amp.GradScaler(self.device, enabled=self.scales_loss)
+
+    def prepare(self, network: nn.Module) -> None:
+        """Have the group norms of `network` work in this precision; nothing is changed for float32."""
+        if self.dtype is None:
+            return
+        for module in network.modules():
+            if type(module) is nn.GroupNorm:
+                module.__class__ = MixedGroupNorm
+
+
+FLOAT32 = Precision()
+
+
+def choose(wanted: str, device: torch.device) -> tuple[Precision, str]:
+    """The precision for `wanted` (fp16 or bf16) on `device`, and why it is float32 where it is; else an empty text.
+
+    Raises DataError for a GPU that has no bf16.
+    """
+    if device.type == "cuda":
+        if wanted == "bf16" and torch.cuda.get_device_capability(device)[0] < 8:
+            raise DataError(
+                "SOLVER.AMP.DTYPE: expected fp16, since this GPU has no bf16 instructions "
+                f"({torch.cuda.get_device_name(device)}), found bf16"
+            )
+        return Precision(DTYPES[wanted], "cuda"), ""
+    if wanted == "fp16":
+        return FLOAT32, "fp16 is for GPUs; computing in float32 (SOLVER.AMP.DTYPE bf16 is for CPUs too)"
+    if not has_bf16(_cpu_info()):
+        return FLOAT32, "this CPU has no bf16 instructions; computing in float32"
+    return Precision(torch.bfloat16, "cpu"), ""
+
+
+def has_bf16(cpu_info: str) -> bool:
+    """Does a CPU multiply in bf16, by the text of /proc/cpuinfo?"""
+    lines = (line.partition(":") for line in cpu_info.splitlines())
+    return any(
+        not BF16_FLAGS.isdisjoint(flags.split()) for name, _, flags in lines if name.strip() in ("flags", "Features")
+    )
+
+
+def _cpu_info() -> str:
+    try:
+        return CPU_INFO.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+class MixedGroupNorm(nn.GroupNorm):
+    """Group norm of fp16 or bf16 activations that gives the same dtype; sums and statistics are float32.
+
+    torch's autocast computes a group norm in float32 and gives float32, so that every activation is kept twice, once
+    in each dtype, and in the wider one by whatever follows: mixed precision then needs more memory than float32.
+    """
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - the parent's name
+        if input.dtype not in DTYPES.values():
+            return super().forward(input)
+        normed: torch.Tensor = _GroupNorm.apply(input, self.weight, self.bias, self.num_groups, self.eps)
+        return normed
+
+
+class _GroupNorm(torch.autograd.Function):
+    """Keeps the narrow input for the backward pass, and of float32 only the statistics: two numbers a group."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        activations: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor,
+        groups: int,
+        eps: float,
+    ) -> torch.Tensor:
+        batch, channels = activations.shape[:2]
+        pixels = activations.shape[2:].numel()
+        normed, mean, inverse_deviation = torch.native_group_norm(
+            activations.float().contiguous(), weight, bias, batch, channels, pixels, groups, eps
+        )
+        ctx.save_for_backward(activations, weight, mean, inverse_deviation)
+        ctx.groups = groups
+        return normed.to(activations.dtype)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        activations, weight, mean, inverse_deviation = ctx.saved_tensors
+        batch, channels = activations.shape[:2]
+        pixels = activations.shape[2:].numel()
+        of_input, of_weight, of_bias = torch.ops.aten.native_group_norm_backward(
+            gradient.float().contiguous(),
+            activations.float().contiguous(),
+            mean,
+            inverse_deviation,
+            weight,
+            batch,
+            channels,
+            pixels,
+            ctx.groups,
+            list(ctx.needs_input_grad[:3]),
+        )
+        narrow = None if of_input is None else of_input.to(activations.dtype)
+        return narrow, of_weight, of_bias, None, None
