@@ -1,4 +1,4 @@
-"""The training stage against stock Detectron2: the data loader, a step, and on a GPU throughput and memory.
+"""The training stage against stock Detectron2: the data loader and a step. `gpu_check` does it on a GPU, and more.
 
 Both sides work on the same images, sizes and weights in the same run, turn by turn. Ratios are what counts; seconds
 depend on the machine.
@@ -18,6 +18,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it also runs without PYTHONPATH
 
+from benchmarks.stock import plain, stock_batches
 from datasets.sources import Input
 from train import compat, config, devices, model  # noqa: F401 - compat before detectron2
 from train.data import TrainingData, read_training
@@ -27,18 +28,10 @@ from train.mapper import TrainingMapper
 from train.sampler import BatchSampler, Division
 
 # isort: split
-from detectron2.config import CfgNode
-from detectron2.data import DatasetMapper, build_detection_train_loader
-from detectron2.data.datasets.coco import load_coco_json
-from detectron2.data.samplers import TrainingSampler
 from detectron2.utils.events import EventStorage
 
 ROOT = Path(__file__).resolve().parents[1]
 PATH = click.Path(path_type=Path)
-STOCK = {
-    "MODEL.PROPOSAL_GENERATOR.NAME": "RPN",
-    "MODEL.ROI_HEADS.NAME": "StandardROIHeads",
-}
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -92,32 +85,6 @@ def loader(annotations: Path, images: Path, count: int, rounds: int, schedule: s
 def our_batches(cfg: Any, data: TrainingData, last: int, batch: int = 1) -> Iterator[list[dict[str, Any]]]:
     sampler = BatchSampler(images=len(data.records), division=Division(batch), seed=0, last=last, tall=data.tall)
     return training_batches(data.records, TrainingMapper(cfg, masks=data.masks, seed=0), sampler, workers=0)
-
-
-def stock_batches(cfg: Any, annotations: Path, images: Path, batch: int = 1) -> Iterator[list[dict[str, Any]]]:
-    """What `DefaultTrainer.build_train_loader` gives, for the same images: those with an object that is no crowd."""
-    dicts = [
-        item
-        for item in load_coco_json(str(annotations), str(images), "bench")
-        if any(not entry.get("iscrowd", 0) for entry in item["annotations"])
-    ]
-    return iter(
-        build_detection_train_loader(
-            dicts,
-            mapper=DatasetMapper(plain(cfg), is_train=True),
-            sampler=TrainingSampler(len(dicts), seed=0),
-            total_batch_size=batch,
-            aspect_ratio_grouping=False,
-            num_workers=0,
-        )
-    )
-
-
-def plain(cfg: Any) -> CfgNode:
-    """The same configuration with Detectron2's own heads."""
-    stock = cfg.clone()
-    stock.merge_from_list([part for pair in STOCK.items() for part in pair])
-    return stock
 
 
 @main.command()
@@ -177,115 +144,6 @@ def step_seconds(network: torch.nn.Module, batch: list[dict[str, Any]], seed: in
 def synchronize() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-
-
-@main.command()
-@data_options
-@click.option("--name", "model_name", default="r50", show_default=True, help="The model.")
-@click.option("--schedule", default="paper", show_default=True, help="Whose sizes to use.")
-@click.option("--batch", default=2, show_default=True)
-@click.option("--workers", default=8, show_default=True)
-@click.option("--count", default=100, show_default=True, help="Steps a side, after 10 of warm-up.")
-@click.option("--amp/--no-amp", default=True, show_default=True)
-def throughput(
-    annotations: Path, images: Path, model_name: str, schedule: str, batch: int, workers: int, count: int, amp: bool
-) -> None:
-    """Images a second of whole training steps, loader included, against a plain stock loop (goal: >= 1.0 x)."""
-    cfg = config.load(model_name, schedule)
-    data = read_training(Input(annotations, images), keep_empty=False, masks=None, progress=None)
-    cfg.MODEL.MASK_ON = data.masks
-    cfg.MODEL.ROI_HEADS.NUM_CLASSES = len(data.categories)
-    device = devices.device_of(cfg)
-    amp = amp and device.type == "cuda"
-    total = count + 10
-    sampler = BatchSampler(images=len(data.records), division=Division(batch), seed=0, last=total, tall=data.tall)
-    mapper = TrainingMapper(cfg, masks=data.masks, seed=0)
-    dicts = [
-        item
-        for item in load_coco_json(str(annotations), str(images), "bench")
-        if any(not entry.get("iscrowd", 0) for entry in item["annotations"])
-    ]
-    stock_loader = build_detection_train_loader(
-        dicts,
-        mapper=DatasetMapper(plain(cfg), is_train=True),
-        sampler=TrainingSampler(len(dicts), seed=0),
-        total_batch_size=batch,
-        aspect_ratio_grouping=True,
-        num_workers=workers,
-    )
-    rates = {
-        "stock": rate(model.build(plain(cfg), device, seed=0), iter(stock_loader), total, batch, amp),
-        "ours": rate(
-            model.build(cfg, device, seed=0),
-            training_batches(data.records, mapper, sampler, workers),
-            total,
-            batch,
-            amp,
-        ),
-    }
-    print(f"{model_name} on {device}, batch {batch}, {workers} workers, mixed precision {amp}")
-    for name, value in rates.items():
-        print(f"{name:<6} {value:.2f} images/s")
-    print(f"ours / stock: {rates['ours'] / rates['stock']:.2f} (goal >= 1.0)")
-
-
-def rate(network: torch.nn.Module, batches: Iterator[Any], total: int, batch: int, amp: bool) -> float:
-    optimizer = torch.optim.SGD(network.parameters(), lr=1e-4, momentum=0.9)
-    scaler = torch.amp.GradScaler("cuda", enabled=amp)
-    start = 0.0
-    with EventStorage():
-        for index in range(total):
-            if index == 10:
-                synchronize()
-                start = time.perf_counter()
-            optimizer.zero_grad()
-            with torch.autocast("cuda", enabled=amp):
-                loss = sum(network(next(batches)).values())
-            scaler.scale(loss).backward()
-            scaler.step(optimizer)
-            scaler.update()
-        synchronize()
-    return (total - 10) * batch / (time.perf_counter() - start)
-
-
-@main.command()
-@click.option("--name", "model_name", default="r101", show_default=True, help="The model.")
-@click.option("--steps", default=8, show_default=True)
-@click.option("--amp/--no-amp", default=False, show_default=True)
-def memory(model_name: str, steps: int, amp: bool) -> None:
-    """Peak GPU memory at the largest size of the paper's schedule, batch 1 and 2 (goal: r101 under 12 GB with
-    activation checkpointing)."""
-    if not torch.cuda.is_available():
-        raise click.ClickException("expected a GPU that torch finds, found none")
-    print(f"{model_name}, 1800 x 2400 px, mixed precision {amp}")
-    for checkpointing in (False, True):
-        for batch in (1, 2):
-            overrides = ["MODEL.CHECKPOINT_ACTIVATIONS", str(checkpointing)]
-            network = model.build(config.load(model_name, "paper", overrides), "cuda", seed=0)
-            peak = peak_gigabytes(network, batch, steps, amp)
-            del network
-            torch.cuda.empty_cache()
-            print(f"batch {batch}, activation checkpointing {checkpointing!s:<5}  {peak:6.2f} GB")
-
-
-def peak_gigabytes(network: torch.nn.Module, batch: int, steps: int, amp: bool) -> float:
-    """Allocated by torch at the peak, optimiser included, with 15 objects an image."""
-    from detectron2.structures import Boxes, Instances, PolygonMasks
-
-    height, width, objects = 1800, 2400, 15
-    generator = torch.Generator().manual_seed(0)
-    items = []
-    for _ in range(batch):
-        corner = torch.rand(objects, 2, generator=generator) * torch.tensor([width - 500.0, height - 500.0])
-        boxes = torch.cat([corner, corner + 50 + 400 * torch.rand(objects, 2, generator=generator)], dim=1)
-        outlines = [[[x0, y0, x1, y0, x1, y1, x0, y1]] for x0, y0, x1, y1 in boxes.tolist()]
-        instances = Instances((height, width), gt_boxes=Boxes(boxes), gt_classes=torch.arange(objects))
-        instances.gt_masks = PolygonMasks(outlines)
-        image = torch.randint(0, 256, (3, height, width), dtype=torch.uint8, generator=generator)
-        items.append({"image": image, "instances": instances, "height": height, "width": width})
-    torch.cuda.reset_peak_memory_stats()
-    rate(network, iter([items] * (steps + 10)), steps + 10, batch, amp)
-    return torch.cuda.max_memory_allocated() / 1e9
 
 
 if __name__ == "__main__":

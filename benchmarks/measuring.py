@@ -25,10 +25,12 @@ class Cost(NamedTuple):
     memory_other: float
 
 
-def environment() -> dict[str, str]:
-    """For processes that find the project from any folder and use one thread each."""
-    threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
-    return {**os.environ, **threads, "PYTHONPATH": str(ROOT), "NO_ALBUMENTATIONS_UPDATE": "1"}
+def environment(*, one_thread: bool = True) -> dict[str, str]:
+    """For processes that find the project from any folder and, with `one_thread`, use one thread each."""
+    threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")} if one_thread else {}
+    # What stands there already may hold what the project needs.
+    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    return {**os.environ, **threads, "PYTHONPATH": paths, "NO_ALBUMENTATIONS_UPDATE": "1"}
 
 
 def measure(arguments: list[str]) -> Cost:

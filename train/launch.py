@@ -59,7 +59,7 @@ def launch(function: Callable[..., None], world: World, *arguments: Any) -> None
     if world.size == 1:
         function(*arguments)
         return
-    url = world.url or f"tcp://127.0.0.1:{_free_port()}"
+    url = world.url or f"tcp://127.0.0.1:{free_port()}"
     context = multiprocessing.get_context("spawn")
     children: list[_Child] = []
     for rank in range(world.processes):
@@ -91,7 +91,7 @@ class _Child(NamedTuple):
         return found
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -1,0 +1,243 @@
+"""Whole commands on this device: a run that is killed and goes on, predictions, and learning against the clock."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from benchmarks.gpu.correct import difference
+from benchmarks.gpu.records import Rows, Settings
+from benchmarks.measuring import environment
+from datasets import results
+from datasets.results import Results
+from train import checkpoint
+
+WHOLE, KILLED = "run-whole", "run-killed"
+# Iterations of a run, and after how many of them its checkpoint stands.
+LAST, SAVED = 60, 20
+LAST_ON_CPU, SAVED_ON_CPU = 10, 4
+# As far as a kernel that adds up in no fixed order may move the weights in these iterations.
+DRIFT = 0.05
+# Detections of an image that are compared.
+BEST = 20
+
+
+def _size(settings: Settings) -> tuple[str, ...]:
+    """Keys of the runs that are compared; learning is not what they are for."""
+    if settings.on_gpu:
+        return ("SOLVER.IMS_PER_BATCH", "4", "SOLVER.AMP.ENABLED", "True", "DATALOADER.NUM_WORKERS", "4")
+    sizes = ("INPUT.MIN_SIZE_TRAIN", "[48,64]", "INPUT.MIN_SIZE_TEST", "64", "INPUT.MAX_SIZE_TEST", "96")
+    return (*sizes, "DATALOADER.NUM_WORKERS", "1")
+
+
+def _fit(settings: Settings, output: Path, *overrides: str) -> list[str]:
+    model = "r18" if settings.on_gpu else "tiny"
+    files = ("--data", str(settings.training.annotations.parents[1]), "--output", str(output), "--resume")
+    device = ("MODEL.DEVICE", settings.device)
+    return [
+        *(sys.executable, "-m", "train", "fit", "--model", model, "--schedule", "sample", *files),
+        *(*_size(settings), *device, *overrides),
+    ]
+
+
+def _run(settings: Settings, command: list[str]) -> str:
+    """What it printed. Raises RuntimeError with its last words where it fails."""
+    done = subprocess.run(command, env=_environment(settings), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"exit code {done.returncode}: {(done.stderr or done.stdout).strip()[-500:]}")
+    return done.stdout
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """As a user has it; on the CPU with one thread, since two wait for each other where others are at work."""
+    return environment(one_thread=not settings.on_gpu)
+
+
+def resume(settings: Settings, rows: Rows) -> None:
+    """A run that is killed and goes on ends with the weights of one that is not."""
+    last, saved = (LAST, SAVED) if settings.on_gpu else (LAST_ON_CPU, SAVED_ON_CPU)
+    keys = ("SOLVER.MAX_ITER", str(last), "SOLVER.CHECKPOINT_PERIOD", str(saved), "SOLVER.BASE_LR", "0.02")
+    whole, killed = settings.folder / WHOLE, settings.folder / KILLED
+    _run(settings, _fit(settings, whole, *keys))
+    at = _kill(settings, _fit(settings, killed, *keys), killed)
+    if at is None:
+        rows.add("killed", False, f"the run ended before it could be killed after {saved} of {last} iterations")
+        return
+    said = _run(settings, _fit(settings, killed, *keys))
+    going_on = re.search(r"going on from iteration (\d+)", said)
+    error = difference(_weights(killed), _weights(whole))
+    # The same order of additions, run by run, is what a CPU promises.
+    most = DRIFT if settings.on_gpu else 0.0
+    rows.add(
+        f"{last} iterations, killed and resumed",
+        going_on is not None and error <= most,
+        f"went on from iteration {going_on[1] if going_on else 'none'}; weights "
+        + (
+            "the same to the bit"
+            if error == 0
+            else f"not to the bit: relative difference {error:.1e} (at most {most:g})"
+        ),
+        difference=error,
+    )
+    scaler = checkpoint.read(killed / checkpoint.LAST).content["scaler"]
+    if settings.on_gpu:
+        rows.add("loss scale in the checkpoint", "scale" in scaler, f"{scaler.get('scale', 'none')}")
+
+
+def _kill(settings: Settings, command: list[str], output: Path) -> str | None:
+    """SIGKILL as soon as its first checkpoint stands; None where it was done by then."""
+    with _started(settings, command) as process:
+        while process.poll() is None and not (output / checkpoint.LAST).is_file():
+            time.sleep(0.02)
+        if process.poll() is not None:
+            return None
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    return checkpoint.LAST
+
+
+@contextmanager
+def _started(settings: Settings, command: list[str]) -> Iterator[subprocess.Popen[str]]:
+    """A command in a process group of its own, which is gone at the end."""
+    with subprocess.Popen(
+        command,
+        env=_environment(settings) | {"PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def _weights(run: Path) -> torch.Tensor:
+    tensors = checkpoint.read(run / checkpoint.LAST).content["model"].values()
+    return torch.cat([tensor.double().flatten() for tensor in tensors])
+
+
+def predict(settings: Settings, rows: Rows) -> None:
+    """Predictions, with test-time augmentation, mixed precision and on the CPU, and their AP."""
+    weights = settings.folder / WHOLE / checkpoint.LAST
+    if not weights.is_file():
+        rows.add("a trained checkpoint", None, f"not run: the part `resume` left none in {weights.parent}")
+        return
+    here = ("MODEL.DEVICE", settings.device)
+    plain = _predict(settings, weights, "plain", *here)
+    rows.add("plain", len(plain.results) > 0, plain.text, seconds=plain.seconds)
+    variants: list[tuple[str, tuple[str, ...], float]] = [("in bf16", ("--amp", "bf16", *here), 0.1)]
+    if settings.on_gpu:
+        variants.insert(0, ("on the CPU", ("MODEL.DEVICE", "cpu"), 0.02))
+        variants.append(("in fp16", ("--amp", "fp16", *here), 0.05))
+    if torch.cuda.device_count() >= 2 or not settings.on_gpu:
+        variants.append(("by 2 processes", ("--gpus", "2", *here), 1e-3))
+    for name, options, most in variants:
+        found = _predict(settings, weights, name.replace(" ", "-"), *options)
+        error = _scores_apart(found.results, plain.results)
+        rows.add(
+            name,
+            len(found.results) > 0 and error <= most,
+            f"{found.text}; best scores of an image differ by at most {error:.1e} ({most:g})",
+        )
+    sizes = () if settings.on_gpu else ("TEST.AUG.MIN_SIZES", "(48,)")
+    tta = _predict(settings, weights, "tta", "--tta", *here, *sizes)
+    rows.add("test-time augmentation", len(tta.results) > 0, tta.text, seconds=tta.seconds)
+
+
+class Predicted(NamedTuple):
+    results: Results
+    text: str
+    seconds: float
+
+
+def _predict(settings: Settings, weights: Path, name: str, *options: str) -> Predicted:
+    output = settings.folder / f"{name}.json"
+    data = settings.validation
+    began = time.perf_counter()
+    _run(
+        settings,
+        [
+            *(sys.executable, "-m", "train", "predict", "--weights", str(weights), "--output", str(output)),
+            *("--annotations", str(data.annotations), "--images", str(data.images), "--raw", *options),
+            # A model that has learnt little detects something too.
+            *("MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0"),
+        ],
+    )
+    seconds = round(time.perf_counter() - began, 1)
+    command = [sys.executable, "-m", "datasets", "evaluate", "--annotations", str(data.annotations), "--json"]
+    ap = json.loads(_run(settings, [*command, "--results", str(output)]))["ap"]
+    found = results.read(output)
+    return Predicted(found, f"{len(found):,} detections in {seconds:g} s, AP {100 * (ap or 0):.1f}", seconds)
+
+
+def _scores_apart(found: Results, expected: Results) -> float:
+    """The largest difference between an image's best scores, rank by rank; which of two equal boxes stays is chance."""
+    worst = 0.0
+    for image_id in np.unique(expected.image_ids):
+        ours, theirs = (np.sort(part.scores[part.image_ids == image_id])[::-1][:BEST] for part in (found, expected))
+        if len(ours) != len(theirs):
+            return math.inf
+        worst = max(worst, float(np.abs(ours - theirs).max(initial=0)))
+    return worst
+
+
+def learning(settings: Settings, rows: Rows) -> None:
+    """AP on the validation data by the minute, until the time is up; then the run is told to stop and must save."""
+    output = settings.folder / "run-learning"
+    shutdown = 20.0 if settings.on_gpu else 5.0
+    ends = time.monotonic() + settings.seconds - shutdown
+    data = settings.validation
+    keys: tuple[str, ...] = (
+        "SOLVER.EPOCHS",
+        "1000.0",
+        "SOLVER.STEP_EPOCHS",
+        "[900.0]",
+        "SOLVER.CHECKPOINT_PERIOD",
+        "0",
+    )
+    if settings.on_gpu:
+        # The sample schedule's own rate of 0.03 a step, in batches that a GPU is worth.
+        keys += ("SOLVER.IMS_PER_BATCH", "16", "SOLVER.BASE_LR", "0.03", "SOLVER.AMP.DTYPE", "bf16")
+    validation = ("--val-annotations", str(data.annotations), "--val-images", str(data.images))
+    command = [*_fit(settings, output, *keys), *validation]
+    began = time.monotonic()
+    best = -1.0
+    with _started(settings, command) as process:
+        stopper = threading.Timer(max(1.0, ends - began), process.terminate)
+        stopper.start()
+        lines = []
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line)
+            if (found := re.match(r"epoch (\d+): AP ([\d.-]+)", line)) and found[2] != "-":
+                minutes = (time.monotonic() - began) / 60
+                best = max(best, float(found[2]))
+                rows.add(f"epoch {found[1]}", None, f"AP {found[2]} after {minutes:.2f} min", ap=float(found[2]))
+        code = process.wait()
+        stopper.cancel()
+    rows.add(
+        "stopped by SIGTERM",
+        code == 128 + signal.SIGTERM and (output / checkpoint.LAST).is_file(),
+        f"exit code {code}" + ("" if code == 143 else f": {''.join(lines)[-500:]}"),
+    )
+    rows.add("best AP", None, f"{best:.1f}" if best >= 0 else "no epoch was finished", ap=best)
+
+
+PARTS = {"resume": resume, "predict": predict, "learning": learning}

@@ -1,0 +1,273 @@
+"""Images a second against a plain stock Detectron2 loop, on the same pictures: loader, step, and both together."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.gpu.correct import configured
+from benchmarks.gpu.memory import PAPER_SIZE
+from benchmarks.gpu.records import Rows, Settings
+from benchmarks.gpu.scenes import Batch, scenes
+from benchmarks.stock import plain, stock_batches
+from scripts.ladder.machine import cores
+from train import compat, config, model
+from train.data import TrainingData, read_training
+from train.ignore import split_ignored
+from train.loader import training_batches
+from train.mapper import TrainingMapper
+from train.precision import Precision
+from train.sampler import BatchSampler, Division
+from train.trainer import Trainer
+
+# isort: split
+from detectron2.utils.events import EventStorage
+
+STEP_GOAL, TOGETHER_GOAL = 1.0, 1.3
+# Batches that are tried, the largest first; more than so many workers a training seldom gets.
+BATCHES = (16, 8, 4, 2, 1)
+MOST_WORKERS = 12
+WARM_UP = 3
+PROFILED = 10
+
+Step = Callable[[Batch], None]
+Loader = Callable[[], Iterator[Batch]]
+
+
+def speed(settings: Settings, rows: Rows) -> None:
+    """r50 at a shorter side of [1400, 1800], batch as large as fits, mixed precision, all workers."""
+    cfg = _configuration(settings)
+    data = read_training(settings.training, keep_empty=False, masks=None, progress=None)
+    cfg.MODEL.MASK_ON = data.masks
+    cfg.MODEL.ROI_HEADS.NUM_CLASSES = len(data.categories)
+    precision = _precision(settings)
+    workers = min(cores(), MOST_WORKERS) if settings.on_gpu else 1
+    batch, ours, stock = _sides(settings, cfg, precision)
+    rows.add("set-up", None, _describe(cfg, data, batch, workers, precision), batch=batch, workers=workers)
+    _step_alone(settings, cfg, data, batch, ours, stock, rows)
+
+    loaders: dict[str, Loader] = {
+        "stock": _Stock(settings, cfg, batch, workers),
+        "ours": _Ours(cfg, data, batch, workers),
+    }
+    rates = {name: _rate(loader, lambda _: None, batch, 0.08 * settings.seconds) for name, loader in loaders.items()}
+    _compare(rows, "loader alone", rates, None)
+
+    rates = {
+        "stock": _rate(loaders["stock"], stock, batch, 0.1 * settings.seconds),
+        "ours": _rate(loaders["ours"], ours, batch, 0.1 * settings.seconds),
+    }
+    _compare(rows, "loader and step together", rates, TOGETHER_GOAL if settings.on_gpu else None)
+    _waiting(cfg, data, batch, workers, settings, precision, rows)
+
+
+def _configuration(settings: Settings) -> Any:
+    if settings.on_gpu:
+        return config.load("r50", "paper", ["MODEL.DEVICE", "cuda"])
+    return configured(settings, "tiny", "INPUT.MIN_SIZE_TRAIN", "[64, 80]")
+
+
+def _precision(settings: Settings) -> Precision:
+    if not settings.on_gpu:
+        return Precision()
+    return Precision(torch.bfloat16 if torch.cuda.get_device_capability()[0] >= 8 else torch.float16, "cuda")
+
+
+def _sides(settings: Settings, cfg: Any, precision: Precision) -> tuple[int, Step, Step]:
+    """The largest batch that both have memory for, at the largest size of the schedule; our step, and stock's."""
+    for batch in BATCHES if settings.on_gpu else BATCHES[-2:]:
+        largest = scenes(batch, *(PAPER_SIZE if settings.on_gpu else (64, 96)), objects=15, ignored=0)
+        ours = _our_step(model.build(cfg, settings.device, seed=0), precision)
+        stock = _stock_step(model.build(plain(cfg), settings.device, seed=0), precision)
+        try:
+            for step in (ours, stock):
+                step(_without_ignored(largest))
+        except compat.OutOfMemoryError:
+            continue
+        return batch, ours, stock
+    raise RuntimeError("not even a batch of 1 fits")
+
+
+def _describe(cfg: Any, data: TrainingData, batch: int, workers: int, precision: Precision) -> str:
+    sizes = [(record.width, record.height) for record in data.records]
+    width, height = np.median(np.array(sizes), axis=0)
+    return (
+        f"shorter side {list(cfg.INPUT.MIN_SIZE_TRAIN)}, batch {batch}, {workers} workers, {precision.name}, "
+        f"{len(data.records):,} pictures, median {width:.0f} x {height:.0f} px"
+    )
+
+
+def _our_step(network: nn.Module, precision: Precision) -> Step:
+    """A step of this project's trainer, on batches from outside."""
+    pending: list[Batch] = []
+    trainer = Trainer(
+        model=network,
+        optimizer=torch.optim.SGD(network.parameters(), lr=1e-4, momentum=0.9),
+        batches=iter(pending.pop, None),
+        division=Division(1),
+        learning_rate=lambda _: 1e-4,
+        seed=0,
+        precision=precision,
+    )
+    storage = EventStorage()
+    trainer.iter, trainer.storage = 0, storage
+
+    def step(batch: Batch) -> None:
+        pending.append(batch)
+        with storage:
+            trainer.run_step()
+        trainer.iter += 1
+
+    return step
+
+
+def _stock_step(network: nn.Module, precision: Precision) -> Step:
+    """What Detectron2's SimpleTrainer and AMPTrainer do in a step, without their metrics."""
+    network.train()
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-4, momentum=0.9)
+    scaler = precision.scaler()
+    storage = EventStorage()
+
+    def step(batch: Batch) -> None:
+        with storage, precision.autocast():
+            loss = sum(network(batch).values())
+        optimizer.zero_grad()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+
+    return step
+
+
+class _Ours:
+    def __init__(self, cfg: Any, data: TrainingData, batch: int, workers: int) -> None:
+        self._cfg, self._data, self._batch, self._workers = cfg, data, batch, workers
+
+    def __call__(self) -> Iterator[Batch]:
+        sampler = BatchSampler(
+            images=len(self._data.records), division=Division(self._batch), seed=0, last=10**6, tall=self._data.tall
+        )
+        mapper = TrainingMapper(self._cfg, masks=self._data.masks, seed=0)
+        return training_batches(self._data.records, mapper, sampler, self._workers)
+
+
+class _Stock:
+    def __init__(self, settings: Settings, cfg: Any, batch: int, workers: int) -> None:
+        self._settings, self._cfg, self._batch, self._workers = settings, cfg, batch, workers
+
+    def __call__(self) -> Iterator[Batch]:
+        return stock_batches(
+            self._cfg, *self._settings.training, batch=self._batch, workers=self._workers, by_orientation=True
+        )
+
+
+def _rate(loader: Loader, step: Step, batch: int, seconds: float) -> float:
+    """Images a second, once the workers are under way, for about so many `seconds`."""
+    batches = loader()
+    for _ in range(WARM_UP):
+        step(next(batches))
+    _synchronize()
+    began = time.perf_counter()
+    count = 0
+    while time.perf_counter() - began < seconds:
+        step(next(batches))
+        count += 1
+    _synchronize()
+    rate = count * batch / (time.perf_counter() - began)
+    del batches  # and with it the workers
+    return rate
+
+
+def _step_alone(
+    settings: Settings, cfg: Any, data: TrainingData, batch: int, ours: Step, stock: Step, rows: Rows
+) -> None:
+    """The same batches for both, one after the other, without ignored regions for stock, which would fail on them."""
+    batches = _Ours(cfg, data, batch, 0)()
+    taken: list[tuple[float, float]] = []
+    ends = time.perf_counter() + 0.15 * settings.seconds
+    while len(taken) < WARM_UP + 3 or time.perf_counter() < ends:
+        item = next(batches)
+        sides = [(ours, item), (stock, _without_ignored(item))]
+        # Another one goes first each time.
+        turn = len(taken) % 2
+        seconds = [_seconds(*side) for side in (sides if turn == 0 else sides[::-1])]
+        taken.append((seconds[turn], seconds[1 - turn]))
+    pairs = taken[WARM_UP:]
+    rates = {name: batch / statistics.median(pair[at] for pair in pairs) for at, name in ((1, "stock"), (0, "ours"))}
+    ratio = statistics.median(theirs / own for own, theirs in pairs)
+    _compare(rows, "step alone", rates, STEP_GOAL if settings.on_gpu else None, ratio)
+
+
+def _seconds(step: Step, batch: Batch) -> float:
+    _synchronize()
+    began = time.perf_counter()
+    step(batch)
+    _synchronize()
+    return time.perf_counter() - began
+
+
+def _without_ignored(batch: Batch) -> Batch:
+    return [{**item, "instances": split_ignored([item["instances"]])[0][0]} for item in batch]
+
+
+def _synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def _compare(rows: Rows, name: str, rates: dict[str, float], goal: float | None, ratio: float | None = None) -> None:
+    ratio = rates["ours"] / rates["stock"] if ratio is None else ratio
+    text = f"ours {rates['ours']:.2f} images/s, stock {rates['stock']:.2f}: {ratio:.2f} x"
+    if goal is not None:
+        # Slower than hoped for is not wrong: it does not fail the check.
+        text += f" (goal >= {goal:g}{'' if ratio >= goal else ', missed'})"
+    rows.add(name, True if goal is not None and ratio >= goal else None, text, ratio=ratio, **rates)
+
+
+def _waiting(
+    cfg: Any, data: TrainingData, batch: int, workers: int, settings: Settings, precision: Precision, rows: Rows
+) -> None:
+    """What share of a step waits for data, and a profile of ten steps, in `profile.txt`."""
+    network = model.build(cfg, settings.device, seed=0)
+    trainer = Trainer(
+        model=network,
+        optimizer=torch.optim.SGD(network.parameters(), lr=1e-4, momentum=0.9),
+        batches=_Ours(cfg, data, batch, workers)(),
+        division=Division(batch),
+        learning_rate=lambda _: 1e-4,
+        seed=0,
+        precision=precision,
+    )
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    if settings.on_gpu:
+        activities.append(torch.profiler.ProfilerActivity.CUDA)
+    waited, taken = [], []
+    with EventStorage() as trainer.storage:
+        for trainer.iter in range(WARM_UP + PROFILED):
+            trainer.run_step()
+            trainer.storage.step()
+            waited.append(trainer.storage.history("data_time").latest())
+            taken.append(trainer.storage.history("time").latest())
+        with torch.profiler.profile(activities=activities) as profile:
+            for _ in range(PROFILED):
+                trainer.iter += 1
+                trainer.run_step()
+            _synchronize()
+    share = sum(waited[WARM_UP:]) / sum(taken[WARM_UP:])
+    rows.add("waiting for data", None, f"{100 * share:.1f} % of a step", share=share)
+    key = "self_device_time_total" if settings.on_gpu else "self_cpu_time_total"
+    averages = profile.key_averages()
+    (settings.folder / "profile.txt").write_text(averages.table(sort_by=key, row_limit=40), encoding="utf-8")
+    total = sum(getattr(item, key) for item in averages) or 1
+    largest = sorted(averages, key=lambda item: -getattr(item, key))[:6]
+    shares = ", ".join(f"{item.key[:40]} {100 * getattr(item, key) / total:.0f} %" for item in largest)
+    rows.add(f"profile of {PROFILED} steps", None, f"{shares}; more in profile.txt")
+
+
+PARTS = {"speed": speed}

@@ -1,0 +1,279 @@
+"""Is training right on this machine's GPU, what does it need, and how fast is it? In a few minutes, by one command.
+
+Every part is a process of its own with a limit, the most important first. What is found is in the report as soon as it
+is found, so that a check which is cut off leaves what it had.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+import msgspec
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it also runs without PYTHONPATH
+
+from benchmarks.gpu import records, report
+from benchmarks.gpu.records import Settings
+from benchmarks.gpu.report import PartResult, Report
+from benchmarks.measuring import environment
+from datasets import terminal
+from datasets.errors import DataError
+from datasets.origins import INSTANCES
+from datasets.sample import write_sample
+from datasets.sources import Input
+from scripts.ladder import machine
+
+PATH = click.Path(path_type=Path)
+# Seconds between two looks at what a part has found.
+POLL = 0.2
+# Source images of the sample, and pictures to validate on, where everything is small.
+FEW, FEW_TO_VALIDATE = 10, 4
+
+
+class Part(NamedTuple):
+    """`share` of the time at most; the last one has all that is left."""
+
+    name: str
+    about: str
+    share: float
+
+
+PARTS = (
+    Part("steps", "every model takes a step in fp32, fp16 and bf16, finite", 0.25),
+    Part("losses", "losses with ignored regions equal those of the CPU", 0.12),
+    Part("accumulation", "a batch in turns changes the weights as the whole batch does", 0.12),
+    Part("checkpointing", "activations that are computed again change nothing", 0.12),
+    Part("processes", "processes that exchange gradients step as one does", 0.15),
+    Part("resume", "a run that is killed and goes on ends as one that is not", 0.2),
+    Part("predict", "predictions, with TTA and mixed precision, measured; the checkpoint on the CPU", 0.25),
+    Part("memory", "what a step needs at the largest pictures", 0.2),
+    Part("speed", "images a second against a stock Detectron2 loop", 0.25),
+    Part("learning", "AP against the clock", 1.0),
+)
+NAMES = [part.name for part in PARTS]
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--minutes", type=click.FloatRange(0.5, 600), default=8.0, show_default=True, help="Ends within these.")
+@click.option("--output", type=PATH, default=Path("gpu-check"), show_default=True, help="Folder of the report.")
+@click.option("--data", type=PATH, help="A built dataset to train on.  [default: the sample, which is drawn and built]")
+@click.option("--val-annotations", type=PATH, help="With --data: COCO file to validate on ...")
+@click.option("--val-images", type=PATH, help="... and its images.")
+@click.option("--only", metavar="NAMES", help=f"Some parts, with commas: {','.join(NAMES)}.")
+@click.option("--cpu", is_flag=True, help="The same checks in small on the CPU, to try them where there is no GPU.")
+def main(
+    minutes: float,
+    output: Path,
+    data: Path | None,
+    val_annotations: Path | None,
+    val_images: Path | None,
+    only: str | None,
+    cpu: bool,
+) -> None:
+    """Check training on this machine's GPU: right, memory, speed, learning. Exit code 1 if a check failed.
+
+    OUTPUT/report.txt and report.json have what was found so far at any time.
+
+    \b
+    Example:
+      python -m benchmarks.gpu_check --minutes 8
+      python -m benchmarks.gpu_check --cpu --only steps,losses
+    """
+    began = time.monotonic()
+    ends = began + 60 * minutes
+    parts = chosen(only)
+    if not cpu and not machine.gpus():
+        raise DataError(
+            "expected an NVIDIA GPU that `nvidia-smi` lists, found none; --cpu tries the checks without one"
+        )
+    output = output.absolute()
+    output.mkdir(parents=True, exist_ok=True)
+    settings = Settings(
+        device="cpu" if cpu else "cuda",
+        output=str(output),
+        seconds=0.0,
+        **_files(output, data, val_annotations, val_images, few=cpu),
+    )
+    found = Report(
+        machine=describe_machine(cpu=cpu),
+        minutes=minutes,
+        parts=[PartResult(name=part.name, about=part.about) for part in parts],
+    )
+
+    def save() -> None:
+        found.seconds = round(time.monotonic() - began, 1)
+        report.write(found, output)
+
+    click.echo("\n".join(f"{name + ':':<14} {value}" for name, value in found.machine.items()))
+    for part, result in zip(parts, found.parts, strict=True):
+        left = ends - time.monotonic()
+        limit = min(left, 60 * minutes * part.share)
+        if limit < 5:
+            result.state = "not run"
+            continue
+        click.echo(f"\n{part.name}: {part.about} (at most {limit:.0f} s)")
+        _run_part(result, msgspec.structs.replace(settings, seconds=limit), squeezed=limit == left, save=save)
+        save()
+    found.complete = True
+    save()
+    click.echo(f"\n{report.summary(found)}\n{output / 'report.txt'}")
+    if found.failed:
+        sys.exit(1)
+
+
+def chosen(only: str | None) -> list[Part]:
+    """Raises DataError naming the parts that there are, where one is asked for that is not among them."""
+    if only is None:
+        return list(PARTS)
+    names = [name.strip() for name in only.split(",")]
+    unknown = [name for name in names if name not in NAMES]
+    if unknown:
+        raise DataError(f"--only: expected some of {', '.join(NAMES)}, found {', '.join(map(repr, unknown))}")
+    return [part for part in PARTS if part.name in names]
+
+
+def _run_part(result: PartResult, settings: Settings, *, squeezed: bool, save: Callable[[], None]) -> None:
+    """Run a part in a process group of its own; what it finds goes into `result` as it comes, and to the terminal."""
+    folder = settings.folder / "parts"
+    folder.mkdir(exist_ok=True)
+    rows, log, request = (folder / f"{result.name}.{kind}" for kind in ("jsonl", "log", "json"))
+    rows.unlink(missing_ok=True)
+    request.write_bytes(msgspec.json.encode(settings))
+    began = time.monotonic()
+    result.state = "running"
+    command = [sys.executable, "-m", "benchmarks.gpu.part", result.name, str(request), str(rows)]
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            command,
+            # On the CPU two threads wait for each other where others are at work.
+            env=environment(one_thread=not settings.on_gpu),
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            while process.poll() is None and time.monotonic() - began < settings.seconds:
+                time.sleep(POLL)
+                _take(rows, result, save)
+            is_late = process.poll() is None
+        finally:
+            # Also what it had started, and also where this one is interrupted.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    _take(rows, result, save)
+    result.seconds = round(time.monotonic() - began, 1)
+    result.state, result.problem = ended(process.returncode, is_late, squeezed, settings.seconds, _last_words(log))
+    if result.problem:
+        click.echo(f"  {report.MARKS[False]:<6} {result.problem}")
+
+
+def ended(code: int, is_late: bool, squeezed: bool, seconds: float, said: str) -> tuple[str, str]:
+    """The state and the problem of a part that ended with an exit code, or was late.
+
+    One that had less time than its share (`squeezed`) is not to blame for being late.
+    """
+    if is_late:
+        if squeezed:
+            return "cut off", ""
+        return "failed", f"did not end within {seconds:.0f} s:\n{said}"
+    if code:
+        return "failed", f"ended with exit code {code}:\n{said}"
+    return "done", ""
+
+
+def _take(rows: Path, result: PartResult, save: Callable[[], None]) -> None:
+    """What a part has found since the last look."""
+    found = records.read_rows(rows)
+    new = found[len(result.rows) :]
+    if new:
+        result.rows = found
+        save()
+    for row in new:
+        click.echo(f"  {report.MARKS[row.ok]:<6} {row.check}: {row.text}")
+
+
+def _last_words(log: Path) -> str:
+    return log.read_text(encoding="utf-8", errors="replace").strip()[-1500:]
+
+
+def _files(
+    output: Path, data: Path | None, val_annotations: Path | None, val_images: Path | None, *, few: bool
+) -> dict[str, str]:
+    """Paths of the training and validation data, by the names of `Settings`; drawn and built where none are given."""
+    if data is None:
+        built, val = _sample(output / "data", few=few)
+    else:
+        if val_annotations is None or val_images is None:
+            raise click.UsageError("--data, --val-annotations and --val-images go together")
+        built, val = data.absolute(), Input(val_annotations.absolute(), val_images.absolute())
+    files = {
+        "annotations": built / INSTANCES,
+        "images": built / "images",
+        "val_annotations": val.annotations,
+        "val_images": val.images,
+    }
+    missing = [f"{name}: {path}" for name, path in files.items() if not path.exists()]
+    if missing:
+        raise DataError("expected data to train on and to validate on, found nothing at", missing)
+    return {name: str(path) for name, path in files.items()}
+
+
+def _sample(folder: Path, *, few: bool) -> tuple[Path, Input]:
+    """The sample, drawn and built into `folder` unless it is there; `few` images of it."""
+    sample, built = folder / "sample", folder / ("few" if few else "expanded")
+    if not sample.is_dir():
+        write_sample(sample)
+    train = Input(sample / "annotations" / "instances_train.json", sample / "train")
+    val = Input(sample / "annotations" / "instances_val.json", sample / "val")
+    command = [sys.executable, "-m", "augment", "build", "--annotations", str(train.annotations), "--images"]
+    command += [str(train.images), "--output", str(built), *(("--limit", str(FEW)) if few else ())]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise DataError(f"the sample cannot be built:\n{done.stderr.strip()}")
+    return built, _first_of(val, folder / "val-few.json", FEW_TO_VALIDATE) if few else val
+
+
+def _first_of(data: Input, path: Path, count: int) -> Input:
+    """A file with the first images of `data`."""
+    content = json.loads(data.annotations.read_bytes())
+    content["images"] = content["images"][:count]
+    ids = {image["id"] for image in content["images"]}
+    content["annotations"] = [item for item in content["annotations"] if item["image_id"] in ids]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return Input(path, data.images)
+
+
+def describe_machine(*, cpu: bool) -> dict[str, str]:
+    found = [] if cpu else machine.gpus()
+    versions = machine.versions()
+    about = {"machine": machine.kind(found), "system": platform.platform()}
+    if found:
+        about["driver"] = _driver()
+    with contextlib.suppress(OSError):
+        # Workers hand pictures over in it.
+        about["/dev/shm"] = f"{shutil.disk_usage('/dev/shm').total / 1e9:.2f} GB"
+    return about | versions | {"commit": machine.commit() or "not a checkout"}
+
+
+def _driver() -> str:
+    query = ["nvidia-smi", "--query-gpu=driver_version,memory.total", "--format=csv,noheader"]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        return subprocess.run(query, capture_output=True, text=True, timeout=60, check=True).stdout.splitlines()[0]
+    return "unknown"
+
+
+if __name__ == "__main__":
+    terminal.run(main, "python -m benchmarks.gpu_check")
