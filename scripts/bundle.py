@@ -12,6 +12,7 @@ import re
 import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ if TYPE_CHECKING:  # imported where they are used: they need packaging and unear
     from scripts.bundling.target import Target
 
 ROOT = Path(__file__).resolve().parents[1]
+CARRIED = Path(__file__).resolve().parent / "bundling"
 LARGEST = 5
 # unearth only downloads Detectron2's source, and the bundle has Detectron2 itself.
 NOT_CARRIED = {"unearth"}
@@ -162,7 +164,7 @@ def report(output: Path, plan: Plan, wanted: str) -> None:
 @click.option("--machine", type=click.Choice(["x86_64", "aarch64"]), default="x86_64", show_default=True,
               help="Its processor, by uname -m.")  # fmt: skip
 @click.option("--glibc", default="2.28", show_default=True, help="Its C library, by ldd --version, or an older one.")
-@click.option("--smallest", is_flag=True, help="Take the smallest version that fits instead of the newest.")
+@click.option("--smallest", is_flag=True, help="Take the smallest version that fits (to 1 MB) instead of the newest.")
 @click.option("--max-mb", type=click.FloatRange(min=0, min_open=True), help="Refuse a larger bundle, in 10^6 bytes.")
 @click.option("--constraint", type=click.Path(dir_okay=False, exists=True, path_type=Path), multiple=True,
               help="A file in pip's format that bounds what is carried, like constraints.txt.")  # fmt: skip
@@ -209,7 +211,7 @@ def main(
                              detectron2_archive)  # fmt: skip
         contents.copy(items, folder, progress)
         for name in ("run.sh", "check_target.py"):
-            shutil.copy(ROOT / "scripts" / "bundling" / name, folder / name)
+            shutil.copy(CARRIED / name, folder / name)
         write_manifest(folder, target, wanted, plan.expected, sources, list(chosen))
         contents.write_sums(folder)
     report(output, plan, wanted)
@@ -231,9 +233,9 @@ def gather_wheels(
         wheel = detectron2_wheel(wheels, archive)
         roots += [Ask(requirement, "detectron2") for requirement in wheel_requires(wheel)]
         fixed[wheel.name] = wheel.stat().st_size
-    index = Index(target, wheels, budget._replace(fixed=fixed), progress, build)
-    constraints = [*index.constraints(), *(ask for path in constraint for ask in read_constraints(path))]
-    plan = resolve(roots, have, index, target.environment(), constraints, smallest)
+    with closing(Index(target, wheels, budget._replace(fixed=fixed), progress, build)) as index:
+        constraints = [*index.constraints(), *(ask for path in constraint for ask in read_constraints(path))]
+        plan = resolve(roots, have, index, target.environment(), constraints, smallest)
     kept = {index.wheels[release] for release in plan.carried.values()}
     for path in set(index.wheels.values()) - kept:  # tried on the way and dropped
         path.unlink()

@@ -152,8 +152,10 @@ class Index:
         self.wheels: dict[Release, Path] = {}
         self._tags = frozenset(target.tags())
         self._packages: dict[str, Sequence[Package]] = {}
+        self._releases: dict[str, list[Release]] = {}
         self._links: dict[Release, Link] = {}
         self._requires: dict[Release, list[Requirement]] = {}
+        self._unusable: dict[str, tuple[str, str]] = {}  # file: name of the package, what is wrong
         indexes = [] if settings.get("no-index", "").lower() in ("1", "true", "yes", "on") else _indexes(settings)
         self.session = _Session(settings, indexes)
         self.finder = PackageFinder(
@@ -166,6 +168,9 @@ class Index:
         )
         if not indexes:
             self.finder.sources = [source for source in self.finder.sources if source["type"] != "index"]
+
+    def close(self) -> None:
+        self.session.close()
 
     def constraints(self) -> list[Ask]:
         """Those of pip's own settings, which pip will hold us to."""
@@ -193,9 +198,16 @@ class Index:
         return "fits" if package.link.is_wheel else "source only"
 
     def releases(self, name: str) -> Sequence[Release]:
+        if name not in self._releases:
+            self._releases[name] = self._usable(name)
+        return self._releases[name]
+
+    def _usable(self, name: str) -> list[Release]:
         best: dict[Version, Release] = {}
         for package in self._found(name):
             kind = self._kind(package)
+            if package.link.filename in self._unusable:
+                continue
             if kind == "fits" or (kind == "source only" and name in self.build):
                 release = Release(name, Version(str(package.version)), package.link.filename)
                 # unearth puts the file that pip prefers first among those of a version, and wheels before sources.
@@ -218,21 +230,24 @@ class Index:
         return self.session.sizes[release.file]
 
     def describe(self, name: str) -> str:
-        kinds: dict[str, dict[str, None]] = {}
+        kinds: dict[str, list[str]] = {}
         for package in self._found(name):
-            kinds.setdefault(self._kind(package), {})[str(package.version)] = None
-        wheels = {version for kind, versions in kinds.items() if kind != "source only" for version in versions}
+            versions = kinds.setdefault(self._kind(package), [])
+            if str(package.version) not in versions:
+                versions.append(str(package.version))
+        wheels = {version for kind in kinds if kind != "source only" for version in kinds[kind]}
         if "source only" in kinds:
-            kinds["source only"] = dict.fromkeys(v for v in kinds["source only"] if v not in wheels)
-        said = [f"{kind}: {_some(list(versions))}" for kind, versions in kinds.items() if versions]
+            kinds["source only"] = [version for version in kinds["source only"] if version not in wheels]
+        said = [f"{kind}: {_some(versions)}" for kind, versions in kinds.items() if versions]
+        said += [f"{file}: {why}" for file, (named, why) in self._unusable.items() if named == name]
         return "; ".join(said) or "nothing of that name on the package index"
 
     # Fetching
 
-    def prepare(self, releases: Sequence[Release]) -> None:
+    def prepare(self, releases: Sequence[Release]) -> list[Release]:
         missing = [release for release in releases if release not in self.wheels]
         if not missing:
-            return
+            return []
         if self.budget.limit is not None:
             self.budget.check({release.title: self.size(release) or 0 for release in releases})
         with tempfile.TemporaryDirectory(dir=self.folder, prefix=".fetching-") as name:
@@ -242,7 +257,7 @@ class Index:
             self._download(wheels, fetched, len(self.wheels))
             for release in sources:
                 self._build_wheel(release, fetched)
-            self._take(missing, fetched)
+            return [release for release in missing if not self._take(release, arrived(fetched))]
 
     def _download(self, releases: Sequence[Release], folder: Path, before: int) -> None:
         if not releases:
@@ -267,11 +282,12 @@ class Index:
     def _pip(self, words: Sequence[str], failure: str) -> Iterator[Iterator[str]]:
         """The lines that a run of pip prints. Raises DataError with the last of them where it fails."""
         command = [sys.executable, "-m", "pip", *words[:1], "--no-deps", "--progress-bar", "off", *words[1:]]
-        names = {f"PIP_{option.upper().replace('-', '_')}": value for option, value in self.settings.items()}
-        given = {
-            name: names[name] for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS") if name in names
-        }
-        fixed = {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1", "SOURCE_DATE_EPOCH": FIXED_TIME}
+        variables = {f"PIP_{option.upper().replace('-', '_')}": value for option, value in self.settings.items()}
+        environment = {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1", "SOURCE_DATE_EPOCH": FIXED_TIME}
+        # Where pip download would not look itself: an index that is set for pip install.
+        for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"):
+            if name in variables:
+                environment[name] = variables[name]
         said: list[str] = []
 
         def heard() -> Iterator[str]:
@@ -282,7 +298,7 @@ class Index:
 
         with subprocess.Popen(
             command,
-            env={**os.environ, **given, **fixed},
+            env=os.environ | environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -297,26 +313,27 @@ class Index:
         if pip.returncode:
             raise DataError(f"{failure}: {_last_words(said)}")
 
-    def _take(self, releases: Sequence[Release], folder: Path) -> None:
-        """Move the wheels that arrived to `self.folder`. Raises DataError for what is missing or does not fit."""
-        arrived = {}
-        for path in folder.iterdir():
-            name, version, tags = wheel_name(path.name)
-            if not self._tags & tags:
-                raise DataError(
-                    f"{path.name}: expected a wheel for Python {self.target.minor} on {self.target.machine}, found one "
-                    "for this machine: it is not pure Python; build it on a machine like that one, and name its folder "
-                    "in PIP_FIND_LINKS"
-                )
-            arrived[name, version] = path
-        for release in releases:
-            found = arrived.get((release.name, release.version))
-            if found is None:
-                raise DataError(f"{release.title}: pip fetched {sorted(p.name for p in arrived.values())} instead")
-            wheel = self.folder / found.name
-            shutil.move(found, wheel)
-            self.wheels[release] = wheel
-            self._requires[release] = wheel_requires(wheel)
+    def _take(self, release: Release, found: Mapping[tuple[str, Version], Path]) -> bool:
+        """Move its wheel to `self.folder`; False where its METADATA is not valid. Raises DataError without one."""
+        path = found.get((release.name, release.version))
+        if path is None:
+            raise DataError(f"{release.title}: pip fetched {sorted(p.name for p in found.values())} instead")
+        if not self._tags & wheel_name(path.name)[2]:
+            raise DataError(
+                f"{path.name}: expected a wheel for Python {self.target.minor} on {self.target.machine}, found one for "
+                "this machine: it is not pure Python; build it on a machine like that one, and name its folder in "
+                "PIP_FIND_LINKS"
+            )
+        try:
+            self._requires[release] = wheel_requires(path)
+        except InvalidRequirement as error:
+            # Some old releases have specifiers that pip no longer takes; like pip, we go on to another version.
+            self._unusable[release.file] = release.name, f"its METADATA is not valid: {str(error).splitlines()[0]}"
+            del self._releases[release.name]
+            return False
+        self.wheels[release] = self.folder / path.name
+        shutil.move(path, self.wheels[release])
+        return True
 
     def requires(self, release: Release) -> Sequence[Requirement]:
         return self._requires[release]
@@ -349,6 +366,11 @@ def _last_words(lines: Sequence[str]) -> str:
 # Wheels
 
 
+def arrived(folder: Path) -> dict[tuple[str, Version], Path]:
+    """The wheels in a folder by canonical name and version. Raises DataError for what is none."""
+    return {wheel_name(path.name)[:2]: path for path in folder.iterdir()}
+
+
 def wheel_name(file: str) -> tuple[str, Version, frozenset[Tag]]:
     """(canonical name, version, tags) of a wheel's file name. Raises DataError."""
     try:
@@ -361,7 +383,7 @@ def wheel_name(file: str) -> tuple[str, Version, frozenset[Tag]]:
 
 
 def wheel_requires(wheel: Path) -> list[Requirement]:
-    """What a wheel's METADATA requires, whatever the markers. Raises DataError."""
+    """What a wheel's METADATA requires, whatever the markers. Raises DataError, or InvalidRequirement."""
     name, version, _ = wheel_name(wheel.name)
     try:
         with zipfile.ZipFile(wheel) as file:
@@ -376,9 +398,8 @@ def wheel_requires(wheel: Path) -> list[Requirement]:
                 )
             message = email.message_from_bytes(file.read(info))
         found = canonicalize_name(message["Name"] or ""), Version(message["Version"] or "")
-        requires = [Requirement(text) for text in message.get_all("Requires-Dist", [])]
     except (zipfile.BadZipFile, RuntimeError, ValueError) as error:
         raise DataError(f"{wheel.name}: its METADATA cannot be read: {error}; remove it from pip's cache") from None
     if found != (name, version):
         raise DataError(f"{wheel.name}: its METADATA is that of {found[0]} {found[1]}")
-    return requires
+    return [Requirement(text) for text in message.get_all("Requires-Dist", [])]

@@ -1,4 +1,4 @@
-"""Dependency resolution: which version of each package is carried, as the fixed point of what they ask of each other."""
+"""Dependency resolution: which versions are carried, as the fixed point of what they ask of each other."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from datasets.errors import DataError
+from scripts.bundling.budget import MB
 from scripts.bundling.have import Have, public
 
 ROUNDS = 1000  # no more than a guard: see `resolve`
@@ -51,8 +52,8 @@ class Catalogue(Protocol):
     def size(self, release: Release) -> int | None:
         """Its bytes, None where that is not known."""
 
-    def prepare(self, releases: Sequence[Release]) -> None:
-        """Have their wheels at hand."""
+    def prepare(self, releases: Sequence[Release]) -> Sequence[Release]:
+        """Have their wheels at hand; returns those that turn out not to be usable, which `releases` then leaves out."""
 
     def requires(self, release: Release) -> Sequence[Requirement]:
         """What a prepared release requires, whatever the markers."""
@@ -89,7 +90,8 @@ def resolve(
     forgiven: set[str] = set()
     limits = _by_name(constraints)
     for _ in range(ROUNDS):
-        catalogue.prepare(list(chosen.values()))
+        unusable = catalogue.prepare(list(chosen.values()))
+        chosen = {name: release for name, release in chosen.items() if release not in unusable}
         asks = gather(roots, chosen, catalogue, environment)
         picks: dict[str, Release] = {}
         unmet = []
@@ -157,7 +159,10 @@ def misfits(version: Version | None, asks: Iterable[Ask]) -> list[Ask]:
 def choose(
     catalogue: Catalogue, name: str, asks: Sequence[Ask], excluded: Iterable[Version], smallest: bool
 ) -> Release | None:
-    """The newest release, or the smallest (of those the newest), that meets every requirement."""
+    """The newest release that meets every requirement; with `smallest` the newest of the small ones.
+
+    Small is within a megabyte of the smallest there is: a package of some kilobytes gains nothing from being old.
+    """
     if any(ask.requirement.url for ask in asks):
         return None
     fitting = [
@@ -168,9 +173,9 @@ def choose(
     ]
     if not smallest:
         return next(iter(fitting), None)
-    sizes = [catalogue.size(release) for release in fitting]
-    known = [(size, index) for index, size in enumerate(sizes) if size is not None]
-    return fitting[min(known)[1]] if known else next(iter(fitting), None)
+    sizes = {release: size for release in fitting if (size := catalogue.size(release)) is not None}
+    limit = min(sizes.values(), default=0) + MB
+    return next((release for release in fitting if not sizes or sizes.get(release, limit) < limit), None)
 
 
 def _by_name(asks: Iterable[Ask]) -> dict[str, list[Ask]]:
