@@ -25,7 +25,7 @@ class Budget(NamedTuple):
             return
         largest = sorted(parts.items(), key=lambda part: (-part[1], part[0]))[:SHOWN]
         raise DataError(
-            f"the bundle would have {megabytes(total)}, expected {megabytes(self.limit)} at most (--max-mb)",
+            f"the bundle would have at least {megabytes(total)}, expected {megabytes(self.limit)} at most (--max-mb)",
             [f"{megabytes(size)}  {name}" for name, size in largest],
             advice="Take the smallest versions that fit (--smallest), name more of what that machine has (--have), "
             "leave a dataset out, or allow more (--max-mb).",

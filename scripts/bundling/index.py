@@ -24,6 +24,7 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 from packaging.version import InvalidVersion, Version
 from unearth import PackageFinder
 from unearth.auth import MultiDomainBasicAuth
+from unearth.collector import is_secure_origin
 from unearth.evaluator import Package, TargetPython
 from unearth.fetchers.sync import PyPIClient
 from unearth.link import Link
@@ -114,6 +115,17 @@ class _Session(PyPIClient):
         return int(length) if length.isascii() and length.isdigit() else None
 
 
+def check_trusted(session: _Session, urls: Sequence[str]) -> None:
+    """Raise DataError for an index that pip would pass over, with a warning that nobody sees here."""
+    for url in urls:
+        link = Link(url)
+        if link.parsed.scheme == "http" and not is_secure_origin(cast(Any, session), link):
+            raise DataError(
+                f"{link.redacted}: expected https, which pip wants of an index; "
+                f"PIP_TRUSTED_HOST={link.parsed.hostname} allows this one"
+            )
+
+
 def _timeout(settings: Mapping[str, str]) -> str:
     text = settings.get("timeout", settings.get("default-timeout", ""))
     return text if text.isascii() and text.isdigit() else "15"  # pip's own default
@@ -157,12 +169,14 @@ class Index:
         self._requires: dict[Release, list[Requirement]] = {}
         self._unusable: dict[str, tuple[str, str]] = {}  # file: name of the package, what is wrong
         indexes = [] if settings.get("no-index", "").lower() in ("1", "true", "yes", "on") else _indexes(settings)
+        find_links = settings.get("find-links", "").split()
         self.session = _Session(settings, indexes)
+        check_trusted(self.session, [*indexes, *find_links])
         self.finder = PackageFinder(
             session=cast(Any, self.session),  # its type differs with the HTTP library
             index_urls=indexes,
             # As pip does, a folder that is not there is passed over.
-            find_links=[u for u in settings.get("find-links", "").split() if "://" in u or Path(u).exists()],
+            find_links=[link for link in find_links if "://" in link or Path(link).exists()],
             target_python=TargetPython(target.python, [target.abi], "cp", target.platforms()),
             ignore_compatibility=True,  # so that an error can say what there is for others
         )
@@ -179,6 +193,7 @@ class Index:
     def _found(self, name: str) -> Sequence[Package]:
         """Every wheel and source distribution that is not withdrawn, of the newest version first."""
         if name not in self._packages:
+            self.progress("reading the index", len(self._packages), len(self._packages) + 1)
             try:
                 packages = self.finder.find_all_packages(name, allow_yanked=True)
                 self._packages[name] = [package for package in packages if not package.link.is_yanked]

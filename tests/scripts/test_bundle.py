@@ -243,7 +243,7 @@ def test_index_that_tells_sizes_is_asked_once_for_the_smallest(tmp_path: Path, f
     shutil.rmtree(tmp_path / "bundle")
     server.seen.clear()
     said = refused(tmp_path, "--max-mb", "60")
-    assert said.startswith("the bundle would have 62.0 MB, expected 60.0 MB at most")
+    assert said.startswith("the bundle would have at least 62.0 MB, expected 60.0 MB at most")
     assert "62.0 MB  cv 4.14" in said
     assert server.seen == ["GET /json/cv/"]  # nothing was fetched for it
 
@@ -353,6 +353,15 @@ def test_no_answer_of_the_index_is_one_error(tmp_path: Path, server: Index, monk
     project(tmp_path, "one")
     assert re.match(r"http://127\.0\.0\.1:9/simple/one/: no answer: .*refused", refused(tmp_path))
     assert server.seen == []
+
+
+def test_index_that_pip_does_not_trust_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://me:secret@index.invalid/simple")
+    project(tmp_path, "one")
+    said = refused(tmp_path)
+    assert said.startswith("http://***@index.invalid/simple: expected https")
+    assert "PIP_TRUSTED_HOST=index.invalid" in said
 
 
 def test_wheel_under_another_name_is_refused(tmp_path: Path, files: Path) -> None:
@@ -485,6 +494,24 @@ def test_datasets_that_cannot_be_carried_are_all_named_before_anything_is_fetche
     assert "expected a dataset, found no file" in refused(tmp_path, "--dataset", tmp_path / "empty")
 
 
+def test_dataset_with_a_folder_that_cannot_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project(tmp_path)
+    closed = tmp_path / "data" / "closed"
+    closed.mkdir(parents=True)
+    (tmp_path / "data" / "image.jpg").write_text("")
+    listing = os.scandir
+
+    def scandir(path: Any) -> Any:  # root may read everything, so permissions would not do
+        if Path(path) == closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return listing(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", scandir)
+        said = refused(tmp_path, "--dataset", tmp_path / "data")
+    assert f"{closed}: cannot be read: Permission denied" in said
+
+
 def test_dataset_counts_for_the_limit_before_anything_is_fetched(tmp_path: Path) -> None:
     root = project(tmp_path, "one")
     (tmp_path / "data").mkdir()
@@ -492,7 +519,7 @@ def test_dataset_counts_for_the_limit_before_anything_is_fetched(tmp_path: Path)
         file.truncate(3 * 10**6)
     (root / "Makefile").write_text("")
     said = refused(tmp_path, "--dataset", tmp_path / "data", "--max-mb", "2")
-    assert "the bundle would have 3.0 MB, expected 2.0 MB at most" in said
+    assert "the bundle would have at least 3.0 MB, expected 2.0 MB at most" in said
     assert "3.0 MB  dataset data" in said
 
 

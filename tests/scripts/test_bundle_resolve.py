@@ -304,7 +304,7 @@ def test_too_large_bundle_names_its_largest_parts_and_the_way_out() -> None:
         Budget(60 * MB, {"dataset d": 10 * MB, "project": MB}).check({"cv 4": 50 * MB, "np 2": 15 * MB})
     lines = str(caught.value).splitlines()
     # 10 + 1 + 50 + 15 = 76
-    assert lines[0] == "the bundle would have 76.0 MB, expected 60.0 MB at most (--max-mb)"
+    assert lines[0] == "the bundle would have at least 76.0 MB, expected 60.0 MB at most (--max-mb)"
     assert lines[1:5] == ["  50.0 MB  cv 4", "  15.0 MB  np 2", "  10.0 MB  dataset d", "  1.0 MB  project"]
     assert all(option in lines[5] for option in ("--smallest", "--have", "dataset", "--max-mb"))
     Budget(76 * MB, {"dataset d": 10 * MB, "project": MB}).check({"cv 4": 50 * MB, "np 2": 15 * MB})
