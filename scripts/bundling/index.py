@@ -288,7 +288,8 @@ class Index:
                 self.progress("fetching wheels", before + max(begun - 1, 0), before + len(releases))
 
     def _build_wheel(self, release: Release, folder: Path) -> None:
-        words = ["wheel", "--no-binary", release.name, "--wheel-dir", str(folder)]
+        # pip's cache may hold one that was built at another time, with other bytes.
+        words = ["wheel", "--no-cache-dir", "--no-binary", release.name, "--wheel-dir", str(folder)]
         with self._pip([*words, f"{release.name}=={release.version}"], f"{release.title} cannot be built") as lines:
             for _ in lines:
                 pass
