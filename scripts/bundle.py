@@ -37,6 +37,8 @@ CARRIED = Path(__file__).resolve().parent / "bundling"
 LARGEST = 5
 # unearth only downloads Detectron2's source, and the bundle has Detectron2 itself.
 NOT_CARRIED = {"unearth"}
+# Pure Python, and on the index as source only: wheels of them are built here. --build names others.
+BUILT = frozenset({"fvcore", "antlr4-python3-runtime"})
 
 
 def needed(wanted: str) -> list[Ask]:
@@ -102,7 +104,7 @@ def detectron2_wheel(folder: Path, archive: Path | None) -> Path:
 
 def rows(wheels: Path) -> list[dict[str, Any]]:
     """Name, version, file and bytes of each wheel, in the order of their names."""
-    from scripts.bundling.index import wheel_name
+    from scripts.bundling.wheels import wheel_name
 
     found = []
     for path in wheels.iterdir():
@@ -159,31 +161,58 @@ def report(output: Path, plan: Plan, wanted: str) -> None:
 @click.option("--python", required=True, help="Python of that machine, like 3.12.")
 @click.option("--have", multiple=True, help="What it has: NAME,NAME==VERSION,... or a file of pip list --format json.")
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="Folder to make.")
-@click.option("--for", "wanted", type=click.Choice(["all", "dataset"]), default="all", show_default=True,
-              help="All stages; or augment and ensemble, which need no torch.")  # fmt: skip
-@click.option("--machine", type=click.Choice(["x86_64", "aarch64"]), default="x86_64", show_default=True,
-              help="Its processor, by uname -m.")  # fmt: skip
+@click.option(
+    "--for",
+    "wanted",
+    type=click.Choice(["all", "dataset"]),
+    default="all",
+    show_default=True,
+    help="All stages; or augment and ensemble, which need no torch.",
+)
+@click.option(
+    "--machine",
+    type=click.Choice(["x86_64", "aarch64"]),
+    default="x86_64",
+    show_default=True,
+    help="Its processor, by uname -m.",
+)
 @click.option("--glibc", default="2.28", show_default=True, help="Its C library, by ldd --version, or an older one.")
 @click.option("--smallest", is_flag=True, help="Take the smallest version that fits (to 1 MB) instead of the newest.")
 @click.option("--max-mb", type=click.FloatRange(min=0, min_open=True), help="Refuse a larger bundle, in 10^6 bytes.")
-@click.option("--constraint", type=click.Path(dir_okay=False, exists=True, path_type=Path), multiple=True,
-              help="A file in pip's format that bounds what is carried, like constraints.txt.")  # fmt: skip
-@click.option("--build", multiple=True, help="Names of packages to build a pure-Python wheel of, if they have none.")
-@click.option("--detectron2-archive", type=click.Path(dir_okay=False, path_type=Path),
-              help="Detectron2's source archive, if it is here already.")  # fmt: skip
+@click.option(
+    "--constraint",
+    type=click.Path(dir_okay=False, exists=True, path_type=Path),
+    multiple=True,
+    help="A file in pip's format that bounds what is carried, like constraints.txt.",
+)
+@click.option("--build", multiple=True, help="More packages to build a pure-Python wheel of, where they have none.")
+@click.option(
+    "--detectron2-archive",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Detectron2's source archive, if it is here already.",
+)
 @click.option("--wheels-only", is_flag=True, help="No sources, no datasets: they are there already.")
 @click.option("--dataset", "datasets", type=click.Path(path_type=Path), multiple=True, help="A folder to carry along.")
 def main(
-    python: str, have: tuple[str, ...], output: Path, wanted: str, machine: str, glibc: str, smallest: bool,
-    max_mb: float | None, constraint: tuple[Path, ...], build: tuple[str, ...], detectron2_archive: Path | None,
-    wheels_only: bool, datasets: tuple[Path, ...],
-) -> None:  # fmt: skip
+    python: str,
+    have: tuple[str, ...],
+    output: Path,
+    wanted: str,
+    machine: str,
+    glibc: str,
+    smallest: bool,
+    max_mb: float | None,
+    constraint: tuple[Path, ...],
+    build: tuple[str, ...],
+    detectron2_archive: Path | None,
+    wheels_only: bool,
+    datasets: tuple[Path, ...],
+) -> None:
     """Carry the project to a machine without network: OUTPUT gets what it needs and that machine lacks.
 
     \b
     Example:
-      python scripts/bundle.py --python 3.12 --have torch,torchvision,numpy \\
-          --build fvcore,antlr4-python3-runtime --output bundle
+      python scripts/bundle.py --python 3.12 --have torch,torchvision,numpy --output bundle
       scp -r bundle cluster: && ssh cluster bash bundle/run.sh python -m train --help
     """
     if wheels_only and datasets:
@@ -205,10 +234,12 @@ def main(
     fixed["project"] = sum(item.size for item in sources.items) if sources else 0
     budget = Budget(None if max_mb is None else int(max_mb * MB), fixed)
     budget.check({})
-    builds = frozenset(canonicalize_name(name.strip()) for names in build for name in names.split(",") if name.strip())
+    named = [name.strip() for names in build for name in names.split(",")]
+    builds = BUILT | frozenset(canonicalize_name(name) for name in named if name)
     with staging(output) as folder, terminal.progress_bar("file") as progress:
-        plan = gather_wheels(folder, target, has, wanted, budget, progress, builds, smallest, constraint,
-                             detectron2_archive)  # fmt: skip
+        plan = gather_wheels(
+            folder, target, has, wanted, budget, progress, builds, smallest, constraint, detectron2_archive
+        )
         contents.copy(items, folder, progress)
         for name in ("run.sh", "check_target.py"):
             shutil.copy(CARRIED / name, folder / name)
@@ -218,12 +249,22 @@ def main(
 
 
 def gather_wheels(
-    folder: Path, target: Target, have: Have, wanted: str, budget: Budget, progress: terminal.Progress,
-    build: frozenset[str], smallest: bool, constraint: Sequence[Path], archive: Path | None,
-) -> Plan:  # fmt: skip
+    folder: Path,
+    target: Target,
+    have: Have,
+    wanted: str,
+    budget: Budget,
+    progress: terminal.Progress,
+    build: frozenset[str],
+    smallest: bool,
+    constraint: Sequence[Path],
+    archive: Path | None,
+) -> Plan:
     """Fill folder/wheels with what is needed and not had. Raises DataError."""
-    from scripts.bundling.index import Index, read_constraints, wheel_requires
+    from scripts.bundling.index import Index
+    from scripts.bundling.pip import read_constraints
     from scripts.bundling.resolve import Ask, resolve
+    from scripts.bundling.wheels import wheel_requires
 
     wheels = folder / "wheels"
     wheels.mkdir()

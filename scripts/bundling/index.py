@@ -1,147 +1,31 @@
-"""Package indexes: which releases there are and how large they are; pip, which fetches them, and what is in a wheel."""
+"""Package indexes: which releases there are for the target machine, how large they are, and having their wheels."""
 
 from __future__ import annotations
 
-import ast
-import email
-import json
-import os
 import shutil
-import ssl
-import subprocess
-import sys
 import tempfile
-import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.tags import Tag
-from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
-from packaging.version import InvalidVersion, Version
+from packaging.utils import parse_wheel_filename
+from packaging.version import Version
 from unearth import PackageFinder
-from unearth.auth import MultiDomainBasicAuth
-from unearth.collector import is_secure_origin
 from unearth.evaluator import Package, TargetPython
-from unearth.fetchers.sync import PyPIClient
 from unearth.link import Link
 
 from datasets.errors import DataError
 from datasets.terminal import Progress
+from scripts.bundling import pip
 from scripts.bundling.budget import Budget
 from scripts.bundling.resolve import Ask, Release
+from scripts.bundling.session import Session, check_trusted
 from scripts.bundling.target import Target
+from scripts.bundling.wheels import arrived, wheel_name, wheel_requires
 
-MAX_METADATA = 2**24  # bytes; the largest have some hundred kB
 SHOWN = 8  # versions of each kind, in an error
-FIXED_TIME = "315532800"  # 1980, the first year a zip file can hold: a wheel built twice has the same bytes
-
-
-# pip's settings
-
-
-def pip_settings() -> dict[str, str]:
-    """What pip's files and PIP_ variables say, by the name of the option. Raises DataError without pip."""
-    done = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise DataError(f"pip cannot be run: {_last_words(done.stderr.splitlines())}; make setup installs it")
-    return read_settings(done.stdout)
-
-
-def read_settings(listing: str) -> dict[str, str]:
-    """The output of `pip config list`, each option once, from where pip download would take it.
-
-    Those of `pip install` count too, as far as nothing else is said: that is where an index is often set.
-    """
-    sections = ("install", "global", "download", ":env:")
-    found: dict[str, dict[str, str]] = {section: {} for section in sections}
-    for line in listing.splitlines():
-        key, _, value = line.partition("=")
-        section, _, option = key.rpartition(".")
-        if section in found:
-            found[section][option] = str(ast.literal_eval(value))
-    return {option: value for section in sections for option, value in found[section].items() if value}
-
-
-def read_constraints(path: Path) -> list[Ask]:
-    """A file in pip's constraint format; its lines that name a version of a package. Raises DataError."""
-    asks = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        text = line.partition(" #")[0].strip()
-        if not text or text.startswith(("#", "-")):
-            continue
-        try:
-            asks.append(Ask(Requirement(text), f"{path.name}, line {number}"))
-        except InvalidRequirement:
-            raise DataError(f"{path}, line {number}: expected a requirement like name==1.0, found {text!r}") from None
-    return asks
-
-
-class _Session(PyPIClient):
-    """unearth's HTTP client with pip's settings; keeps the sizes that JSON pages (PEP 700) tell and unearth drops."""
-
-    def __init__(self, settings: Mapping[str, str], index_urls: Sequence[str]) -> None:
-        options: dict[str, Any] = {"follow_redirects": True, "timeout": float(_timeout(settings))}
-        if "cert" in settings:
-            options["verify"] = ssl.create_default_context(cafile=settings["cert"])
-        if "proxy" in settings:
-            options["proxy"] = settings["proxy"]
-        super().__init__(trusted_hosts=settings.get("trusted-host", "").split(), **options)
-        self.auth = MultiDomainBasicAuth(index_urls=list(index_urls))
-        self.sizes: dict[str, int] = {}
-
-    def get(self, url: Any, **options: Any) -> Any:
-        shown = Link(str(url)).redacted
-        try:
-            response = super().get(url, **options)
-        except Exception as error:  # those of whichever HTTP library this unearth stands on
-            raise DataError(f"{shown}: no answer: {str(error) or type(error).__name__}") from None
-        if response.status_code in (401, 403, 407) or response.status_code >= 500:
-            raise DataError(f"{shown}: expected a page of an index, found HTTP status {response.status_code}")
-        if "json" in response.headers.get("Content-Type", ""):
-            self.sizes |= json_sizes(response.content)
-        return response
-
-    def length(self, url: str) -> int | None:
-        """The size of a file that a server states; None where it states none."""
-        try:
-            response = self.head(url)
-        except Exception:  # as in get; a size that stays unknown is no failure
-            return None
-        length = response.headers.get("Content-Length", "") if response.status_code == 200 else ""
-        return int(length) if length.isascii() and length.isdigit() else None
-
-
-def check_trusted(session: _Session, urls: Sequence[str]) -> None:
-    """Raise DataError for an index that pip would pass over, with a warning that nobody sees here."""
-    for url in urls:
-        link = Link(url)
-        if link.parsed.scheme == "http" and not is_secure_origin(cast(Any, session), link):
-            raise DataError(
-                f"{link.redacted}: expected https, which pip wants of an index; "
-                f"PIP_TRUSTED_HOST={link.parsed.hostname} allows this one"
-            )
-
-
-def _timeout(settings: Mapping[str, str]) -> str:
-    text = settings.get("timeout", settings.get("default-timeout", ""))
-    return text if text.isascii() and text.isdigit() else "15"  # pip's own default
-
-
-def json_sizes(page: bytes) -> dict[str, int]:
-    """Sizes of the files on a JSON page of an index; what is no size is left out."""
-    try:
-        files = json.loads(page)["files"]
-        sizes = {file["filename"]: file.get("size") for file in files}
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return {}
-    return {name: size for name, size in sizes.items() if type(size) is int and size >= 0}
-
-
-# The index
 
 
 class Index:
@@ -158,9 +42,10 @@ class Index:
         progress: Progress,
         build: frozenset[str] = frozenset(),
     ) -> None:
-        settings = pip_settings()
+        settings = pip.pip_settings()
         self.target, self.folder, self.budget, self.progress, self.build = target, folder, budget, progress, build
         self.settings = settings
+        self._pip = pip.Pip(settings, target)
         self.wheels: dict[Release, Path] = {}
         self._tags = frozenset(target.tags())
         self._packages: dict[str, Sequence[Package]] = {}
@@ -170,7 +55,7 @@ class Index:
         self._unusable: dict[str, tuple[str, str]] = {}  # file: name of the package, what is wrong
         indexes = [] if settings.get("no-index", "").lower() in ("1", "true", "yes", "on") else _indexes(settings)
         find_links = settings.get("find-links", "").split()
-        self.session = _Session(settings, indexes)
+        self.session = Session(settings, indexes)
         check_trusted(self.session, [*indexes, *find_links])
         self.finder = PackageFinder(
             session=cast(Any, self.session),  # its type differs with the HTTP library
@@ -188,7 +73,7 @@ class Index:
 
     def constraints(self) -> list[Ask]:
         """Those of pip's own settings, which pip will hold us to."""
-        return [ask for path in self.settings.get("constraint", "").split() for ask in read_constraints(Path(path))]
+        return [ask for path in self.settings.get("constraint", "").split() for ask in pip.read_constraints(Path(path))]
 
     def _found(self, name: str) -> Sequence[Package]:
         """Every wheel and source distribution that is not withdrawn, of the newest version first."""
@@ -269,65 +154,13 @@ class Index:
             fetched = Path(name)
             sources = [release for release in missing if not self._links[release].is_wheel]
             wheels = [release for release in missing if release not in sources]
-            self._download(wheels, fetched, len(self.wheels))
+            before, count = len(self.wheels), len(wheels)
+            self._pip.download(
+                wheels, fetched, lambda done: self.progress("fetching wheels", before + done, before + count)
+            )
             for release in sources:
-                self._build_wheel(release, fetched)
+                self._pip.build_wheel(release, fetched)
             return [release for release in missing if not self._take(release, arrived(fetched))]
-
-    def _download(self, releases: Sequence[Release], folder: Path, before: int) -> None:
-        if not releases:
-            return
-        words = ["download", "--only-binary=:all:", "--python-version", self.target.version]
-        words += ["--implementation", "cp", "--abi", self.target.abi]
-        words += [word for platform in self.target.platforms() for word in ("--platform", platform)]
-        words += ["--dest", str(folder), *(f"{release.name}=={release.version}" for release in releases)]
-        with self._pip(words, "cannot be downloaded") as lines:
-            begun = 0
-            for line in lines:
-                begun += line.startswith("Collecting ")
-                self.progress("fetching wheels", before + max(begun - 1, 0), before + len(releases))
-
-    def _build_wheel(self, release: Release, folder: Path) -> None:
-        # pip's cache may hold one that was built at another time, with other bytes.
-        words = ["wheel", "--no-cache-dir", "--no-binary", release.name, "--wheel-dir", str(folder)]
-        with self._pip([*words, f"{release.name}=={release.version}"], f"{release.title} cannot be built") as lines:
-            for _ in lines:
-                pass
-
-    @contextmanager
-    def _pip(self, words: Sequence[str], failure: str) -> Iterator[Iterator[str]]:
-        """The lines that a run of pip prints. Raises DataError with the last of them where it fails."""
-        command = [sys.executable, "-m", "pip", *words[:1], "--no-deps", "--progress-bar", "off", *words[1:]]
-        variables = {f"PIP_{option.upper().replace('-', '_')}": value for option, value in self.settings.items()}
-        environment = {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1", "SOURCE_DATE_EPOCH": FIXED_TIME}
-        # Where pip download would not look itself: an index that is set for pip install.
-        for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"):
-            if name in variables:
-                environment[name] = variables[name]
-        said: list[str] = []
-
-        def heard() -> Iterator[str]:
-            assert pip.stdout is not None  # it is a pipe
-            for line in pip.stdout:
-                said.append(line.rstrip())
-                yield line
-
-        with subprocess.Popen(
-            command,
-            env=os.environ | environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        ) as pip:
-            try:
-                yield heard()
-            except BaseException:
-                pip.terminate()
-                raise
-        if pip.returncode:
-            raise DataError(f"{failure}: {_last_words(said)}")
 
     def _take(self, release: Release, found: Mapping[tuple[str, Version], Path]) -> bool:
         """Move its wheel to `self.folder`; False where its METADATA is not valid. Raises DataError without one."""
@@ -370,52 +203,3 @@ def _python_fits(requires: str | None, target: Target) -> bool:
 def _some(versions: Sequence[str]) -> str:
     more = f" and {len(versions) - SHOWN} more" if len(versions) > SHOWN else ""
     return ", ".join(versions[:SHOWN]) + more
-
-
-def _last_words(lines: Sequence[str]) -> str:
-    """The last error among the lines that pip printed, else the last line."""
-    said = [line for line in lines if line.strip()]
-    errors = [line.removeprefix("ERROR: ") for line in said if line.startswith("ERROR: ")]
-    return (errors or said or ["it said nothing"])[-1].strip()
-
-
-# Wheels
-
-
-def arrived(folder: Path) -> dict[tuple[str, Version], Path]:
-    """The wheels in a folder by canonical name and version. Raises DataError for what is none."""
-    return {wheel_name(path.name)[:2]: path for path in folder.iterdir()}
-
-
-def wheel_name(file: str) -> tuple[str, Version, frozenset[Tag]]:
-    """(canonical name, version, tags) of a wheel's file name. Raises DataError."""
-    try:
-        name, version, _, tags = parse_wheel_filename(file)
-    except (InvalidWheelFilename, InvalidVersion) as error:
-        raise DataError(f"{file!r}: not the name of a wheel: {error}") from None
-    if "/" in file or "\\" in file or file.startswith("."):
-        raise DataError(f"{file!r}: not the name of a wheel: it is a path")
-    return name, version, tags
-
-
-def wheel_requires(wheel: Path) -> list[Requirement]:
-    """What a wheel's METADATA requires, whatever the markers. Raises DataError, or InvalidRequirement."""
-    name, version, _ = wheel_name(wheel.name)
-    try:
-        with zipfile.ZipFile(wheel) as file:
-            [info] = [
-                member
-                for member in file.infolist()
-                if member.filename.count("/") == 1 and member.filename.endswith(".dist-info/METADATA")
-            ]
-            if info.file_size > MAX_METADATA:
-                raise DataError(
-                    f"{wheel.name}: its METADATA has {info.file_size} bytes, expected {MAX_METADATA} at most"
-                )
-            message = email.message_from_bytes(file.read(info))
-        found = canonicalize_name(message["Name"] or ""), Version(message["Version"] or "")
-    except (zipfile.BadZipFile, RuntimeError, ValueError) as error:
-        raise DataError(f"{wheel.name}: its METADATA cannot be read: {error}; remove it from pip's cache") from None
-    if found != (name, version):
-        raise DataError(f"{wheel.name}: its METADATA is that of {found[0]} {found[1]}")
-    return [Requirement(text) for text in message.get_all("Requires-Dist", [])]

@@ -28,9 +28,9 @@ from datasets import __version__
 from datasets.errors import DataError
 from scripts import bundle as script
 from scripts import install_detectron2
-from scripts.bundling import contents, index
+from scripts.bundling import contents, pip
 
-PIP_SETTINGS = index.pip_settings
+PIP_SETTINGS = pip.pip_settings
 HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
 GLIBC = "2.17"  # older than that of any machine the tests run on
 SETUP = """
@@ -155,7 +155,7 @@ def settings(tmp_path: Path, files: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(script, "ROOT", tmp_path / "checkout")
-    monkeypatch.setattr(index, "pip_settings", variables)  # pip itself takes half a second to tell; see `server`
+    monkeypatch.setattr(pip, "pip_settings", variables)  # pip itself takes half a second to tell; see `server`
 
 
 def variables() -> dict[str, str]:
@@ -166,7 +166,7 @@ def variables() -> dict[str, str]:
 def server(files: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
     monkeypatch.delenv("PIP_NO_INDEX")
     monkeypatch.delenv("PIP_FIND_LINKS")
-    monkeypatch.setattr(index, "pip_settings", PIP_SETTINGS)
+    monkeypatch.setattr(pip, "pip_settings", PIP_SETTINGS)
     with Index(files) as running:
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

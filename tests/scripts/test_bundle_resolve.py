@@ -17,9 +17,11 @@ from packaging.version import Version
 from datasets.errors import DataError
 from scripts.bundling.budget import MB, Budget
 from scripts.bundling.have import Have, read_have
-from scripts.bundling.index import json_sizes, read_settings, wheel_name
+from scripts.bundling.pip import read_settings
 from scripts.bundling.resolve import Ask, Plan, Release, resolve
+from scripts.bundling.session import json_sizes
 from scripts.bundling.target import Target
+from scripts.bundling.wheels import wheel_name
 
 LINUX = Target((3, 12)).environment()
 
