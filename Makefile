@@ -11,6 +11,8 @@ VAL ?= $(DATA)
 MODELS ?= $(if $(filter sample,$(DATA)),tiny tiny-cascade,r50 r101)
 # Seeds of each rung of the ladder.
 SEEDS ?= 3
+# What `gpu-check` may take.
+MINUTES ?= 8
 ARGS ?=
 HOST_PYTHON ?= python3
 
@@ -37,7 +39,7 @@ RUN := $(RUNS)/$(basename $(notdir $(MODEL)))
 SUBMISSION := submissions/$(DATA_NAME)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dataset train submit ladder test lint format bench bench-scale bench-train bench-ensemble clean
+.PHONY: help setup dataset train submit ladder test lint format bench bench-scale bench-train bench-ensemble gpu-check clean
 .DELETE_ON_ERROR:
 # make would remove the marks of complete runs.
 .SECONDARY:
@@ -132,6 +134,9 @@ bench-train: $(TRAIN) | datasets/sample-expanded/manifest.json  ## Measure train
 
 bench-ensemble: $(DEV)  ## Measure the ensemble stage against json and ensemble-boxes (6 minutes)
 	$(PYTHON) benchmarks/bench_ensemble.py run $(ARGS)
+
+gpu-check: $(TRAIN)  ## Check training on the GPU within MINUTES: right, memory, speed; ARGS=--cpu tries it without one
+	$(PYTHON) -m benchmarks.gpu_check --minutes $(MINUTES) --output runs/gpu-check $(ARGS)
 
 clean:  ## Remove .venv, caches and the compiled sample; no other data, no run
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

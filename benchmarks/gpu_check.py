@@ -38,6 +38,8 @@ from scripts.ladder import machine
 PATH = click.Path(path_type=Path)
 # Seconds between two looks at what a part has found.
 POLL = 0.2
+# Folder of the sample, in that of the report.
+DATA = "data"
 # Source images of the sample, and pictures to validate on, where everything is small.
 FEW, FEW_TO_VALIDATE = 10, 4
 
@@ -67,7 +69,7 @@ NAMES = [part.name for part in PARTS]
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("--minutes", type=click.FloatRange(0.5, 600), default=8.0, show_default=True, help="Ends within these.")
-@click.option("--output", type=PATH, default=Path("gpu-check"), show_default=True, help="Folder of the report.")
+@click.option("--output", type=PATH, default=Path("runs/gpu-check"), show_default=True, help="Folder of the report.")
 @click.option("--data", type=PATH, help="A built dataset to train on.  [default: the sample, which is drawn and built]")
 @click.option("--val-annotations", type=PATH, help="With --data: COCO file to validate on ...")
 @click.option("--val-images", type=PATH, help="... and its images.")
@@ -95,11 +97,9 @@ def main(
     ends = began + 60 * minutes
     parts = chosen(only)
     if not cpu and not machine.gpus():
-        raise DataError(
-            "expected an NVIDIA GPU that `nvidia-smi` lists, found none; --cpu tries the checks without one"
-        )
+        raise DataError("expected an NVIDIA GPU that `nvidia-smi` lists, found none; --cpu tries it without one")
     output = output.absolute()
-    output.mkdir(parents=True, exist_ok=True)
+    _clear(output)
     settings = Settings(
         device="cpu" if cpu else "cuda",
         output=str(output),
@@ -116,6 +116,7 @@ def main(
         found.seconds = round(time.monotonic() - began, 1)
         report.write(found, output)
 
+    save()
     click.echo("\n".join(f"{name + ':':<14} {value}" for name, value in found.machine.items()))
     for part, result in zip(parts, found.parts, strict=True):
         left = ends - time.monotonic()
@@ -128,9 +129,24 @@ def main(
         save()
     found.complete = True
     save()
-    click.echo(f"\n{report.summary(found)}\n{output / 'report.txt'}")
+    click.echo(f"\n{report.summary(found)}\n{output / report.TEXT}")
     if found.failed:
         sys.exit(1)
+
+
+def _clear(output: Path) -> None:
+    """Make `output`, or take out of it what an earlier check left; the data that it drew may stay.
+
+    Raises DataError for a folder that holds anything else.
+    """
+    if output.is_dir() and any(output.iterdir()) and not (output / report.JSON).is_file():
+        raise DataError(f"{output}: expected a new folder or one of an earlier check, found something else in it")
+    output.mkdir(parents=True, exist_ok=True)
+    for path in output.iterdir():
+        if path.is_dir() and path.name != DATA:
+            shutil.rmtree(path)
+        elif path.is_file():
+            path.unlink()
 
 
 def chosen(only: str | None) -> list[Part]:
@@ -214,7 +230,7 @@ def _files(
 ) -> dict[str, str]:
     """Paths of the training and validation data, by the names of `Settings`; drawn and built where none are given."""
     if data is None:
-        built, val = _sample(output / "data", few=few)
+        built, val = _sample(output / DATA, few=few)
     else:
         if val_annotations is None or val_images is None:
             raise click.UsageError("--data, --val-annotations and --val-images go together")

@@ -6,7 +6,6 @@ import logging
 import warnings
 
 import numpy as np
-import torch
 from PIL import Image
 
 # Pillow 10 took LINEAR away, which detectron2/data/transforms/transform.py names in a default argument.
@@ -17,9 +16,6 @@ if not hasattr(Image, "LINEAR"):
 for _name, _type in {"bool": np.bool_, "int": int, "float": float}.items():
     if _name not in np.__dict__:
         setattr(np, _name, _type)
-
-# torch 2.5 gave the error of a full device a name that is not CUDA's.
-OutOfMemoryError: type[RuntimeError] = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)
 
 # torch warns of things that v0.6 does at import and in every step, which a user can do nothing about.
 for _message in (

@@ -17,7 +17,6 @@ from datasets.seen import SeenImages
 from datasets.sources import Input
 from train import (
     checkpoint,
-    compat,  # before detectron2
     config,
     devices,
     lineage,
@@ -286,7 +285,7 @@ def _loop(trainer: Trainer, run: _Run, first: int) -> None:
             leave(stopped_by)
         except DivergedError as error:
             raise DataError(wording.diverged(error, run.request.output, run.cfg)) from None
-        except compat.OutOfMemoryError as error:
+        except torch.cuda.OutOfMemoryError as error:
             raise DataError(wording.out_of_memory(error, run.request.output, run.cfg, run.division)) from None
 
 

@@ -23,7 +23,6 @@ from datasets.seen import SeenImages, ids_in, remark
 from datasets.sources import FILES_PER_TASK, chunks, examine_files
 from train import (
     checkpoint,
-    compat,  # before detectron2
     config,
     devices,
     inference,
@@ -98,7 +97,7 @@ def predict(request: Request, progress: terminal.Progress) -> Predicted | None:
         network.to(device)
         with inference.evaluating(network), precision.autocast():
             share = _detect(network, cfg, records, categories, request, progress)
-    except compat.OutOfMemoryError as error:
+    except torch.cuda.OutOfMemoryError as error:
         raise DataError(wording.out_of_memory_to_predict(error, cfg, tta=request.tta)) from None
     shares = comm.gather(share)
     if not is_main:

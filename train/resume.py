@@ -29,7 +29,8 @@ def locked(output: Path) -> Iterator[None]:
         raise DataError(f"{output}: cannot be written: {error.strerror} ({error.filename})") from None
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Not flock, which forked loader workers would hold for seconds after this process was killed.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise DataError(f"{output}: another training is writing it") from None
         yield

@@ -11,7 +11,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from benchmarks.gpu.correct import configured
 from benchmarks.gpu.records import Rows, Settings
 from benchmarks.gpu.scenes import Batch, scenes
-from train import compat, model
+from train import model
 from train.precision import DTYPES, Precision
 from train.sampler import Division
 from train.trainer import Trainer
@@ -37,7 +37,7 @@ def memory(settings: Settings, rows: Rows) -> None:
         in_goal = batch_size == 1 and checkpointing
         try:
             peak = peak_gigabytes(settings, batch, Precision(dtype, "cuda"), checkpointing=checkpointing)
-        except compat.OutOfMemoryError as error:
+        except torch.cuda.OutOfMemoryError as error:
             rows.add(name, False if in_goal else None, "does not fit: " + str(error).partition("\n")[0])
         else:
             asked = f" (goal < {GOAL_GB:g})" if in_goal else ""

@@ -8,6 +8,8 @@ import msgspec
 
 from benchmarks.gpu.records import Row
 
+JSON, TEXT = "report.json", "report.txt"
+
 
 class PartResult(msgspec.Struct, kw_only=True):
     """How a part ended; `problem` says what went wrong with it as a whole."""
@@ -73,8 +75,8 @@ def summary(report: Report) -> str:
 def write(report: Report, folder: Path) -> None:
     """report.json and report.txt, each whole at any time."""
     for name, data in (
-        ("report.json", msgspec.json.format(msgspec.json.encode(report), indent=1)),
-        ("report.txt", as_text(report).encode()),
+        (JSON, msgspec.json.format(msgspec.json.encode(report), indent=1)),
+        (TEXT, as_text(report).encode()),
     ):
         temporary = folder / f"{name}.tmp"
         temporary.write_bytes(data)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import signal
 import subprocess
@@ -73,8 +72,7 @@ def resume(settings: Settings, rows: Rows) -> None:
     keys = ("SOLVER.MAX_ITER", str(last), "SOLVER.CHECKPOINT_PERIOD", str(saved), "SOLVER.BASE_LR", "0.02")
     whole, killed = settings.folder / WHOLE, settings.folder / KILLED
     _run(settings, _fit(settings, whole, *keys))
-    at = _kill(settings, _fit(settings, killed, *keys), killed)
-    if at is None:
+    if not _kill(settings, _fit(settings, killed, *keys), killed):
         rows.add("killed", False, f"the run ended before it could be killed after {saved} of {last} iterations")
         return
     said = _run(settings, _fit(settings, killed, *keys))
@@ -93,39 +91,33 @@ def resume(settings: Settings, rows: Rows) -> None:
         ),
         difference=error,
     )
-    scaler = checkpoint.read(killed / checkpoint.LAST).content["scaler"]
     if settings.on_gpu:
+        scaler = checkpoint.read(killed / checkpoint.LAST).content["scaler"]
         rows.add("loss scale in the checkpoint", "scale" in scaler, f"{scaler.get('scale', 'none')}")
 
 
-def _kill(settings: Settings, command: list[str], output: Path) -> str | None:
-    """SIGKILL as soon as its first checkpoint stands; None where it was done by then."""
+def _kill(settings: Settings, command: list[str], output: Path) -> bool:
+    """SIGKILL as soon as its first checkpoint stands; False where it was done by then."""
     with _started(settings, command) as process:
         while process.poll() is None and not (output / checkpoint.LAST).is_file():
             time.sleep(0.02)
-        if process.poll() is not None:
-            return None
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    return checkpoint.LAST
+        return process.poll() is None
 
 
 @contextmanager
 def _started(settings: Settings, command: list[str]) -> Iterator[subprocess.Popen[str]]:
-    """A command in a process group of its own, which is gone at the end."""
+    """A command that is killed at the end, if it still runs; its loader's workers end when they find it gone.
+
+    It stays in the part's process group, which is killed where the part is late.
+    """
+    environment = _environment(settings) | {"PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
-        command,
-        env=_environment(settings) | {"PYTHONUNBUFFERED": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         try:
             yield process
         finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
 
 
 def _weights(run: Path) -> torch.Tensor:
@@ -142,9 +134,10 @@ def predict(settings: Settings, rows: Rows) -> None:
     here = ("MODEL.DEVICE", settings.device)
     plain = _predict(settings, weights, "plain", *here)
     rows.add("plain", len(plain.results) > 0, plain.text, seconds=plain.seconds)
-    variants: list[tuple[str, tuple[str, ...], float]] = [("in bf16", ("--amp", "bf16", *here), 0.1)]
+    variants: list[tuple[str, tuple[str, ...], float]] = []
     if settings.on_gpu:
-        variants.insert(0, ("on the CPU", ("MODEL.DEVICE", "cpu"), 0.02))
+        variants.append(("on the CPU", ("MODEL.DEVICE", "cpu"), 0.02))
+        variants.append(("in bf16", ("--amp", "bf16", *here), 0.1))
         variants.append(("in fp16", ("--amp", "fp16", *here), 0.05))
     if torch.cuda.device_count() >= 2 or not settings.on_gpu:
         variants.append(("by 2 processes", ("--gpus", "2", *here), 1e-3))

@@ -17,7 +17,7 @@ from benchmarks.gpu.records import Rows, Settings
 from benchmarks.gpu.scenes import Batch, scenes
 from benchmarks.stock import plain, stock_batches
 from scripts.ladder.machine import cores
-from train import compat, config, model
+from train import config, model
 from train.data import TrainingData, read_training
 from train.ignore import split_ignored
 from train.loader import training_batches
@@ -88,7 +88,7 @@ def _sides(settings: Settings, cfg: Any, precision: Precision) -> tuple[int, Ste
         try:
             for step in (ours, stock):
                 step(_without_ignored(largest))
-        except compat.OutOfMemoryError:
+        except torch.cuda.OutOfMemoryError:
             continue
         return batch, ours, stock
     raise RuntimeError("not even a batch of 1 fits")

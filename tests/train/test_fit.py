@@ -18,7 +18,7 @@ import yaml
 
 from datasets.errors import DataError
 from datasets.sources import Input
-from train import checkpoint, fit
+from train import checkpoint, fit, resume
 from train.fit import Request
 
 ROOT = Path(__file__).parents[2]
@@ -321,13 +321,45 @@ def test_a_signal_stops_after_a_step_and_saves(spec: str, whole: Path, tmp_path:
 
 
 def test_two_trainings_cannot_share_a_folder(spec: str, tmp_path: Path) -> None:
-    import fcntl
-
-    (tmp_path / "run").mkdir()
-    with (tmp_path / "run" / ".lock").open("a") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+    output = tmp_path / "run"
+    code = (
+        "import sys, pathlib; from train.resume import locked\nwith locked(pathlib.Path(sys.argv[1])): print(); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, output],
+        env=ENVIRONMENT,
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
         with pytest.raises(DataError, match="another training is writing it"):
-            fit.fit(request(spec, tmp_path / "run"))
+            fit.fit(request(spec, output))
+        other.kill()
+
+
+def test_workers_of_a_killed_training_do_not_hold_its_folder(tmp_path: Path) -> None:
+    """Loader workers are forked, and take some seconds to find that nobody is there."""
+    code = """
+import os, pathlib, sys, time
+from train.resume import locked
+with locked(pathlib.Path(sys.argv[1])):
+    worker = os.fork()
+    if worker == 0:
+        time.sleep(60)
+        os._exit(0)
+    print(worker, flush=True)
+    os.kill(os.getpid(), 9)
+"""
+    command = [sys.executable, "-c", code, tmp_path / "run"]
+    with subprocess.Popen(command, env=ENVIRONMENT, cwd=ROOT, stdout=subprocess.PIPE) as killed:
+        assert killed.stdout is not None
+        worker = int(killed.stdout.readline())
+        killed.wait()
+        with resume.locked(tmp_path / "run"):
+            os.kill(worker, signal.SIGKILL)  # it was still there
+    assert killed.returncode == -signal.SIGKILL
 
 
 # Several processes have a GPU each, unless they are asked onto the CPU.

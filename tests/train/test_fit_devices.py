@@ -12,7 +12,7 @@ import yaml
 from datasets.errors import DataError
 from datasets.sources import Input
 from tests.train.conftest import SMALL
-from train import checkpoint, compat, fit, precision, solver
+from train import checkpoint, fit, precision, solver
 from train.fit import Request
 from train.precision import Precision
 from train.trainer import DivergedError, Trainer
@@ -44,7 +44,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: Exception, at: int) -> None:
 
 
 # As torch says it.
-FULL = compat.OutOfMemoryError(
+FULL = torch.cuda.OutOfMemoryError(
     "CUDA out of memory. Tried to allocate 2.47 GiB. GPU 0 has a total capacity of 11.63 GiB of "
     "which 1.20 GiB is free.\n"
     "Including non-PyTorch memory, this process has 10.4 GiB memory in use."

@@ -24,7 +24,7 @@ from datasets.results import Results
 from datasets.sample import SHAPES
 from tests.conftest import picture
 from tests.train.made import content, quiet, tiny_config, write_list
-from train import checkpoint, compat, inference, model, precision
+from train import checkpoint, inference, model, precision
 from train.predict import RAW, Predicted, Request, _augmented, _Variants, predict
 
 # isort: split
@@ -315,7 +315,7 @@ def test_a_run_in_mixed_precision_is_predicted_in_float32(run: Run, tmp_path: Pa
 
 def test_memory_that_runs_out_is_one_error(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def fail(*_: Any) -> Results:
-        raise compat.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nAnd more.")
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nAnd more.")
 
     monkeypatch.setattr(inference, "detect", fail)
     first = r"^CUDA out of memory. Tried to allocate 2.00 GiB.\n"
