@@ -31,6 +31,8 @@ LAST, SAVED = 60, 20
 LAST_ON_CPU, SAVED_ON_CPU = 10, 4
 # As far as a kernel that adds up in no fixed order may move the weights in these iterations.
 DRIFT = 0.05
+# Below so many seconds a run has hardly begun; so many are left for its last step and checkpoint.
+LEARNING_SECONDS, SHUTDOWN_SECONDS = 40.0, 15.0
 # Detections of an image that are compared.
 BEST = 20
 
@@ -193,25 +195,21 @@ def _scores_apart(found: Results, expected: Results) -> float:
 
 def learning(settings: Settings, rows: Rows) -> None:
     """AP on the validation data by the minute, until the time is up; then the run is told to stop and must save."""
+    if settings.seconds < LEARNING_SECONDS:
+        rows.add("AP against the clock", None, f"not run: {settings.seconds:.0f} s are too few")
+        return
     output = settings.folder / "run-learning"
-    shutdown = 20.0 if settings.on_gpu else 5.0
-    ends = time.monotonic() + settings.seconds - shutdown
+    ends = time.monotonic() + settings.seconds - SHUTDOWN_SECONDS
+    every = min(60.0, settings.seconds / 8)
     data = settings.validation
-    keys: tuple[str, ...] = (
-        "SOLVER.EPOCHS",
-        "1000.0",
-        "SOLVER.STEP_EPOCHS",
-        "[900.0]",
-        "SOLVER.CHECKPOINT_PERIOD",
-        "0",
-    )
+    keys = ["SOLVER.EPOCHS", "1000.0", "SOLVER.STEP_EPOCHS", "[900.0]", "SOLVER.CHECKPOINT_PERIOD", "0"]
     if settings.on_gpu:
         # The sample schedule's own rate of 0.03 a step, in batches that a GPU is worth.
-        keys += ("SOLVER.IMS_PER_BATCH", "16", "SOLVER.BASE_LR", "0.03", "SOLVER.AMP.DTYPE", "bf16")
+        keys += ["SOLVER.IMS_PER_BATCH", "16", "SOLVER.BASE_LR", "0.03", "SOLVER.AMP.DTYPE", "bf16"]
     validation = ("--val-annotations", str(data.annotations), "--val-images", str(data.images))
     command = [*_fit(settings, output, *keys), *validation]
     began = time.monotonic()
-    best = -1.0
+    best, shown = -1.0, 0.0
     with _started(settings, command) as process:
         stopper = threading.Timer(max(1.0, ends - began), process.terminate)
         stopper.start()
@@ -220,9 +218,11 @@ def learning(settings: Settings, rows: Rows) -> None:
         for line in process.stdout:
             lines.append(line)
             if (found := re.match(r"epoch (\d+): AP ([\d.-]+)", line)) and found[2] != "-":
-                minutes = (time.monotonic() - began) / 60
                 best = max(best, float(found[2]))
-                rows.add(f"epoch {found[1]}", None, f"AP {found[2]} after {minutes:.2f} min", ap=float(found[2]))
+                passed = time.monotonic() - began
+                if passed >= shown + every:
+                    shown = passed
+                    rows.add(f"{passed / 60:.1f} min", None, f"AP {found[2]}, epoch {found[1]}", ap=float(found[2]))
         code = process.wait()
         stopper.cancel()
     rows.add(

@@ -26,7 +26,7 @@ Part = Callable[[Settings, Rows], None]
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """For parts that make their own scenes."""
-    files = dict.fromkeys(("annotations", "images", "val_annotations", "val_images"), "")
+    files = dict.fromkeys(("annotations", "images", "val_annotations", "val_images"), "none/none/none")
     return Settings(device="cpu", output=str(tmp_path), seconds=5, **files)
 
 
