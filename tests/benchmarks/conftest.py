@@ -1,7 +1,16 @@
-"""One thread, as in tests/train: two wait for each other where others are at work."""
+"""A little data that is built once. One thread, as in tests/train: two wait for each other where others are at work."""
 
 from __future__ import annotations
 
+import pytest
 import torch
 
+from benchmarks import gpu_check
+
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def few(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Ten images of the sample, built, and four to validate on: paths by the names of `Settings`."""
+    return gpu_check._files(tmp_path_factory.mktemp("few"), None, None, None, few=True)

@@ -149,11 +149,13 @@ def test_data_without_validation_data_is_wrong_usage(tmp_path: Path) -> None:
     assert "--data, --val-annotations and --val-images go together" in done.output
 
 
-def test_the_check_runs_on_the_cpu(tmp_path: Path) -> None:
-    """Whole runs, from drawing the data to the report; the parts that need no process are in test_gpu_parts.py."""
+def test_the_check_runs_on_the_cpu(tmp_path: Path, few: dict[str, str]) -> None:
+    """Whole runs, to the report; parts that need no process of their own are in test_gpu_parts.py."""
     output = tmp_path / "out"
+    data = ["--data", str(Path(few["annotations"]).parents[1])]
+    data += ["--val-annotations", few["val_annotations"], "--val-images", few["val_images"]]
     done = CliRunner().invoke(
-        gpu_check.main, ["--cpu", "--minutes", "3", "--output", str(output), "--only", "losses,resume,predict"]
+        gpu_check.main, ["--cpu", "--minutes", "4", "--output", str(output), "--only", "losses,resume,predict", *data]
     )
     assert done.exit_code == 0, done.output
     found = msgspec.json.decode((output / report.JSON).read_bytes(), type=Report)

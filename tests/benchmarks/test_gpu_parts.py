@@ -13,7 +13,6 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import gpu_check
 from benchmarks.gpu import correct, memory, runs, speed
 from benchmarks.gpu.records import Row, Rows, Settings, read_rows
 from train import heads
@@ -52,9 +51,8 @@ def test_a_part_passes_on_the_cpu(part: Part, count: int, settings: Settings) ->
     assert [row for row in rows if row.ok is False] == []
 
 
-def test_speed_compares_with_stock(settings: Settings, tmp_path: Path) -> None:
-    files = gpu_check._files(tmp_path, None, None, None, few=True)
-    rows = {row.check: row for row in run(speed.speed, msgspec.structs.replace(settings, **files))}
+def test_speed_compares_with_stock(settings: Settings, few: dict[str, str]) -> None:
+    rows = {row.check: row for row in run(speed.speed, msgspec.structs.replace(settings, **few))}
     for name in ("step alone", "loader alone", "loader and step together"):
         numbers = rows[name].numbers
         assert numbers["ours"] > 0

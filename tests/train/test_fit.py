@@ -352,7 +352,7 @@ with locked(pathlib.Path(sys.argv[1])):
     print(worker, flush=True)
     os.kill(os.getpid(), 9)
 """
-    command = [sys.executable, "-c", code, tmp_path / "run"]
+    command = [sys.executable, "-c", code, str(tmp_path / "run")]
     with subprocess.Popen(command, env=ENVIRONMENT, cwd=ROOT, stdout=subprocess.PIPE) as killed:
         assert killed.stdout is not None
         worker = int(killed.stdout.readline())
