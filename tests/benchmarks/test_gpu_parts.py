@@ -16,7 +16,7 @@ from torch import nn
 from benchmarks.gpu import correct, memory, runs, speed
 from benchmarks.gpu.records import Row, Rows, Settings, read_rows
 from train import heads
-from train.precision import MixedGroupNorm
+from train.precision import MixedGroupNorm, Precision
 from train.trainer import Trainer
 
 Part = Callable[[Settings, Rows], None]
@@ -114,3 +114,27 @@ def test_a_run_that_goes_on_otherwise_fails(settings: Settings, monkeypatch: pyt
     (row,) = run(runs.resume, settings)
     assert row.ok is False
     assert "not to the bit: relative difference 1.0e-03 (at most 0)" in row.text
+
+
+def test_what_does_not_fit_is_a_row_and_the_next_one_goes_on(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a card of 16 GB: a batch of 2 without activation checkpointing does not fit, nor one in fp32."""
+
+    def peak(_: Settings, batch: list[Any], precision: Precision, *, checkpointing: bool) -> float:
+        needed = 11.0 * len(batch) * (1 if precision.dtype is None else 0.6) * (0.5 if checkpointing else 1)
+        if needed > 16:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nAnd more.")
+        return needed
+
+    monkeypatch.setattr(memory, "peak_gigabytes", peak)
+    monkeypatch.setattr(memory, "PAPER_SIZE", (64, 96))
+    rows = {row.check: row for row in run(memory.memory, msgspec.structs.replace(settings, device="cuda"))}
+    # batch, precision, checkpointing: 2 x 3 x 2
+    assert len(rows) == 12
+    goal = rows["r101, batch 1, bf16, activation checkpointing"]
+    assert (goal.ok, goal.text) == (True, f"{11 * 0.6 * 0.5:.2f} GB (goal < 12)")
+    assert rows["r101, batch 1, fp32"].ok is None  # nothing is asked of it
+    too_large = rows["r101, batch 2, fp32"]
+    assert too_large.ok is None
+    assert too_large.text == "does not fit: CUDA out of memory. Tried to allocate 2.00 GiB."
