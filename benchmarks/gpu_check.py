@@ -7,7 +7,6 @@ is found, so that a check which is cut off leaves what it had.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import platform
 import shutil
@@ -17,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 import msgspec
@@ -53,15 +52,15 @@ class Part(NamedTuple):
 
 
 PARTS = (
-    Part("steps", "every model takes a step in fp32, fp16 and bf16, finite", 0.25),
-    Part("losses", "losses with ignored regions equal those of the CPU", 0.12),
-    Part("accumulation", "a batch in turns changes the weights as the whole batch does", 0.12),
-    Part("checkpointing", "activations that are computed again change nothing", 0.12),
+    Part("steps", "every model takes a step in fp32, fp16 and bf16, finite", 0.3),
+    Part("losses", "losses with ignored regions equal those of the CPU", 0.1),
+    Part("accumulation", "a batch in turns changes the weights as the whole batch does", 0.1),
+    Part("checkpointing", "activations that are computed again change nothing", 0.1),
     Part("processes", "processes that exchange gradients step as one does", 0.15),
     Part("resume", "a run that is killed and goes on ends as one that is not", 0.2),
     Part("predict", "predictions, with TTA and mixed precision, measured; the checkpoint on the CPU", 0.25),
     Part("memory", "what a step needs at the largest pictures", 0.2),
-    Part("speed", "images a second against a stock Detectron2 loop", 0.25),
+    Part("speed", "images a second against a stock Detectron2 loop", 0.35),
     Part("learning", "AP against the clock", 1.0),
 )
 NAMES = [part.name for part in PARTS]
@@ -96,16 +95,14 @@ def main(
     began = time.monotonic()
     ends = began + 60 * minutes
     parts = chosen(only)
+    # As Ctrl-C does, it ends the part that is running.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if not cpu and not machine.gpus():
         raise DataError("expected an NVIDIA GPU that `nvidia-smi` lists, found none; --cpu tries it without one")
     output = output.absolute()
     _clear(output)
-    settings = Settings(
-        device="cpu" if cpu else "cuda",
-        output=str(output),
-        seconds=0.0,
-        **_files(output, data, val_annotations, val_images, few=cpu),
-    )
+    files = _files(output, data, val_annotations, val_images, few=cpu)
+    settings = Settings(device="cpu" if cpu else "cuda", output=str(output), seconds=0.0, ends=0.0, **files)
     found = Report(
         machine=describe_machine(cpu=cpu),
         minutes=minutes,
@@ -125,7 +122,8 @@ def main(
             result.state = "not run"
             continue
         click.echo(f"\n{part.name}: {part.about} (at most {limit:.0f} s)")
-        _run_part(result, msgspec.structs.replace(settings, seconds=limit), squeezed=limit == left, save=save)
+        given = msgspec.structs.replace(settings, seconds=limit, ends=time.monotonic() + limit)
+        _run_part(result, given, squeezed=limit == left, save=save)
         save()
     found.complete = True
     save()
@@ -139,7 +137,8 @@ def _clear(output: Path) -> None:
 
     Raises DataError for a folder that holds anything else.
     """
-    if output.is_dir() and any(output.iterdir()) and not (output / report.JSON).is_file():
+    known = {DATA, report.JSON}
+    if output.is_dir() and any(output.iterdir()) and not known & {path.name for path in output.iterdir()}:
         raise DataError(f"{output}: expected a new folder or one of an earlier check, found something else in it")
     output.mkdir(parents=True, exist_ok=True)
     for path in output.iterdir():
@@ -177,7 +176,8 @@ def _run_part(result: PartResult, settings: Settings, *, squeezed: bool, save: C
             env=environment(one_thread=not settings.on_gpu),
             stdout=file,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
+            # A group that can be killed whole; not a session, which some batch systems let run on.
+            preexec_fn=os.setpgrp,
         )
         try:
             while process.poll() is None and time.monotonic() - began < settings.seconds:
@@ -227,7 +227,7 @@ def _last_words(log: Path) -> str:
 
 def _files(
     output: Path, data: Path | None, val_annotations: Path | None, val_images: Path | None, *, few: bool
-) -> dict[str, str]:
+) -> dict[str, Any]:
     """Paths of the training and validation data, by the names of `Settings`; drawn and built where none are given."""
     if data is None:
         built, val = _sample(output / DATA, few=few)
@@ -259,17 +259,7 @@ def _sample(folder: Path, *, few: bool) -> tuple[Path, Input]:
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
     if done.returncode:
         raise DataError(f"the sample cannot be built:\n{done.stderr.strip()}")
-    return built, _first_of(val, folder / "val-few.json", FEW_TO_VALIDATE) if few else val
-
-
-def _first_of(data: Input, path: Path, count: int) -> Input:
-    """A file with the first images of `data`."""
-    content = json.loads(data.annotations.read_bytes())
-    content["images"] = content["images"][:count]
-    ids = {image["id"] for image in content["images"]}
-    content["annotations"] = [item for item in content["annotations"] if item["image_id"] in ids]
-    path.write_text(json.dumps(content), encoding="utf-8")
-    return Input(path, data.images)
+    return built, records.first_of(val, folder / "val-few.json", FEW_TO_VALIDATE) if few else val
 
 
 def describe_machine(*, cpu: bool) -> dict[str, str]:

@@ -25,7 +25,7 @@ def find_gpus() -> Gpus:
     try:
         # Asking for the number alone does not find a driver or a card that fails.
         torch.cuda.init()  # type: ignore[no-untyped-call]
-    except (RuntimeError, AssertionError) as error:
+    except Exception as error:  # RuntimeError, AssertionError, DeferredCudaCallError, by what is missing
         # Its first sentence; the others send people without an NVIDIA GPU to its maker's pages.
         sentence = re.split(r"\.(?:\s+(?=[A-Z])|\s*$)|\n", str(error).strip(), maxsplit=1)[0]
         return Gpus(0, sentence or type(error).__name__)
@@ -58,6 +58,14 @@ def device_of(cfg: Any) -> torch.device:
         raise DataError(f"MODEL.DEVICE {cfg.MODEL.DEVICE}: {trouble}")
     # `launch` made one of them this process's own, which is the one that "cuda" means.
     return torch.device("cuda" if gpus.found else "cpu")
+
+
+def is_full(error: BaseException) -> bool:
+    """Does an error say that the GPU's memory was too small? CUDA's libraries say so in their own words."""
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        return True
+    said = str(error)
+    return isinstance(error, RuntimeError) and ("CUDA error: out of memory" in said or "ALLOC_FAILED" in said)
 
 
 def unused_gpu(device: torch.device, wanted: str) -> str | None:

@@ -285,7 +285,9 @@ def _loop(trainer: Trainer, run: _Run, first: int) -> None:
             leave(stopped_by)
         except DivergedError as error:
             raise DataError(wording.diverged(error, run.request.output, run.cfg)) from None
-        except torch.cuda.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not devices.is_full(error):
+                raise
             raise DataError(wording.out_of_memory(error, run.request.output, run.cfg, run.division)) from None
 
 

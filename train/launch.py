@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, NamedTuple, NoReturn
@@ -151,6 +152,10 @@ def _work(
     except (DataError, KeyboardInterrupt, SystemExit) as error:
         sender.send_bytes(pickle.dumps(error))
         _leave(error)
+    except BaseException:
+        # A bug, or a GPU that failed: Python's own end would wait for exchanges that never come.
+        traceback.print_exc()
+        _leave(SystemExit(1))
     _leave(SystemExit(0))
 
 

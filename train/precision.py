@@ -1,4 +1,4 @@
-"""Mixed precision: which dtype a run computes in, where it can, and a group norm that stays in it."""
+"""Mixed precision: which dtype a run computes in, where it can; group norm that stays in it, RoIAlign that does not."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ import torch
 from torch import nn
 
 from datasets.errors import DataError
+from train import compat  # noqa: F401 - before detectron2
+
+# isort: split
+from detectron2.layers import ROIAlign
 
 # As SOLVER.AMP.DTYPE names them.
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
@@ -41,12 +45,12 @@ class Precision(NamedTuple):
         return torch.amp.GradScaler(self.device, enabled=self.scales_loss)
 
     def prepare(self, network: nn.Module) -> None:
-        """Have the group norms of `network` work in this precision; nothing is changed for float32."""
+        """Have `network` work in this precision; nothing is changed for float32."""
         if self.dtype is None:
             return
         for module in network.modules():
-            if type(module) is nn.GroupNorm:
-                module.__class__ = MixedGroupNorm
+            if type(module) in REPLACED:
+                module.__class__ = REPLACED[type(module)]
 
 
 FLOAT32 = Precision()
@@ -98,6 +102,25 @@ class MixedGroupNorm(nn.GroupNorm):
             return super().forward(input)
         normed: torch.Tensor = _GroupNorm.apply(input, self.weight, self.bias, self.num_groups, self.eps)
         return normed
+
+
+class MixedROIAlign(ROIAlign):  # type: ignore[misc]
+    """RoIAlign of 16-bit features at boxes in float32; gives the features' dtype.
+
+    Detectron2 rounds the boxes to the features' dtype. In bf16 coordinates above 1,024 px are then 8 px apart, which
+    moves small boxes off their objects or leaves nothing of them.
+    """
+
+    def forward(self, input: torch.Tensor, rois: torch.Tensor) -> torch.Tensor:  # noqa: A002 - the parent's name
+        if input.dtype not in DTYPES.values():
+            wide: torch.Tensor = super().forward(input, rois)
+            return wide
+        with torch.autocast(input.device.type, enabled=False):
+            pooled: torch.Tensor = super().forward(input.float(), rois.float())
+        return pooled.to(input.dtype)
+
+
+REPLACED: dict[type[nn.Module], type[nn.Module]] = {nn.GroupNorm: MixedGroupNorm, ROIAlign: MixedROIAlign}
 
 
 class _GroupNorm(torch.autograd.Function):

@@ -97,7 +97,9 @@ def predict(request: Request, progress: terminal.Progress) -> Predicted | None:
         network.to(device)
         with inference.evaluating(network), precision.autocast():
             share = _detect(network, cfg, records, categories, request, progress)
-    except torch.cuda.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not devices.is_full(error):
+            raise
         raise DataError(wording.out_of_memory_to_predict(error, cfg, tta=request.tta)) from None
     shares = comm.gather(share)
     if not is_main:

@@ -45,7 +45,7 @@ def size_of(settings: Settings) -> tuple[int, int]:
 class Stepped(NamedTuple):
     losses: list[dict[str, float]]
     change: torch.Tensor
-    """Of all weights, in one row, on the CPU, in float64."""
+    """Of all weights, in one row, on the CPU."""
     skipped: int
 
 
@@ -82,60 +82,74 @@ def take_steps(
 
 
 def flat_weights(network: nn.Module) -> torch.Tensor:
-    return torch.cat([parameter.detach().double().cpu().flatten() for parameter in network.parameters()])
+    return torch.cat([parameter.detach().flatten() for parameter in network.parameters()]).cpu()
 
 
 def difference(found: torch.Tensor, expected: torch.Tensor) -> float:
     """Length of the difference, as a share of the expected's."""
-    return float((found - expected).norm() / expected.norm())
+    return float((found.double() - expected.double()).norm() / expected.double().norm())
+
+
+def compute_exactly() -> None:
+    """Products in convolutions in float32, for comparing numbers: torch rounds them to 10 bits on a GPU by default, and
+    which kernel, and so which rounding, depends on the batch."""
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def steps(settings: Settings, rows: Rows) -> None:
     """Every model takes a step in fp32, fp16 and bf16; losses and weights stay finite."""
-    names = config.models() if settings.on_gpu else ["tiny"]
     batch = scenes(2, *size_of(settings))
-    for name in names:
-        for dtype in (None, *DTYPES.values()):
-            precision = Precision(dtype, settings.device)
-            began = time.perf_counter()
+    for name in config.models() if settings.on_gpu else ["tiny"]:
+        with rows.attempt(name):
             network = model.build(configured(settings, name), settings.device, seed=0)
-            tries = TRIES if precision.scales_loss else 1
-            stepped = take_steps(network, [batch] * tries, Division(2), precision)
-            total = stepped.losses[-1].get("total_loss", math.nan)
-            good = math.isfinite(total) and bool(stepped.change.isfinite().all()) and float(stepped.change.norm()) > 0
-            rows.add(
-                f"{name} {precision.name}",
-                good and stepped.skipped == 0,
-                f"loss {total:.3f}" + (f", {stepped.skipped} steps skipped" if stepped.skipped else ""),
-                total_loss=total,
-                seconds=round(time.perf_counter() - began, 2),
-            )
+            for dtype in (None, *DTYPES.values()):
+                precision = Precision(dtype, settings.device)
+                with rows.attempt(f"{name} {precision.name}"):
+                    _take_a_step(network, batch, precision, f"{name} {precision.name}", rows)
+
+
+def _take_a_step(network: nn.Module, batch: Batch, precision: Precision, name: str, rows: Rows) -> None:
+    began = time.perf_counter()
+    stepped = take_steps(network, [batch] * (TRIES if precision.scales_loss else 1), Division(2), precision)
+    total = stepped.losses[-1].get("total_loss", math.nan)
+    moved = float(stepped.change.norm())
+    rows.add(
+        name,
+        math.isfinite(total) and math.isfinite(moved) and moved > 0 and stepped.skipped == 0,
+        f"loss {total:.3f}" + (f", {stepped.skipped} steps skipped" if stepped.skipped else ""),
+        total_loss=total,
+        seconds=round(time.perf_counter() - began, 2),
+    )
 
 
 def losses(settings: Settings, rows: Rows) -> None:
     """Losses with ignored regions equal those of the CPU, in float64, to 1e-4."""
-    # For comparing numbers; training keeps torch's default, which rounds products in convolutions to 10 bits.
-    torch.backends.cudnn.allow_tf32 = False
+    compute_exactly()
     height, width = size_of(settings)
     batch = scenes(2, height, width, objects=4, ignored=4)
     for name in FEW_MODELS:
-        cfg = configured(
-            settings,
-            name,
-            *("MODEL.RPN.BATCH_SIZE_PER_IMAGE", SAMPLE_ALL, "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", SAMPLE_ALL),
-        )
-        reference = model.build(cfg, "cpu", seed=0)
-        proposals = proposals_of(reference, batch)
-        expected = losses_of(reference.double(), batch, proposals)
-        found = losses_of(model.build(cfg, settings.device, seed=0), batch, proposals)
-        worst = max(expected, key=lambda key: abs(found[key] - expected[key]) / (abs(expected[key]) + 1e-6))
-        error = abs(found[worst] - expected[worst]) / (abs(expected[worst]) + 1e-6)
-        rows.add(
-            name,
-            found.keys() == expected.keys() and error <= 1e-4,
-            f"{len(expected)} losses, largest relative difference {error:.1e} ({worst})",
-            difference=error,
-        )
+        with rows.attempt(name):
+            _compare_losses(settings, name, batch, rows)
+
+
+def _compare_losses(settings: Settings, name: str, batch: Batch, rows: Rows) -> None:
+    cfg = configured(
+        settings,
+        name,
+        *("MODEL.RPN.BATCH_SIZE_PER_IMAGE", SAMPLE_ALL, "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", SAMPLE_ALL),
+    )
+    reference = model.build(cfg, "cpu", seed=0)
+    proposals = proposals_of(reference, batch)
+    expected = losses_of(reference.double(), batch, proposals)
+    found = losses_of(model.build(cfg, settings.device, seed=0), batch, proposals)
+    errors = {key: abs(found[key] - value) / (abs(value) + 1e-6) for key, value in expected.items()}
+    worst = max(errors, key=lambda key: errors[key])
+    rows.add(
+        name,
+        found.keys() == expected.keys() and all(error <= 1e-4 for error in errors.values()),
+        f"{len(expected)} losses, largest relative difference {errors[worst]:.1e} ({worst})",
+        difference=errors[worst],
+    )
 
 
 def proposals_of(network: nn.Module, batch: Batch) -> list[Any]:
@@ -163,6 +177,7 @@ def accumulation(settings: Settings, rows: Rows) -> None:
     Every scene has as many objects as the others, no masks and nothing ignored, so that means over boxes are means over
     scenes.
     """
+    compute_exactly()
     height, width = size_of(settings)
     batch = scenes(4, height, width, objects=4, ignored=0)
     whole = boxes_only(settings)
@@ -189,54 +204,59 @@ def boxes_only(settings: Settings) -> nn.Module:
 
 def checkpointing(settings: Settings, rows: Rows) -> None:
     """Activations that are computed again give the same losses and weights."""
+    compute_exactly()
     batch = scenes(2, *size_of(settings))
     for name in ("tiny", "resnest50") if settings.on_gpu else ("tiny",):
-        kept, again = (
-            take_steps(
-                model.build(configured(settings, name, "MODEL.CHECKPOINT_ACTIVATIONS", on), settings.device, seed=0),
-                [batch],
-                Division(2),
+        with rows.attempt(name):
+            kept, again = (_step_with(settings, name, batch, checkpointing=on) for on in (False, True))
+            error = difference(again.change, kept.change)
+            same = kept.losses == again.losses
+            rows.add(
+                name,
+                same and error <= 1e-3,
+                f"losses {'the same to the bit' if same else 'differ'}, relative difference of the change {error:.1e}",
+                difference=error,
             )
-            for on in (False, True)
-        )
-        error = difference(again.change, kept.change)
-        same = kept.losses == again.losses
-        rows.add(
-            name,
-            same and error <= 1e-3,
-            f"losses {'the same to the bit' if same else 'differ'}, relative difference of the change {error:.1e}",
-            difference=error,
-        )
+
+
+def _step_with(settings: Settings, name: str, batch: Batch, *, checkpointing: bool) -> Stepped:
+    cfg = configured(settings, name, "MODEL.CHECKPOINT_ACTIVATIONS", checkpointing)
+    return take_steps(model.build(cfg, settings.device, seed=0), [batch], Division(2))
 
 
 def processes(settings: Settings, rows: Rows) -> None:
     """One process and several (NCCL on GPUs, gloo on the CPU) change the weights as turns in one process do."""
-    height, width = size_of(settings)
-    batch = scenes(2, height, width, objects=4, ignored=2)
+    compute_exactly()
+    batch = scenes(2, *size_of(settings), objects=4, ignored=2)
     backend = "NCCL" if settings.on_gpu else "gloo"
-    counts = [1, 2] if not settings.on_gpu or torch.cuda.device_count() >= 2 else [1]
-    # Those of several first: this process joins a world of its own for the other.
-    for count in reversed(counts):
-        parts = [[item] for item in batch[:count]]
-        expected = take_steps(boxes_only(settings), parts, Division(count, 1, count)).change
-        path = settings.folder / f"processes-{count}.pt"
-        world = World(count, device=settings.device)
-        if count > 1:
-            launch.launch(step_in_world, world, settings, batch, path)
-        else:
-            launch.join(0, world, f"tcp://127.0.0.1:{launch.free_port()}")
-            step_in_world(settings, batch, path)
-        error = difference(torch.load(path), expected)
-        path.unlink()
-        rows.add(
-            f"{count} by {backend}", error <= 1e-3, f"relative difference of the change {error:.1e}", difference=error
-        )
-    if len(counts) == 1:
+    if not settings.on_gpu or torch.cuda.device_count() >= 2:
+        with rows.attempt(f"2 by {backend}"):
+            path = settings.folder / "processes-2.pt"
+            launch.launch(step_in_world, World(2, device=settings.device), settings, batch, path)
+            _compare_change(settings, batch, path, f"2 by {backend}", rows)
+    else:
         rows.add("2 by NCCL", None, "not run: there is one GPU")
+    with rows.attempt(f"1 by {backend}"):
+        path = settings.folder / "processes-1.pt"
+        # In this process, since `launch` needs no world for one.
+        launch.join(0, World(device=settings.device), f"tcp://127.0.0.1:{launch.free_port()}")
+        step_in_world(settings, batch[:1], path)
+        distributed.destroy_process_group()
+        _compare_change(settings, batch[:1], path, f"1 by {backend}", rows)
+
+
+def _compare_change(settings: Settings, batch: Batch, path: Path, name: str, rows: Rows) -> None:
+    """With what one process alone does in as many turns."""
+    count = len(batch)
+    expected = take_steps(boxes_only(settings), [[item] for item in batch], Division(count, 1, count)).change
+    error = difference(torch.load(path), expected)
+    path.unlink()
+    rows.add(name, error <= 1e-3, f"relative difference of the change {error:.1e}", difference=error)
 
 
 def step_in_world(settings: Settings, batch: Batch, path: Path) -> None:
     """In every process: a step on its own part of `batch`; the first one saves the change of the weights."""
+    compute_exactly()
     rank, size = distributed.get_rank(), distributed.get_world_size()
     network = boxes_only(settings)
     ids = [torch.cuda.current_device()] if settings.on_gpu else None

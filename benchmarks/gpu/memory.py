@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 
 import torch
@@ -11,7 +12,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from benchmarks.gpu.correct import configured
 from benchmarks.gpu.records import Rows, Settings
 from benchmarks.gpu.scenes import Batch, scenes
-from train import model
+from train import compat, devices, model  # noqa: F401 - compat before detectron2
 from train.precision import DTYPES, Precision
 from train.sampler import Division
 from train.trainer import Trainer
@@ -35,14 +36,15 @@ def memory(settings: Settings, rows: Rows) -> None:
         name = f"r101, batch {batch_size}, {Precision(dtype).name}" + ", activation checkpointing" * checkpointing
         batch = scenes(batch_size, *PAPER_SIZE, objects=OBJECTS, ignored=IGNORED)
         in_goal = batch_size == 1 and checkpointing
-        try:
-            peak = peak_gigabytes(settings, batch, Precision(dtype, "cuda"), checkpointing=checkpointing)
-        except torch.cuda.OutOfMemoryError as error:
-            rows.add(name, False if in_goal else None, "does not fit: " + str(error).partition("\n")[0])
-        else:
-            asked = f" (goal < {GOAL_GB:g})" if in_goal else ""
-            rows.add(name, peak < GOAL_GB if in_goal else None, f"{peak:.2f} GB{asked}", gigabytes=peak)
-        # What the error or the model still held.
+        with rows.attempt(name):
+            peak, why = _peak(settings, batch, Precision(dtype, "cuda"), checkpointing)
+            if peak is None:
+                rows.add(name, False if in_goal else None, f"does not fit: {why}")
+            else:
+                asked = f" (goal < {GOAL_GB:g})" if in_goal else ""
+                rows.add(name, peak < GOAL_GB if in_goal else None, f"{peak:.2f} GB{asked}", gigabytes=peak)
+        # A block that computes its activations again refers to itself, and would count in the next row.
+        gc.collect()
         torch.cuda.empty_cache()
 
 
@@ -52,6 +54,16 @@ def _settings() -> Iterator[tuple[int, torch.dtype | None, bool]]:
         for checkpointing in (True, False):
             for dtype in (None, *DTYPES.values()):
                 yield batch_size, dtype, checkpointing
+
+
+def _peak(settings: Settings, batch: Batch, precision: Precision, checkpointing: bool) -> tuple[float | None, str]:
+    """None, and why, where the memory is too small."""
+    try:
+        return peak_gigabytes(settings, batch, precision, checkpointing=checkpointing), ""
+    except RuntimeError as error:
+        if not devices.is_full(error):
+            raise
+        return None, str(error).partition("\n")[0]
 
 
 def peak_gigabytes(settings: Settings, batch: Batch, precision: Precision, *, checkpointing: bool) -> float:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import os
+import signal
 import sys
+import threading
+import time
 from pathlib import Path
 
 import msgspec
@@ -28,7 +32,21 @@ MODULES = {
 def main(name: str, settings_path: str, rows_path: str) -> None:
     settings = msgspec.json.decode(Path(settings_path).read_bytes(), type=Settings)
     module = importlib.import_module(f"benchmarks.gpu.{MODULES[name]}")
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     module.PARTS[name](settings, Rows(Path(rows_path), name))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not through Python's shutdown, in which threads of gloo and NCCL may abort the process (see train.launch).
+    os._exit(0)
+
+
+def _end_with_parent(parent: int) -> None:
+    """A check that was killed must not leave its part behind on the GPU."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    if os.getpgrp() == os.getpid():  # with what it has started
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -12,7 +15,8 @@ from datasets.sources import Input
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """`device` is "cuda" or "cpu"; on the CPU everything is small. `seconds` is what the part may take.
+    """`device` is "cuda" or "cpu"; on the CPU everything is small. `seconds` is what the part may take, and `ends` when
+    that is over, by time.monotonic, which all processes of a machine share.
 
     Training data (`annotations`, `images`), validation data and `output` are paths.
     """
@@ -24,6 +28,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     val_annotations: str
     val_images: str
     seconds: float
+    ends: float
 
     @property
     def on_gpu(self) -> bool:
@@ -52,9 +57,6 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     numbers: dict[str, float] = {}
 
 
-Add = Callable[..., None]
-
-
 class Rows:
     """Adds rows of one part to a file of JSON lines; a line is whole or the last one."""
 
@@ -63,11 +65,21 @@ class Rows:
         self._part = part
 
     def add(self, check: str, ok: bool | None, text: str, **numbers: float) -> None:
-        row = Row(part=self._part, check=check, ok=ok, text=text, numbers=numbers)
+        # JSON has no numbers that are not finite; the text says what they are.
+        finite = {name: float(value) for name, value in numbers.items() if math.isfinite(value)}
+        row = Row(part=self._part, check=check, ok=ok, text=text, numbers=finite)
         with self._path.open("ab") as file:
             file.write(msgspec.json.encode(row) + b"\n")
             file.flush()
             os.fsync(file.fileno())
+
+    @contextmanager
+    def attempt(self, check: str) -> Iterator[None]:
+        """What goes wrong within is a row that failed, and the part goes on."""
+        try:
+            yield
+        except Exception as error:
+            self.add(check, False, f"{type(error).__name__}: {str(error).strip()[:400]}")
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -76,3 +88,13 @@ def read_rows(path: Path) -> list[Row]:
         return []
     whole, _, _ = path.read_bytes().rpartition(b"\n")
     return [msgspec.json.decode(line, type=Row) for line in whole.splitlines()]
+
+
+def first_of(data: Input, path: Path, count: int) -> Input:
+    """The first images of `data`, by a file at `path` that lists them alone."""
+    content = json.loads(data.annotations.read_bytes())
+    content["images"] = content["images"][:count]
+    ids = {image["id"] for image in content["images"]}
+    content["annotations"] = [item for item in content["annotations"] if item["image_id"] in ids]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return Input(path, data.images)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -12,12 +13,11 @@ import torch
 from torch import nn
 
 from benchmarks.gpu.correct import configured
-from benchmarks.gpu.memory import PAPER_SIZE
 from benchmarks.gpu.records import Rows, Settings
 from benchmarks.gpu.scenes import Batch, scenes
 from benchmarks.stock import plain, stock_batches
 from scripts.ladder.machine import cores
-from train import config, model
+from train import compat, config, devices, model  # noqa: F401 - compat before detectron2
 from train.data import TrainingData, read_training
 from train.ignore import split_ignored
 from train.loader import training_batches
@@ -34,7 +34,10 @@ STEP_GOAL, TOGETHER_GOAL = 1.0, 1.3
 BATCHES = (16, 8, 4, 2, 1)
 MOST_WORKERS = 12
 WARM_UP = 3
-PROFILED = 10
+# Steps of which the wait for data is measured, and as many that are profiled.
+MEASURED = 10
+# Share of the memory that the largest picture may take, since two models and their momentum stay in it.
+MOST_USED = 0.85
 
 Step = Callable[[Batch], None]
 Loader = Callable[[], Iterator[Batch]]
@@ -48,23 +51,34 @@ def speed(settings: Settings, rows: Rows) -> None:
     cfg.MODEL.ROI_HEADS.NUM_CLASSES = len(data.categories)
     precision = _precision(settings)
     workers = min(cores(), MOST_WORKERS) if settings.on_gpu else 1
-    batch, ours, stock = _sides(settings, cfg, precision)
+    batch, sides = _sides(settings, cfg, precision)
     rows.add("set-up", None, _describe(cfg, data, batch, workers, precision), batch=batch, workers=workers)
-    _step_alone(settings, cfg, data, batch, ours, stock, rows)
-
     loaders: dict[str, Loader] = {
         "stock": _Stock(settings, cfg, batch, workers),
         "ours": _Ours(cfg, data, batch, workers),
     }
-    rates = {name: _rate(loader, lambda _: None, batch, 0.08 * settings.seconds) for name, loader in loaders.items()}
-    _compare(rows, "loader alone", rates, None)
+    with rows.attempt("step alone"):
+        _step_alone(settings, _Ours(cfg, data, batch, 0), batch, sides, rows)
+    with rows.attempt("loader alone"):
+        # Until what was fetched ahead is used up.
+        ahead = WARM_UP + 2 * workers
+        rates = {
+            name: _rate(loader, _nothing, batch, 0.05 * settings.seconds, ahead) for name, loader in loaders.items()
+        }
+        _compare(rows, "loader alone", rates, None)
+    with rows.attempt("loader and step together"):
+        rates = {
+            name: _rate(loader, sides[name], batch, 0.1 * settings.seconds, WARM_UP) for name, loader in loaders.items()
+        }
+        _compare(rows, "loader and step together", rates, TOGETHER_GOAL if settings.on_gpu else None)
+    sides.clear()
+    _clear_memory(settings)
+    with rows.attempt("waiting for data"):
+        _waiting(cfg, loaders["ours"], batch, settings, precision, rows)
 
-    rates = {
-        "stock": _rate(loaders["stock"], stock, batch, 0.1 * settings.seconds),
-        "ours": _rate(loaders["ours"], ours, batch, 0.1 * settings.seconds),
-    }
-    _compare(rows, "loader and step together", rates, TOGETHER_GOAL if settings.on_gpu else None)
-    _waiting(cfg, data, batch, workers, settings, precision, rows)
+
+def _nothing(_batch: Batch) -> None:
+    pass
 
 
 def _configuration(settings: Settings) -> Any:
@@ -79,19 +93,44 @@ def _precision(settings: Settings) -> Precision:
     return Precision(torch.bfloat16 if torch.cuda.get_device_capability()[0] >= 8 else torch.float16, "cuda")
 
 
-def _sides(settings: Settings, cfg: Any, precision: Precision) -> tuple[int, Step, Step]:
-    """The largest batch that both have memory for, at the largest size of the schedule; our step, and stock's."""
+def _sides(settings: Settings, cfg: Any, precision: Precision) -> tuple[int, dict[str, Step]]:
+    """The largest batch that both have memory for, at the largest size of the schedule; stock's step, and ours."""
+    size = (max(cfg.INPUT.MIN_SIZE_TRAIN), cfg.INPUT.MAX_SIZE_TRAIN) if settings.on_gpu else (64, 96)
     for batch in BATCHES if settings.on_gpu else BATCHES[-2:]:
-        largest = scenes(batch, *(PAPER_SIZE if settings.on_gpu else (64, 96)), objects=15, ignored=0)
-        ours = _our_step(model.build(cfg, settings.device, seed=0), precision)
-        stock = _stock_step(model.build(plain(cfg), settings.device, seed=0), precision)
-        try:
-            for step in (ours, stock):
-                step(_without_ignored(largest))
-        except torch.cuda.OutOfMemoryError:
-            continue
-        return batch, ours, stock
+        sides = {
+            "stock": _stock_step(model.build(plain(cfg), settings.device, seed=0), precision),
+            "ours": _our_step(model.build(cfg, settings.device, seed=0), precision),
+        }
+        if _have_room(sides, batch, size, settings):
+            return batch, sides
+        sides.clear()
     raise RuntimeError("not even a batch of 1 fits")
+
+
+def _have_room(sides: dict[str, Step], batch: int, size: tuple[int, int], settings: Settings) -> bool:
+    """Can each take a step, with some memory to spare?"""
+    # A small one first, so that CUDA's libraries have theirs.
+    _clear_memory(settings)
+    steps = [scenes(1, 64, 96), scenes(batch, *size, objects=15, ignored=0)]
+    try:
+        for step in sides.values():
+            for item in steps:
+                step(_without_ignored(item))
+    except RuntimeError as error:
+        if not devices.is_full(error):
+            raise
+        return False
+    if not settings.on_gpu:
+        return True
+    return torch.cuda.max_memory_reserved() / torch.cuda.get_device_properties(0).total_memory < MOST_USED
+
+
+def _clear_memory(settings: Settings) -> None:
+    """Give back what models that are gone had."""
+    gc.collect()
+    if settings.on_gpu:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
 
 
 def _describe(cfg: Any, data: TrainingData, batch: int, workers: int, precision: Precision) -> str:
@@ -167,10 +206,10 @@ class _Stock:
         )
 
 
-def _rate(loader: Loader, step: Step, batch: int, seconds: float) -> float:
+def _rate(loader: Loader, step: Step, batch: int, seconds: float, warm_up: int) -> float:
     """Images a second, once the workers are under way, for about so many `seconds`."""
     batches = loader()
-    for _ in range(WARM_UP):
+    for _ in range(warm_up):
         step(next(batches))
     _synchronize()
     began = time.perf_counter()
@@ -184,23 +223,26 @@ def _rate(loader: Loader, step: Step, batch: int, seconds: float) -> float:
     return rate
 
 
-def _step_alone(
-    settings: Settings, cfg: Any, data: TrainingData, batch: int, ours: Step, stock: Step, rows: Rows
-) -> None:
-    """The same batches for both, one after the other, without ignored regions for stock, which would fail on them."""
-    batches = _Ours(cfg, data, batch, 0)()
+def _step_alone(settings: Settings, loader: Loader, batch: int, sides: dict[str, Step], rows: Rows) -> None:
+    """The same batches for both, without ignored regions for stock, which would fail on them.
+
+    Each takes a batch once untimed, since kernels and memory are chosen anew for every size of picture; then ours,
+    stock, stock, ours, so that none gains by its turn.
+    """
+    batches = loader()
     taken: list[tuple[float, float]] = []
     ends = time.perf_counter() + 0.15 * settings.seconds
-    while len(taken) < WARM_UP + 3 or time.perf_counter() < ends:
+    while len(taken) < 3 or time.perf_counter() < ends:
         item = next(batches)
-        sides = [(ours, item), (stock, _without_ignored(item))]
-        # Another one goes first each time.
-        turn = len(taken) % 2
-        seconds = [_seconds(*side) for side in (sides if turn == 0 else sides[::-1])]
-        taken.append((seconds[turn], seconds[1 - turn]))
-    pairs = taken[WARM_UP:]
-    rates = {name: batch / statistics.median(pair[at] for pair in pairs) for at, name in ((1, "stock"), (0, "ours"))}
-    ratio = statistics.median(theirs / own for own, theirs in pairs)
+        bare = _without_ignored(item)
+        sides["ours"](item)
+        sides["stock"](bare)
+        first, second, third, fourth = (
+            _seconds(sides[name], bare if name == "stock" else item) for name in ("ours", "stock", "stock", "ours")
+        )
+        taken.append(((first + fourth) / 2, (second + third) / 2))
+    rates = {name: batch / statistics.median(pair[at] for pair in taken) for at, name in enumerate(("ours", "stock"))}
+    ratio = statistics.median(theirs / own for own, theirs in taken)
     _compare(rows, "step alone", rates, STEP_GOAL if settings.on_gpu else None, ratio)
 
 
@@ -230,44 +272,45 @@ def _compare(rows: Rows, name: str, rates: dict[str, float], goal: float | None,
     rows.add(name, True if goal is not None and ratio >= goal else None, text, ratio=ratio, **rates)
 
 
-def _waiting(
-    cfg: Any, data: TrainingData, batch: int, workers: int, settings: Settings, precision: Precision, rows: Rows
-) -> None:
+def _waiting(cfg: Any, loader: Loader, batch: int, settings: Settings, precision: Precision, rows: Rows) -> None:
     """What share of a step waits for data, and a profile of ten steps, in `profile.txt`."""
     network = model.build(cfg, settings.device, seed=0)
     trainer = Trainer(
         model=network,
         optimizer=torch.optim.SGD(network.parameters(), lr=1e-4, momentum=0.9),
-        batches=_Ours(cfg, data, batch, workers)(),
+        batches=loader(),
         division=Division(batch),
         learning_rate=lambda _: 1e-4,
         seed=0,
         precision=precision,
     )
-    activities = [torch.profiler.ProfilerActivity.CPU]
-    if settings.on_gpu:
-        activities.append(torch.profiler.ProfilerActivity.CUDA)
     waited, taken = [], []
     with EventStorage() as trainer.storage:
-        for trainer.iter in range(WARM_UP + PROFILED):
+        for trainer.iter in range(WARM_UP + MEASURED):
             trainer.run_step()
             trainer.storage.step()
             waited.append(trainer.storage.history("data_time").latest())
             taken.append(trainer.storage.history("time").latest())
+        share = sum(waited[WARM_UP:]) / sum(taken[WARM_UP:])
+        rows.add("waiting for data", None, f"{100 * share:.1f} % of a step", share=share)
+        activities = [torch.profiler.ProfilerActivity.CPU]
+        if settings.on_gpu:
+            activities.append(torch.profiler.ProfilerActivity.CUDA)
         with torch.profiler.profile(activities=activities) as profile:
-            for _ in range(PROFILED):
+            for _ in range(MEASURED):
                 trainer.iter += 1
                 trainer.run_step()
             _synchronize()
-    share = sum(waited[WARM_UP:]) / sum(taken[WARM_UP:])
-    rows.add("waiting for data", None, f"{100 * share:.1f} % of a step", share=share)
     key = "self_device_time_total" if settings.on_gpu else "self_cpu_time_total"
-    averages = profile.key_averages()
-    (settings.folder / "profile.txt").write_text(averages.table(sort_by=key, row_limit=40), encoding="utf-8")
-    total = sum(getattr(item, key) for item in averages) or 1
-    largest = sorted(averages, key=lambda item: -getattr(item, key))[:6]
+    # The time of a kernel stands twice: under its own name, and under that of the operator that started it.
+    operators = [item for item in profile.key_averages() if item.device_type.name == "CPU"]
+    (settings.folder / "profile.txt").write_text(
+        profile.key_averages().table(sort_by=key, row_limit=40), encoding="utf-8"
+    )
+    total = sum(getattr(item, key) for item in operators) or 1
+    largest = sorted(operators, key=lambda item: -getattr(item, key))[:6]
     shares = ", ".join(f"{item.key[:40]} {100 * getattr(item, key) / total:.0f} %" for item in largest)
-    rows.add(f"profile of {PROFILED} steps", None, f"{shares}; more in profile.txt")
+    rows.add(f"profile of {MEASURED} steps", None, f"{shares}; more in profile.txt")
 
 
 PARTS = {"speed": speed}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -36,6 +38,26 @@ def test_rows_are_read_as_they_come_but_for_half_a_line(tmp_path: Path) -> None:
     with path.open("ab") as file:
         file.write(b'{"part": "steps", "check')
     assert read_rows(path) == [row("one", True), row("two", None)]
+
+
+def test_a_number_that_is_not_finite_is_in_the_text_alone(tmp_path: Path) -> None:
+    """JSON has no such number, and a row that cannot be read would be the end of the check."""
+    rows = Rows(tmp_path / "rows.jsonl", "steps")
+    rows.add("one", False, "loss nan", total_loss=math.nan, seconds=1.5, worst=math.inf)
+    (found,) = read_rows(tmp_path / "rows.jsonl")
+    assert found.numbers == {"seconds": 1.5}
+
+
+def test_what_goes_wrong_in_a_row_is_that_row(tmp_path: Path) -> None:
+    rows = Rows(tmp_path / "rows.jsonl", "steps")
+    for check in ("one", "two"):
+        with rows.attempt(check):
+            if check == "one":
+                raise RuntimeError("cuDNN error: CUDNN_STATUS_NOT_SUPPORTED")
+            rows.add(check, True, "good")
+    found = read_rows(tmp_path / "rows.jsonl")
+    assert [(one.check, one.ok) for one in found] == [("one", False), ("two", True)]
+    assert found[0].text == "RuntimeError: cuDNN error: CUDNN_STATUS_NOT_SUPPORTED"
 
 
 def test_a_report_says_what_passed_failed_and_was_not_run() -> None:
@@ -91,8 +113,8 @@ def test_how_a_part_ended(code: int, is_late: bool, squeezed: bool, state: str, 
 
 
 def settings(folder: Path, seconds: float) -> Settings:
-    empty = dict.fromkeys(("annotations", "images", "val_annotations", "val_images"), "")
-    return Settings(device="cpu", output=str(folder), seconds=seconds, **empty)
+    empty: dict[str, Any] = dict.fromkeys(("annotations", "images", "val_annotations", "val_images"), "")
+    return Settings(device="cpu", output=str(folder), seconds=seconds, ends=time.monotonic() + seconds, **empty)
 
 
 def test_a_part_that_breaks_is_reported_with_its_last_words(tmp_path: Path) -> None:

@@ -68,3 +68,17 @@ def test_a_gpu_that_goes_unused_unasked_is_told(monkeypatch: pytest.MonkeyPatch,
     assert devices.unused_gpu(cpu, "cpu") is None
     assert devices.unused_gpu(torch.device("cuda"), "auto") is None
     assert "torch finds no GPU (no driver was found)" in (devices.unused_gpu(cpu, "auto") or "")
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.47 GiB."), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+        (ValueError("CUDA error: out of memory"), False),
+    ],
+)
+def test_a_full_gpu_is_known_by_what_torch_and_its_libraries_say(error: Exception, expected: bool) -> None:
+    assert devices.is_full(error) == expected

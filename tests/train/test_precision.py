@@ -17,9 +17,10 @@ from tests.train.conftest import small_config
 from train import model, precision, solver
 from train.data import TrainingData
 from train.mapper import TrainingMapper
-from train.precision import MixedGroupNorm, Precision, choose, has_bf16
+from train.precision import MixedGroupNorm, MixedROIAlign, Precision, choose, has_bf16
 
 # isort: split
+from detectron2.layers import ROIAlign
 from detectron2.utils.events import EventStorage
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -194,6 +195,40 @@ def test_names_and_weights_stay_as_they_were() -> None:
     assert kinds == {MixedGroupNorm}
     assert plain.state_dict().keys() == prepared.state_dict().keys()
     assert all(torch.equal(value, plain.state_dict()[name]) for name, value in prepared.state_dict().items())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_boxes_are_pooled_where_they_are(dtype: torch.dtype) -> None:
+    """bf16 numbers above 1,024 are 8 apart: rounded, this box of 4 x 4 px has no height."""
+    box = torch.tensor([[0.0, 1027, 1100, 1031, 1104]])
+    assert box.bfloat16()[0, 2] == box.bfloat16()[0, 4]
+    features = torch.randn(1, 8, 300, 300, generator=torch.Generator().manual_seed(0)).to(dtype).requires_grad_()
+    wide = features.detach().float().requires_grad_()
+    align = ROIAlign(7, 0.25, 0, aligned=True)
+    expected = align(wide, box)
+    holder = nn.ModuleList([align])
+    Precision(dtype, "cpu").prepare(holder)
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = holder[0](features, box)
+    found.sum().backward()
+    expected.sum().backward()
+
+    assert found.dtype == dtype
+    assert torch.equal(found, expected.to(dtype))
+    assert features.grad is not None
+    assert wide.grad is not None
+    assert torch.equal(features.grad, wide.grad.to(dtype))
+    # Float32 is left to Detectron2.
+    assert torch.equal(holder[0](wide, box), expected)
+
+
+def test_every_roi_align_of_a_model_is_replaced() -> None:
+    network = model.build(small_config("tiny-cascade"), seed=0)
+    before = [module for module in network.modules() if isinstance(module, ROIAlign)]
+    BF16.prepare(network)
+    assert before
+    assert {type(module) for module in before} == {MixedROIAlign}
 
 
 def test_nothing_is_prepared_for_float32() -> None:
