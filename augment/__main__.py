@@ -14,11 +14,10 @@ import click
 from click.core import ParameterSource
 
 from datasets import terminal
-from datasets.errors import SHOWN
 
 if TYPE_CHECKING:
     from augment.prepare import Request
-    from datasets.sources import Input, Inputs, Run
+    from datasets.sources import Input, Run
 
 # Heavy imports stand inside the commands: `--help` must answer at once.
 
@@ -49,9 +48,7 @@ def inputs_and_recipe(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Overrides the recipe's seed."),
         click.option("--limit", type=click.IntRange(1), metavar="N", help="Take the first N source images only."),
         click.option("--strict", is_flag=True, help="Make every repair of the input an error."),
-        click.option(
-            "--skip-bad", is_flag=True, help="Leave out images whose files cannot be used; listed in the end."
-        ),
+        *terminal.leniency_options(),
     ]
     return _with(options, command)
 
@@ -103,7 +100,7 @@ def plan(as_json: bool, executor: AbstractContextManager[Run], **chosen: Any) ->
       python -m augment plan --annotations instances_train.json --images train2017 --recipe balanced
     """
     from augment import estimate
-    from augment.counts import categories_table, operations_table
+    from augment.counts import categories_table, operations_table, warnings
     from augment.prepare import prepare
 
     request = _request(**chosen)
@@ -111,12 +108,14 @@ def plan(as_json: bool, executor: AbstractContextManager[Run], **chosen: Any) ->
         prepared = prepare(request, run, progress)
         planned = estimate.plan(prepared, run, progress)
     categories = prepared.inputs.categories
+    warned = [*prepared.inputs.warnings, *warnings(planned.counts, request.recipe)]
     repairs = prepared.inputs.repairs.counts()
     if as_json:
         document = planned.counts.as_json(categories)
         cost = {"bytes": planned.bytes, "seconds_one_worker": round(planned.seconds, 1)}
         skipped = len(prepared.inputs.skipped)
-        click.echo(json.dumps({**document, "repairs": repairs, "skipped": skipped, "estimate": cost}, indent=1))
+        found = {"repairs": repairs, "skipped": skipped, "warnings": warned}
+        click.echo(json.dumps({**document, **found, "estimate": cost}, indent=1))
         return
     lines = [
         f"recipe {request.recipe.name}, seed {request.recipe.seed}: {len(prepared.sources):,} source images",
@@ -126,7 +125,8 @@ def plan(as_json: bool, executor: AbstractContextManager[Run], **chosen: Any) ->
         *categories_table(planned.counts, categories),
         "",
         *_repair_lines(repairs),
-        *_skipped_lines(prepared.inputs),
+        *terminal.skipped_lines(prepared.inputs),
+        *terminal.warning_lines(warned),
         f"about {_bytes(planned.bytes)} and {_duration(planned.seconds)} with one worker (estimated)",
     ]
     click.echo("\n".join(lines))
@@ -149,7 +149,7 @@ def build(output: Path, link: bool, restart: bool, executor: AbstractContextMana
       python -m augment build --annotations instances_train.json --images train2017 --output out/expanded
     """
     from augment import compiler
-    from augment.counts import operations_table
+    from augment.counts import operations_table, warnings
 
     request = _request(**chosen)._replace(link=link)
     start = time.monotonic()
@@ -163,7 +163,8 @@ def build(output: Path, link: bool, restart: bool, executor: AbstractContextMana
     lines = [
         *operations_table(built.counts),
         *_repair_lines(built.prepared.inputs.repairs.counts()),
-        *_skipped_lines(built.prepared.inputs),
+        *terminal.skipped_lines(built.prepared.inputs),
+        *terminal.warning_lines([*built.prepared.inputs.warnings, *warnings(built.counts, request.recipe)]),
         f"{output}: {_bytes(built.bytes)} of images in {_duration(time.monotonic() - start)}",
     ]
     click.echo("\n".join(lines))
@@ -197,6 +198,7 @@ def _request(
     seed: int | None,
     limit: int | None,
     strict: bool,
+    clip_boxes: bool,
     skip_bad: bool,
 ) -> Request:
     """What the options ask for. Raises click.UsageError where they contradict each other."""
@@ -204,11 +206,14 @@ def _request(
 
     from augment.prepare import Request
     from augment.recipe import load
+    from datasets.checks import Leniency
 
     loaded = load(recipe)
     if seed is not None:
         loaded = msgspec.structs.replace(loaded, seed=seed)
-    return Request(_inputs(annotations, images, data), loaded, limit=limit, strict=strict, skip_bad=skip_bad)
+    return Request(
+        _inputs(annotations, images, data), loaded, limit=limit, strict=strict, leniency=Leniency(clip_boxes, skip_bad)
+    )
 
 
 def _inputs(annotations: tuple[Path, ...], images: tuple[Path, ...], data: str | None) -> list[Input]:
@@ -226,15 +231,6 @@ def _inputs(annotations: tuple[Path, ...], images: tuple[Path, ...], data: str |
 
 def _repair_lines(repairs: dict[str, int]) -> list[str]:
     return [f"repaired: {count:,} x {kind}" for kind, count in repairs.items()]
-
-
-def _skipped_lines(inputs: Inputs) -> list[str]:
-    """The images that --skip-bad left out, the first ones by name; the manifest lists them all."""
-    if not inputs.skipped:
-        return []
-    lines = [f"skipped: {len(inputs.skipped):,} images whose files cannot be used"]
-    lines += [f"  {inputs.inputs[item.input].images / item.file_name}: {item.why}" for item in inputs.skipped[:SHOWN]]
-    return lines if len(inputs.skipped) <= SHOWN else [*lines, f"  ... and {len(inputs.skipped) - SHOWN:,} more"]
 
 
 def _bytes(count: float) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from augment.labels import CASES, Labels
-from augment.recipe import OPERATION_NAMES
+from augment.recipe import OPERATION_NAMES, Copy, Recipe
 from datasets.records import Category
 
 
@@ -78,6 +78,20 @@ def categories_table(counts: Counts, categories: Iterable[Category]) -> list[str
         lines.append(f"{item.name[:23]:<24}{before:>10,}{after:>12,}{times:>9}")
     shares = [f"{name} {_imbalance(boxes)}" for name, boxes in (("before", counts.before), ("after", counts.after))]
     return [*lines, f"commonest to rarest category present: {', '.join(shares)}"]
+
+
+def warnings(counts: Counts, recipe: Recipe) -> list[str]:
+    """What a recipe did not do, and was surely meant to."""
+    copy = next((operation for operation in recipe.operations if isinstance(operation, Copy)), None)
+    if copy is None or counts.images[Copy.name]:
+        return []
+    boxes = [count for count in counts.before.values() if count]
+    target = f"{copy.target_boxes} boxes" if copy.target_boxes else f"{copy.target_fraction:g} x the number of images"
+    return [
+        f"the recipe {recipe.name} copies no image: the rarest category of each has more boxes than the target, "
+        f"{target}"
+        + (f"; the rarest of all has {min(boxes):,} (operations, copy: target_fraction, target_boxes)" if boxes else "")
+    ]
 
 
 def _imbalance(boxes: Counter[int]) -> str:

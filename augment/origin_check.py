@@ -15,6 +15,7 @@ from datasets.checks import ORIENTATION_IGNORED
 from datasets.errors import DataError, Problems
 from datasets.origins import ORIGINS, Origin, iterate_origins
 from datasets.records import Image
+from datasets.sources import told_apart
 
 
 class _Input(msgspec.Struct):
@@ -108,6 +109,7 @@ class _Lines:
         self._turned = frozenset(
             said.repairs[ORIENTATION_IGNORED].places if ORIENTATION_IGNORED in said.repairs else ()
         )
+        self._names = told_apart([item.annotations for item in said.inputs])
         self._seen: set[tuple[int, int]] = set()
         self._last = (0, -1)
         self._digests = manifest.ImageDigests(len(said.inputs))
@@ -140,7 +142,7 @@ class _Lines:
             return
         if origin.file_name != made.file_name:
             self._fault(f"{place}.file_name: expected {made.file_name!r} for {what}, found {origin.file_name!r}")
-        elif f"{self._said.inputs[origin.input].annotations} {origin.file_name}" not in self._turned:
+        elif f"{self._names[origin.input]} {origin.file_name}" not in self._turned:
             self._compare_originals(place, origin, made.originals)
 
     def _compare_originals(self, place: str, origin: Origin, originals: list[str]) -> None:

@@ -8,6 +8,8 @@ from typing import NamedTuple
 from augment.balance import Balance, count_boxes
 from augment.plan import Variant, variants
 from augment.recipe import Recipe
+from datasets.checks import STRICT, Leniency
+from datasets.errors import DataError
 from datasets.sources import Examined, Input, Inputs, Run, Source, examine_images, read_inputs
 from datasets.terminal import Progress
 
@@ -15,7 +17,7 @@ from datasets.terminal import Progress
 class Request(NamedTuple):
     """What to build. `limit` takes the first sources only; `link` makes hard links of originals instead of copies.
 
-    `skip_bad` leaves out images whose files cannot be used, which are an error otherwise.
+    `leniency` says what is made of boxes far outside their images, and of images and annotations that cannot be used.
     """
 
     inputs: list[Input]
@@ -23,7 +25,7 @@ class Request(NamedTuple):
     limit: int | None = None
     link: bool = False
     strict: bool = False
-    skip_bad: bool = False
+    leniency: Leniency = STRICT
 
 
 class Prepared(NamedTuple):
@@ -32,6 +34,7 @@ class Prepared(NamedTuple):
     inputs: Inputs
     sources: list[Source]
     recipe: Recipe
+    leniency: Leniency = STRICT
 
     def planned(self) -> Iterator[tuple[Source, list[Variant]]]:
         """Every source with its variants. Balance looks at all sources, also those beyond the limit."""
@@ -43,11 +46,18 @@ class Prepared(NamedTuple):
 
 def prepare(request: Request, run: Run, progress: Progress) -> Prepared:
     """Read and check everything that a build reads. Raises DataError with all offenders; writes nothing."""
-    inputs = read_inputs(request.inputs, strict=request.strict)
+    inputs = read_inputs(request.inputs, strict=request.strict, leniency=request.leniency)
+    if not any(source.annotations for source in inputs.sources):
+        paths = ", ".join(str(item.annotations) for item in inputs.inputs)
+        raise DataError(
+            f"{paths}: expected objects in at least one input, found no annotation that can be used",
+            inputs.repairs.lines(),
+        )
     sources = inputs.sources[: request.limit]
-    for done in examine_images(inputs, sources, run, strict=request.strict, skip_bad=request.skip_bad):
+    for done in examine_images(inputs, sources, run, strict=request.strict, skip_bad=request.leniency.skip_bad):
         progress("checking", done, len(sources))
-    return Prepared(inputs, [source for source in sources if source.examined is not None], request.recipe)
+    usable = [source for source in sources if source.examined is not None]
+    return Prepared(inputs, usable, request.recipe, request.leniency)
 
 
 def examined(source: Source) -> Examined:

@@ -47,19 +47,28 @@ def sample(output: Path) -> None:
     "--images", type=PATH, multiple=True, required=True, help="Image folder of the annotation file before it."
 )
 @click.option("--strict", is_flag=True, help="Make every repair an error.")
+@terminal.with_options(*terminal.leniency_options())
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with the place of every repair.")
-def check(annotations: tuple[Path, ...], images: tuple[Path, ...], strict: bool, as_json: bool) -> None:
+def check(
+    annotations: tuple[Path, ...],
+    images: tuple[Path, ...],
+    strict: bool,
+    clip_boxes: bool,
+    skip_bad: bool,
+    as_json: bool,
+) -> None:
     """Check annotation files and their images as every stage reads them. Writes nothing; exit 1 if refused.
 
     \b
     Example:
       python -m datasets check --annotations instances_train.json --images train2017
     """
+    from datasets.checks import Leniency
     from datasets.sources import Input, read_checked
 
     paths = [Input(*pair) for pair in terminal.pairs(annotations, images)]
     with terminal.progress_bar() as progress:
-        inputs = read_checked(paths, strict=strict, progress=progress)
+        inputs = read_checked(paths, strict=strict, leniency=Leniency(clip_boxes, skip_bad), progress=progress)
     objects = [item for source in inputs.sources for item in source.annotations]
     document = {
         "images": len(inputs.sources),
@@ -69,6 +78,8 @@ def check(annotations: tuple[Path, ...], images: tuple[Path, ...], strict: bool,
         "categories": len(inputs.categories),
         "categories_present": len({item.category_id for item in objects}),
         "repairs": inputs.repairs.places,
+        "skipped": [{"id": item.id, "file_name": item.file_name, "why": item.why} for item in inputs.skipped],
+        "warnings": inputs.warnings,
     }
     if as_json:
         click.echo(json.dumps(document, indent=1, ensure_ascii=False))
@@ -78,7 +89,7 @@ def check(annotations: tuple[Path, ...], images: tuple[Path, ...], strict: bool,
         f"{document['with_segmentation']:,} with segmentation), {document['categories_present']:,} of "
         f"{document['categories']:,} categories present"
     )
-    for line in inputs.repairs.lines():
+    for line in [*inputs.repairs.lines(), *terminal.skipped_lines(inputs), *terminal.warning_lines(inputs.warnings)]:
         click.echo(line)
 
 

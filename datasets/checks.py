@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -11,13 +11,15 @@ import numpy.typing as npt
 
 from datasets.errors import SHOWN, Problems
 from datasets.images import path_inside
-from datasets.masks import polygons_area, rle_area, rle_runs
+from datasets.masks import polygons_area, rle_area, rle_bounds, rle_runs
 from datasets.records import Annotation, BoxXYWH, CocoImage, Id, Polygons, Rle
 
 # Boxes may stick out of their image by this many pixels; annotation tools round.
 BOX_TOLERANCE = 1.0
 # Sums like 500.01 + 139.99 miss the image's border by less than this, which is no fault of the data.
 FLOAT_NOISE = 1e-6
+# A box and the box around its mask have at least this IoU; tools that draw boxes loosely have more.
+MEETS = 0.5
 # Polygons may leave their image, but no further than any picture could reach.
 MAX_COORDINATE = 1e9
 
@@ -27,13 +29,25 @@ class RleJson(msgspec.Struct):
     counts: list[int] | str
 
 
+class Leniency(NamedTuple):
+    """What is asked for beyond the repairs that are always made."""
+
+    clip_boxes: bool = False
+    """Boxes are clipped however far they lie outside their image."""
+    skip_bad: bool = False
+    """Annotations that cannot be used are left out."""
+
+
+STRICT = Leniency()
+
+
 class AnnotationJson(msgspec.Struct, kw_only=True):
     """An annotation as it stands in a file, before anything was checked."""
 
     id: Id
     image_id: Id
     category_id: Id
-    bbox: BoxXYWH
+    bbox: BoxXYWH | None = None
     area: float | None = None
     iscrowd: Annotated[int, msgspec.Meta(ge=0, le=1)] | None = None
     segmentation: list[list[float]] | RleJson | None = None
@@ -81,6 +95,13 @@ class Repairs:
 
 
 BOX_CLIPPED = "box up to 1 px outside the image, clipped"
+BOX_CLIPPED_FAR = "box more than 1 px outside the image, clipped (--clip-boxes)"
+BOX_FROM_MASK = "box missing, taken from the mask"
+MASK_LEFT_OUT = "mask that is no outline, left out; the box stays"
+SIZE_FROM_FILE = "image size missing, read from the file"
+CATEGORY_REPEATED = "category that stands twice, read once"
+ID_TAKEN = "annotation id that another has, numbered anew"
+UNUSABLE = "annotation that cannot be used, left out (--skip-bad)"
 ZERO_AREA = "annotation of zero area, left out"
 SHORT_POLYGON = "polygon of fewer than three points beside others, left out"
 AREA_MISSING = "area missing or 0, computed"
@@ -92,7 +113,8 @@ def check_image(image: CocoImage, place: str, problems: Problems) -> bool:
     """Whether an image record is good; where not, `problems` says why."""
     before = problems.count
     if image.width < 1 or image.height < 1:
-        problems.add(f"{place}: expected a width and height of at least 1 px, found {image.width} x {image.height}")
+        found = f"{image.width} x {image.height}" if image.width or image.height else "none"
+        problems.add(f"{place}: expected a width and height of at least 1 px, or a file that tells them, found {found}")
     try:
         path_inside(Path(), image.file_name)
     except ValueError as error:
@@ -103,18 +125,30 @@ def check_image(image: CocoImage, place: str, problems: Problems) -> bool:
 
 
 def check_annotation(
-    found: AnnotationJson, place: str, image: CocoImage, repairs: Repairs, problems: Problems
+    found: AnnotationJson,
+    place: str,
+    image: CocoImage,
+    repairs: Repairs,
+    problems: Problems,
+    clip_boxes: bool = False,
 ) -> Annotation | None:
     """The annotation, repaired; None where it was left out or is wrong (then `problems` says why)."""
     before = problems.count
-    box = _checked_box(found.bbox, f"{place}.bbox", image, repairs, problems)
     segmentation = _checked_segmentation(found.segmentation, f"{place}.segmentation", image, repairs, problems)
-    if found.area is not None and found.area < 0:
-        problems.add(f"{place}.area: expected an area of at least 0, found {found.area:g}")
+    given = found.bbox
+    if given is None:
+        given = mask_box(segmentation)
+        if given is None:
+            problems.add(f"{place}.bbox: expected [x, y, width, height] or a mask to take it from, found neither")
+            return None
+        repairs.add(BOX_FROM_MASK, place)
+    box = _checked_box(given, f"{place}.bbox", image, repairs, problems, clip_boxes)
+    if box is not None and _overhang(given, image) > BOX_TOLERANCE + FLOAT_NOISE:
+        _check_meets(box, segmentation, f"{place}.bbox", problems)
     if problems.count > before or box is None:
         return None
     area = found.area
-    if not area:
+    if area is None or area <= 0:
         repairs.add(AREA_MISSING, place)
         area = segmentation_area(segmentation) or box[2] * box[3]
     if found.iscrowd is None:
@@ -138,20 +172,62 @@ def segmentation_area(segmentation: Polygons | Rle | None) -> float:
     return rle_area(segmentation) if isinstance(segmentation, Rle) else polygons_area(segmentation)
 
 
-def _checked_box(box: BoxXYWH, place: str, image: CocoImage, repairs: Repairs, problems: Problems) -> BoxXYWH | None:
+def mask_box(segmentation: Polygons | Rle | None) -> BoxXYWH | None:
+    """The box around a mask, None where there is none or nothing in it."""
+    if segmentation is None:
+        return None
+    if isinstance(segmentation, Rle):
+        x0, y0, x1, y1 = rle_bounds(segmentation)
+    else:
+        points = np.concatenate(segmentation).reshape(-1, 2).astype(np.float64)
+        (x0, y0), (x1, y1) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+    return (x0, y0, x1 - x0, y1 - y0) if x1 > x0 and y1 > y0 else None
+
+
+def meets_mask(box: BoxXYWH, segmentation: Polygons | Rle | None) -> bool:
+    """Is a box that of its mask, as far as can be told? True without a mask."""
+    around = mask_box(segmentation)
+    if around is None:
+        return segmentation is None
+    x, y, width, height = box
+    shared_width = min(x + width, around[0] + around[2]) - max(x, around[0])
+    shared_height = min(y + height, around[1] + around[3]) - max(y, around[1])
+    shared = max(shared_width, 0.0) * max(shared_height, 0.0)
+    return shared >= MEETS * (width * height + around[2] * around[3] - shared)
+
+
+def _check_meets(box: BoxXYWH, segmentation: Polygons | Rle | None, place: str, problems: Problems) -> None:
+    """A box far outside its image whose rest does not fit its mask was written in another format."""
+    if segmentation is not None and not meets_mask(box, segmentation):
+        problems.add(
+            f"{place}: expected a box that meets its mask once it is clipped, found {_shown(box)}, which does not: "
+            "it looks like another format, such as [centre x, centre y, width, height]"
+        )
+
+
+def _overhang(box: BoxXYWH, image: CocoImage) -> float:
+    """How many pixels a box reaches out of its image; below 0 where it lies inside."""
+    x, y, width, height = box
+    return max(-x, -y, x + width - image.width, y + height - image.height)
+
+
+def _checked_box(
+    box: BoxXYWH, place: str, image: CocoImage, repairs: Repairs, problems: Problems, clip_boxes: bool
+) -> BoxXYWH | None:
     x, y, width, height = box
     if width < 0 or height < 0:
         problems.add(f"{place}: expected a width and height of at least 0, found {_shown(box)}")
         return None
-    overhang = max(-x, -y, x + width - image.width, y + height - image.height)
-    if overhang > BOX_TOLERANCE + FLOAT_NOISE:
+    overhang = _overhang(box, image)
+    is_far = overhang > BOX_TOLERANCE + FLOAT_NOISE
+    if is_far and not clip_boxes:
         problems.add(
             f"{place}: expected [x, y, width, height] inside the image of {image.width} x {image.height} px "
-            f"(within {BOX_TOLERANCE:g} px), found {_shown(box)}"
+            f"(within {BOX_TOLERANCE:g} px, or any with --clip-boxes), found {_shown(box)}"
         )
         return None
     if overhang > FLOAT_NOISE:
-        repairs.add(BOX_CLIPPED, place)
+        repairs.add(BOX_CLIPPED_FAR if is_far else BOX_CLIPPED, place)
         x1, y1 = min(x + width, image.width), min(y + height, image.height)
         x, y = max(x, 0.0), max(y, 0.0)
         width, height = max(x1 - x, 0.0), max(y1 - y, 0.0)
@@ -175,13 +251,10 @@ def _checked_segmentation(
     # Tools without masks write [] or [[]], which say the same as no segmentation.
     if not any(found):
         return None
-    for index, polygon in enumerate(found):
-        if len(polygon) % 2:
-            problems.add(f"{place}[{index}]: expected pairs of x and y, found {len(polygon)} numbers")
-            return None
     whole = [polygon for polygon in found if len(polygon) >= 6]
-    if not whole:
-        problems.add(f"{place}: expected a polygon of at least three points, found only shorter ones")
+    if not whole or any(len(polygon) % 2 for polygon in found):
+        # Too few points, or half a point too many, which tells that numbers were lost.
+        repairs.add(MASK_LEFT_OUT, place)
         return None
     if len(whole) < len(found):
         repairs.add(SHORT_POLYGON, place)

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, NamedTuple
 
 import msgspec
 
-from datasets.checks import AnnotationJson, Repairs, TracedAnnotationJson, check_annotation, check_image
-from datasets.errors import Problems
+from datasets import respell
+from datasets.checks import (
+    CATEGORY_REPEATED,
+    ID_TAKEN,
+    SIZE_FROM_FILE,
+    STRICT,
+    AnnotationJson,
+    Leniency,
+    Repairs,
+    TracedAnnotationJson,
+    check_annotation,
+    check_image,
+)
+from datasets.errors import DataError, Problems
+from datasets.images import path_inside, read_file, upright_size
+from datasets.mending import Mending
 from datasets.origins import build_of
-from datasets.parsing import Document, Record, parse_records, read_buffer
+from datasets.parsing import Buffer, Document, LeftOut, Record, parse_records, read_buffer, without_infinities
 from datasets.records import Annotation, Category, CocoImage, Dataset, Image
 from datasets.stream import DatasetWriter, annotation_body
 
@@ -26,32 +40,60 @@ class ReadFile(NamedTuple):
     sha256: str
 
 
-def read(path: Path, *, strict: bool = False, provenance: bool = False) -> ReadFile:
+def read(
+    path: Path,
+    *,
+    strict: bool = False,
+    provenance: bool = False,
+    leniency: Leniency | None = None,
+    images: Path | None = None,
+) -> ReadFile:
     """Read and check a COCO annotation file (`datasets.sources` checks the images that belong to it).
 
     With `strict`, what would be repaired is an error. With `provenance`, the keys that augment adds are read too;
-    otherwise keys that COCO does not have are dropped. Raises DataError, listing every offender by its place.
+    otherwise keys that COCO does not have are dropped. `images` is the folder that sizes are read from where the file
+    lacks them. Raises DataError, listing every offender by its place, with what `leniency` can do about them where the
+    caller has it as options.
     """
     data = read_buffer(path, "annotation file")
     sha256 = hashlib.sha256(data).hexdigest()
-    document = Document.split(data, path)
-    problems, repairs = Problems(), Repairs()
-    categories = _known(document.categories, Category, "categories", problems)
-    images = _known(document.images, Image if provenance else CocoImage, "images", problems, check_image)
-    kind = TracedAnnotationJson if provenance else AnnotationJson
-    parsed = parse_records(document.annotations, kind, "annotations", problems, set(), data=data)
-    annotations = _annotations(parsed, images, categories, repairs, problems)
-    problems.raise_if_any(f"{path}: {{n}} problem(s) in the annotation file")
+    mending = Mending(leniency or STRICT)
+    document = _split(data, path)
+    kinds = (Image, TracedAnnotationJson) if provenance else (CocoImage, AnnotationJson)
+    categories = _categories(document, mending)
+    found = _images(document, kinds[0], images, mending)
+    annotations = _annotations(document, data, kinds[1], found, categories, mending)
+    _raise_problems(path, mending.problems, leniency)
     if strict:
-        repairs.as_problems().raise_if_any(f"{path}: {{n}} problem(s) that --strict does not repair")
+        mending.repairs.as_problems().raise_if_any(f"{path}: {{n}} problem(s) that --strict does not repair")
     dataset = Dataset(
         info=document.info,
         licenses=document.licenses,
         categories=list(categories.records.values()),
-        images=_as_images(images.records.values()),
+        images=_as_images(found.records.values()),
         annotations=annotations,
     )
-    return ReadFile(dataset, repairs, sha256)
+    return ReadFile(dataset, mending.repairs, sha256)
+
+
+def _split(data: Buffer, path: Path, *, images_only: bool = False) -> Document:
+    try:
+        return Document.split(data, path, images_only=images_only)
+    except DataError:
+        mended = without_infinities(data)
+        if mended is data:
+            raise
+        # Boxes that held them are counted one by one.
+        return Document.split(mended, path, images_only=images_only)
+
+
+def _raise_problems(path: Path, problems: Problems, leniency: Leniency | None) -> None:
+    if problems.count:
+        advice = ""
+        if leniency is not None and any(problem.startswith("$.annotations[") for problem in problems.kept):
+            advice = "--skip-bad leaves out annotations that cannot be used, and counts them."
+        headline = f"{path}: {problems.count} problem(s) in the annotation file"
+        raise DataError(headline, problems.kept, problems.count, advice)
 
 
 class ReadImages(NamedTuple):
@@ -63,21 +105,22 @@ class ReadImages(NamedTuple):
     annotated: bool
 
 
-def read_images(path: Path) -> ReadImages:
+def read_images(path: Path, images: Path | None = None) -> ReadImages:
     """Read what a file says of its images, for images that are to be predicted on.
 
     Such files may lack categories (the list is empty then) and annotations (which are not looked at in any file). Of a
-    build, what augment says of its images is read too. Raises DataError as `read` does.
+    build, what augment says of its images is read too. `images` is the folder that missing sizes are read from. Raises
+    DataError as `read` does.
     """
     data = read_buffer(path, "annotation file")
-    document = Document.split(data, path, images_only=True)
-    problems = Problems()
-    categories = _known(document.categories, Category, "categories", problems)
+    mending = Mending(STRICT)
+    document = _split(data, path, images_only=True)
+    categories = _categories(document, mending)
     # Where they come from is not asked of other people's files, which may mean something else by the same keys.
-    images = _known(document.images, CocoImage if build_of(path) is None else Image, "images", problems, check_image)
-    problems.raise_if_any(f"{path}: {{n}} problem(s) in the annotation file")
+    found = _images(document, CocoImage if build_of(path) is None else Image, images, mending)
+    _raise_problems(path, mending.problems, None)
     return ReadImages(
-        images=_as_images(images.records.values()),
+        images=_as_images(found.records.values()),
         categories=list(categories.records.values()),
         sha256=hashlib.sha256(data).hexdigest(),
         annotated=document.annotated,
@@ -92,20 +135,48 @@ class _Known(Generic[Record]):
     refused: set[int | None]
 
 
-def _known(
-    raws: list[msgspec.Raw],
-    kind: type[Record],
-    name: str,
-    problems: Problems,
-    is_good: Callable[[Record, str, Problems], bool] = lambda *_: True,
-) -> _Known[Record]:
-    known: _Known[Record] = _Known({}, set())
-    for place, record in parse_records(raws, kind, name, problems, known.refused):
-        if is_good(record, place, problems):
+def _categories(document: Document, mending: Mending) -> _Known[Category]:
+    known: _Known[Category] = _Known({}, set())
+
+    def on_repeat(record: Category, place: str) -> LeftOut | None:
+        if known.records.get(record.id) != record:
+            return None
+        mending.repairs.add(CATEGORY_REPEATED, place)
+        return LeftOut()
+
+    for _, record in parse_records(
+        document.categories,
+        Category,
+        "categories",
+        mending.problems,
+        known.refused,
+        mend=mending.by(respell.category),
+        on_repeat=on_repeat,
+    ):
+        known.records[record.id] = record
+    return known
+
+
+def _images(document: Document, kind: type[CocoImage], folder: Path | None, mending: Mending) -> _Known[CocoImage]:
+    known: _Known[CocoImage] = _Known({}, set())
+    mend = mending.by(respell.image)
+    for place, record in parse_records(document.images, kind, "images", mending.problems, known.refused, mend=mend):
+        if folder is not None and min(record.width, record.height) < 1:
+            _read_size(record, place, folder, mending)
+        if check_image(record, place, mending.problems):
             known.records[record.id] = record
         else:
             known.refused.add(record.id)
     return known
+
+
+def _read_size(image: CocoImage, place: str, folder: Path, mending: Mending) -> None:
+    """Take the size that a record lacks from its file; where that is not to be had, the record says what is wrong."""
+    try:
+        image.width, image.height = upright_size(read_file(path_inside(folder, image.file_name)))
+    except ValueError:
+        return
+    mending.repairs.add(SIZE_FROM_FILE, place)
 
 
 def _as_images(records: Iterable[CocoImage]) -> list[Image]:
@@ -113,26 +184,64 @@ def _as_images(records: Iterable[CocoImage]) -> list[Image]:
 
 
 def _annotations(
-    parsed: Iterator[tuple[str, AnnotationJson]],
+    document: Document,
+    data: Buffer,
+    kind: type[AnnotationJson],
     images: _Known[CocoImage],
     categories: _Known[Category],
-    repairs: Repairs,
-    problems: Problems,
+    mending: Mending,
 ) -> list[Annotation]:
-    annotations = []
+    annotations: list[Annotation] = []
+    repeated: list[Annotation] = []
+    places: set[str] = set()
+
+    def on_repeat(record: AnnotationJson, place: str) -> AnnotationJson:
+        places.add(place)
+        return record
+
+    parsed = parse_records(
+        document.annotations,
+        kind,
+        "annotations",
+        mending.annotation_problems(),
+        set(),
+        data=data,
+        mend=mending.by(respell.annotation),
+        on_repeat=on_repeat,
+    )
     for place, record in parsed:
-        if record.category_id not in categories.records and record.category_id not in categories.refused:
-            problems.add(f"{place}.category_id: expected the id of a category, found {record.category_id}")
-        if record.image_id in images.refused:
-            continue
-        image = images.records.get(record.image_id)
-        if image is None:
-            problems.add(f"{place}.image_id: expected the id of an image, found {record.image_id}")
-            continue
-        checked = check_annotation(record, place, image, repairs, problems)
+        with mending.one(place) as problems:
+            checked = _checked(record, place, images, categories, mending, problems)
         if checked is not None:
             annotations.append(checked)
+            if place in places:
+                mending.repairs.add(ID_TAKEN, place)
+                repeated.append(checked)
+    # Numbered when all the others are known.
+    free = max((item.id for item in annotations), default=0) + 1
+    for number, item in enumerate(repeated, start=free):
+        item.id = number
     return annotations
+
+
+def _checked(
+    record: AnnotationJson,
+    place: str,
+    images: _Known[CocoImage],
+    categories: _Known[Category],
+    mending: Mending,
+    problems: Problems,
+) -> Annotation | None:
+    if record.category_id not in categories.records and record.category_id not in categories.refused:
+        problems.add(f"{place}.category_id: expected the id of a category, found {record.category_id}")
+    if record.image_id in images.refused:
+        return None
+    image = images.records.get(record.image_id)
+    if image is None:
+        problems.add(f"{place}.image_id: expected the id of an image, found {record.image_id}")
+        return None
+    checked = check_annotation(record, place, image, mending.repairs, problems, mending.leniency.clip_boxes)
+    return None if problems.count else checked
 
 
 def write(path: Path, dataset: Dataset) -> None:

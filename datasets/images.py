@@ -110,6 +110,11 @@ def examine(data: bytes, width: int, height: int) -> Reading:
     )
 
 
+def upright_size(data: bytes) -> tuple[int, int]:
+    """(width, height) that the head of an image file says, its EXIF orientation applied. Raises ValueError."""
+    return _read_header(data).upright_size
+
+
 def decode(data: bytes, reading: Reading, order: Order = "RGB") -> Pixels:
     """(height, width, 3), RGB unless `order` says otherwise.
 

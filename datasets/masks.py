@@ -188,6 +188,22 @@ def rle_area(rle: Rle) -> float:
     return float(rle_runs(rle)[1::2].sum())
 
 
+def rle_bounds(rle: Rle) -> tuple[float, float, float, float]:
+    """x0, y0, x1, y1 around the ones of a mask; zeros where it has none."""
+    height = rle.size[0]
+    ends = np.cumsum(rle_runs(rle))
+    starts, ends = ends[:-1:2], ends[1::2]
+    starts, ends = starts[ends > starts], ends[ends > starts]
+    if not len(starts):
+        return 0.0, 0.0, 0.0, 0.0
+    first, last = starts // height, (ends - 1) // height
+    # A run that goes on in the next column has the bottom of one and the top of the other.
+    across = bool((last > first).any())
+    top = 0 if across else int((starts % height).min())
+    bottom = height if across else int(((ends - 1) % height).max()) + 1
+    return float(first.min()), float(top), float(last.max()) + 1, float(bottom)
+
+
 def crop_mask(whole: npt.NDArray[np.uint8], window: Window, *, compressed: bool) -> Rle | None:
     """The part of a (height, width) mask inside `window` as runs or, `compressed`, as a string; None if it is empty."""
     x0, y0, x1, y1 = window

@@ -14,7 +14,7 @@ import math
 import mmap
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -22,6 +22,7 @@ import msgspec
 import numpy as np
 
 from datasets.errors import DataError, Problems
+from datasets.records import MAX_ID
 
 
 class WithId(Protocol):
@@ -35,10 +36,29 @@ Kind = TypeVar("Kind")
 _PLACE = re.compile(r"(?P<what>.*?)(?: - at `\$(?P<where>.*)`)?", re.DOTALL)
 _BOM = b"\xef\xbb\xbf"
 _BLOCK = 1 << 20
+# First bytes, what they tell, and the way out.
+_OTHER_FORMS = (
+    (b"\x1f\x8b", "a file compressed by gzip", "unpack it first: gunzip FILE"),
+    (b"PK\x03\x04", "a zip archive", "unpack it first: unzip FILE"),
+    (b"\xff\xfe", "UTF-16", "convert it first: iconv -f UTF-16 -t UTF-8 FILE"),
+    (b"\xfe\xff", "UTF-16", "convert it first: iconv -f UTF-16 -t UTF-8 FILE"),
+)
 # So many records are parsed before their text is given back.
 _RELEASE_EVERY = 4096
+# Said of an id that is too large.
+TOO_LARGE = "; number the records anew, since JSON tools mix numbers up beyond 2^53"
 
 Buffer = bytes | memoryview
+
+
+class LeftOut(NamedTuple):
+    """A record that is left out, which was counted."""
+
+
+# A record that does not parse, its kind and its place -> the record after all, or what is still wrong with it.
+Mend = Callable[[msgspec.Raw, type[Any], str], Any]
+# A record whose id another has, and its place -> the record after all, LeftOut, or None where it cannot be.
+OnRepeat = Callable[[Any, str], Any]
 
 
 def read_buffer(path: Path, what: str) -> Buffer:
@@ -79,6 +99,9 @@ def read_bytes(path: Path, what: str) -> bytes:
 
 def decode(data: Buffer, kind: type[Kind], path: Path) -> Kind:
     """Raises DataError for what is not JSON, msgspec.ValidationError for JSON of another kind."""
+    for mark, what, remedy in _OTHER_FORMS:
+        if data[: len(mark)] == mark:
+            raise DataError(f"{path}: expected JSON in UTF-8, found {what}; {remedy}")
     try:
         # msgspec looks at text only where it makes strings of it, which is too late for an error of the whole file.
         _check_utf8(data)
@@ -123,8 +146,10 @@ class Document(NamedTuple):
             raise DataError(f"{path}: expected a COCO dataset, a JSON object: {error}") from None
         problems = Problems()
         images = _records(keys, "images", problems)
-        annotations = [] if images_only else _records(keys, "annotations", problems)
-        categories = _records(keys, "categories", problems, may_lack=images_only)
+        # Pictures without an object, beside others, are data too.
+        annotations = [] if images_only else _records(keys, "annotations", problems, may_be_empty=True)
+        annotated = _has_records(keys.get("annotations"))
+        categories = _records(keys, "categories", problems, may_lack=images_only, may_be_empty=not annotated)
         problems.raise_if_any(f"{path}: not a COCO dataset")
         return cls(
             _or_empty(keys.get("info"), dict[str, Any], {}),
@@ -132,7 +157,7 @@ class Document(NamedTuple):
             images,
             annotations,
             categories,
-            _has_records(keys.get("annotations")),
+            annotated,
         )
 
 
@@ -143,7 +168,12 @@ def _has_records(raw: msgspec.Raw | None) -> bool:
 
 
 def _records(
-    keys: dict[str, msgspec.Raw], name: str, problems: Problems, *, may_lack: bool = False
+    keys: dict[str, msgspec.Raw],
+    name: str,
+    problems: Problems,
+    *,
+    may_lack: bool = False,
+    may_be_empty: bool = False,
 ) -> list[msgspec.Raw]:
     if name not in keys:
         if not may_lack:
@@ -154,7 +184,7 @@ def _records(
     except msgspec.ValidationError as error:
         problems.add(f"$.{name}: {error}")
         return []
-    if not records and not may_lack:
+    if not records and not may_lack and not may_be_empty:
         problems.add(f"$.{name}: expected at least one, found none")
     return records
 
@@ -170,7 +200,7 @@ def _or_empty(raw: msgspec.Raw | None, kind: type[Any], empty: Any) -> Any:
 def _why_no_json(data: bytes, error: Exception) -> list[str]:
     """The reasons, one a line. NaN and infinity are no JSON, but Python writes them: each is named by its place."""
     try:
-        places = list(_not_finite(json.loads(data), "$"))
+        places = list(not_finite(json.loads(data), "$"))
     except json.JSONDecodeError as found:
         return [f"line {found.lineno}, column {found.colno}: {found.msg}; the file has {len(data):,} bytes"]
     except (UnicodeDecodeError, RecursionError, ValueError) as found:
@@ -178,15 +208,30 @@ def _why_no_json(data: bytes, error: Exception) -> list[str]:
     return [f"{place}: expected a finite number, found {value}" for place, value in places] or [str(error)]
 
 
-def _not_finite(value: Any, place: str) -> Iterator[tuple[str, float]]:
+def not_finite(value: Any, place: str) -> Iterator[tuple[str, float]]:
+    """(place, number) of every number in a plain JSON value that is not finite."""
     if isinstance(value, float) and not math.isfinite(value):
         yield place, value
     elif isinstance(value, dict):
         for key, inner in value.items():
-            yield from _not_finite(inner, f"{place}.{key}")
+            yield from not_finite(inner, f"{place}.{key}")
     elif isinstance(value, list):
         for index, inner in enumerate(value):
-            yield from _not_finite(inner, f"{place}[{index}]")
+            yield from not_finite(inner, f"{place}[{index}]")
+
+
+def without_infinities(data: Buffer) -> Buffer:
+    """The same JSON with null for every NaN and infinity, which Python's json writes though JSON has none.
+
+    Returns `data` itself where it is not JSON for another reason, or has none.
+    """
+    text = bytes(data)
+    if not any(word in text for word in (b"NaN", b"Infinity")):
+        return data
+    try:
+        return msgspec.json.encode(json.loads(text, parse_constant=lambda _: None))
+    except (ValueError, RecursionError, msgspec.MsgspecError, OverflowError):
+        return data
 
 
 def parse_records(
@@ -198,11 +243,14 @@ def parse_records(
     *,
     data: Buffer = b"",
     numbers: Iterable[int] | None = None,
+    mend: Mend | None = None,
+    on_repeat: OnRepeat | None = None,
 ) -> Iterator[tuple[str, Record]]:
     """(place, record) of each record that parses and whose id is new; `refused` gets the ids of those that do not.
 
-    Where `data`, which the records are parts of, is from `read_buffer`, the memory of those that were read is given
-    back. `numbers` are the places of the records in the file, which otherwise count from 0.
+    Records that do not parse as they stand are given to `mend`, those whose id another has to `on_repeat`. Where
+    `data`, which the records are parts of, is from `read_buffer`, the memory of those that were read is given back.
+    `numbers` are the places of the records in the file, which otherwise count from 0.
     """
     decoder = msgspec.json.Decoder(kind)
     first_with: dict[int, int] = {}
@@ -213,14 +261,23 @@ def parse_records(
         try:
             record = decoder.decode(raw)
         except msgspec.ValidationError as error:
-            problems.add(explain(error, raw, place))
-            refused.add(_id_of(raw))
-            continue
+            mended = None if mend is None else mend(raw, kind, place)
+            if isinstance(mended, LeftOut):
+                continue
+            if mended is None or isinstance(mended, msgspec.ValidationError):
+                problems.add(explain(mended or error, raw, place))
+                refused.add(_id_of(raw))
+                continue
+            record = mended
         other = first_with.setdefault(record.id, index)
-        if other != index:
-            problems.add(f"{place}.id: expected an id of its own, found {record.id}, which $.{name}[{other}] has")
+        if other == index:
+            yield place, record
             continue
-        yield place, record
+        repeated = None if on_repeat is None else on_repeat(record, place)
+        if repeated is None:
+            problems.add(f"{place}.id: expected an id of its own, found {record.id}, which $.{name}[{other}] has")
+        elif not isinstance(repeated, LeftOut):
+            yield place, repeated
 
 
 def _id_of(raw: msgspec.Raw) -> int | None:
@@ -247,4 +304,7 @@ def explain(error: msgspec.ValidationError, raw: msgspec.Raw, place: str) -> str
         # A key that stands twice, a number of thousands of digits, thousands of brackets: the place must do.
         return f"{place}{where}: {what}"
     shown = json.dumps(found)
-    return f"{place}{where}: {what}, found {shown if len(shown) <= 80 else shown[:77] + '...'}"
+    is_large = f"<= {MAX_ID}" in what or f">= {-MAX_ID}" in what
+    # Those of results are other records' ids.
+    remedy = TOO_LARGE if is_large and place.startswith("$.") else ""
+    return f"{place}{where}: {what}, found {shown if len(shown) <= 80 else shown[:77] + '...'}{remedy}"

@@ -38,7 +38,8 @@ class Rle(msgspec.Struct, frozen=True):
 class Category(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     id: Id
     name: str
-    supercategory: str | None = None
+    # Decides nothing, so it may be anything.
+    supercategory: Any = None
 
 
 class CocoImage(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -46,12 +47,14 @@ class CocoImage(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     id: Id
     file_name: str
-    width: int
-    height: int
-    license: int | str | None = None
-    coco_url: int | str | None = None
-    flickr_url: int | str | None = None
-    date_captured: int | str | None = None
+    # 0 where a file does not say; a dataset that was read has those of the image file.
+    width: int = 0
+    height: int = 0
+    # What decides nothing may be anything.
+    license: Any = None
+    coco_url: Any = None
+    flickr_url: Any = None
+    date_captured: Any = None
 
 
 class Image(CocoImage, kw_only=True, omit_defaults=True):

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from datasets import coco, images
-from datasets.checks import ORIENTATION_IGNORED, Repairs
+from datasets import coco, images, suspicions
+from datasets.checks import ORIENTATION_IGNORED, STRICT, Leniency, Repairs
 from datasets.errors import DataError, Problems
 from datasets.records import Annotation, Category, Image
 from datasets.terminal import Progress
@@ -70,51 +70,78 @@ class Inputs(msgspec.Struct):
     sources: list[Source]
     repairs: Repairs
     skipped: list[Skipped] = []
+    warnings: list[str] = []
 
 
-def read_inputs(inputs: list[Input], *, strict: bool = False, provenance: bool = False) -> Inputs:
+def read_inputs(
+    inputs: list[Input], *, strict: bool = False, provenance: bool = False, leniency: Leniency | None = None
+) -> Inputs:
     """Read and check every annotation file; ids and file names may repeat between inputs.
 
-    With `provenance`, the keys that augment adds are read too. Raises DataError for a bad file (see `coco.read`), a
-    missing image folder, or category lists that differ.
+    With `provenance`, the keys that augment adds are read too; `leniency` is what the options of the command ask for.
+    Raises DataError for a bad file (see `coco.read`), a missing image folder, or category lists that differ.
     """
     for item in inputs:
         if not item.images.is_dir():
             raise DataError(f"{item.images}: expected the folder of the images, found none")
-    read = [coco.read(item.annotations, strict=strict, provenance=provenance) for item in inputs]
-    first = read[0].dataset
+    read = [
+        coco.read(item.annotations, strict=strict, provenance=provenance, leniency=leniency, images=item.images)
+        for item in inputs
+    ]
+    first = next((file.dataset for file in read if file.dataset.categories), read[0].dataset)
+    of_first = [file.dataset for file in read].index(first)
     licenses: list[dict[str, Any]] = []
     sources = []
     repairs = Repairs()
+    names = told_apart([item.annotations.name for item in inputs])
     for index, (item, file) in enumerate(zip(inputs, read, strict=True)):
-        _check_same_categories(first.categories, inputs[0].annotations, file.dataset.categories, item.annotations)
+        _check_same_categories(
+            first.categories, inputs[of_first].annotations, file.dataset.categories, item.annotations
+        )
         renamed = merge_licenses(licenses, file.dataset.licenses)
         annotations = file.dataset.annotations_by_image()
         folder = item.images.absolute()
         for image in file.dataset.images:
-            if image.license is not None:
+            if isinstance(image.license, (int, float, str)):
                 image.license = renamed.get(image.license, image.license)
             # Absolute: workers may run in another folder.
             path = images.path_inside(folder, image.file_name)
             sources.append(Source(index, image, annotations[image.id], path))
-        repairs.extend(file.repairs, f"{item.annotations.name} ")
-    return Inputs(inputs, [file.sha256 for file in read], first.categories, licenses, sources, repairs)
+        repairs.extend(file.repairs, f"{names[index]} ")
+    warnings = [
+        f"{name}: {warning}"
+        for name, file in zip(names, read, strict=True)
+        for warning in suspicions.find(file.dataset.annotations, file.dataset.categories)
+    ]
+    sha256 = [file.sha256 for file in read]
+    return Inputs(inputs, sha256, first.categories, licenses, sources, repairs, warnings=warnings)
+
+
+def told_apart(names: list[str]) -> list[str]:
+    """What each annotation file is called where a place in it is told: its name, with its number where two share it.
+
+    No path, which would go into the bytes of a manifest.
+    """
+    return [f"{name} (input {number})" if names.count(name) > 1 else name for number, name in enumerate(names, start=1)]
 
 
 def _check_same_categories(first: list[Category], first_path: Path, other: list[Category], other_path: Path) -> None:
     ours, theirs = ({(category.id, category.name) for category in categories} for categories in (first, other))
+    # A file of pictures without objects may name no category.
+    if not ours or not theirs:
+        return
     problems = [f"{first_path} has {id_} {name!r}, {other_path} has not" for id_, name in sorted(ours - theirs)]
     problems += [f"{other_path} has {id_} {name!r}, {first_path} has not" for id_, name in sorted(theirs - ours)]
     if problems:
         raise DataError("expected the same category ids and names in all inputs, found differences", problems)
 
 
-def merge_licenses(merged: list[dict[str, Any]], licenses: list[dict[str, Any]]) -> dict[int | str, int | str]:
+def merge_licenses(merged: list[dict[str, Any]], licenses: list[dict[str, Any]]) -> dict[Any, int | str]:
     """Add `licenses` to `merged` in place; returns the ids that had to change, old -> new.
 
     An id that is free is kept, and an entry with the same content as one of `merged` takes that one's id.
     """
-    renamed: dict[int | str, int | str] = {}
+    renamed: dict[Any, int | str] = {}
     for entry in licenses:
         number = entry.get("id")
         same = next((known.get("id") for known in merged if _content(known) == _content(entry)), None)
@@ -135,10 +162,10 @@ def _content(entry: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in entry.items() if key != "id"}
 
 
-def read_checked(inputs: list[Input], *, strict: bool, progress: Progress) -> Inputs:
+def read_checked(inputs: list[Input], *, strict: bool, progress: Progress, leniency: Leniency = STRICT) -> Inputs:
     """`read_inputs` and `examine_images` of everything, in this process."""
-    read = read_inputs(inputs, strict=strict)
-    for done in examine_images(read, read.sources, strict=strict):
+    read = read_inputs(inputs, strict=strict, leniency=leniency)
+    for done in examine_images(read, read.sources, strict=strict, skip_bad=leniency.skip_bad):
         progress("checking", done, len(read.sources))
     return read
 
@@ -156,6 +183,7 @@ def examine_images(
     every file is decoded whole. Raises DataError where no image is left.
     """
     problems = Problems()
+    names = told_apart([item.annotations.name for item in inputs.inputs])
     chunked = list(chunks(sources, FILES_PER_TASK))
     tasks = ([(source.path, source.image.width, source.image.height) for source in chunk] for chunk in chunked)
     done = 0
@@ -168,8 +196,7 @@ def examine_images(
                 continue
             source.examined = result
             if result.reading.strip_orientation:
-                item = inputs.inputs[source.input]
-                inputs.repairs.add(ORIENTATION_IGNORED, f"{item.annotations.name} {source.image.file_name}")
+                inputs.repairs.add(ORIENTATION_IGNORED, f"{names[source.input]} {source.image.file_name}")
         done += len(chunk)
         yield done
     if not skip_bad or problems.count == len(sources):

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from datasets.errors import DataError
+from datasets.errors import SHOWN, DataError
+
+if TYPE_CHECKING:
+    from datasets.sources import Inputs
 
 
 def run(command: click.Command, prog_name: str) -> None:
@@ -22,6 +27,10 @@ def run(command: click.Command, prog_name: str) -> None:
     Only errors that speak of the user's data or machine are caught: a bug still shows its traceback.
     """
     stdout = sys.stdout
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A name that the terminal's encoding lacks is shown by its number, instead of ending the command.
+            stream.reconfigure(errors="backslashreplace")
     try:
         result = command.main(prog_name=prog_name, standalone_mode=False)
         stdout.flush()
@@ -63,6 +72,42 @@ def pairs(annotations: Sequence[Path], images: Sequence[Path]) -> list[tuple[Pat
             f"and {len(images)} --images"
         )
     return list(zip(annotations, images, strict=True))
+
+
+def skipped_lines(inputs: Inputs) -> list[str]:
+    """The images that --skip-bad left out, the first ones by name."""
+    if not inputs.skipped:
+        return []
+    lines = [f"skipped: {len(inputs.skipped):,} images whose files cannot be used"]
+    lines += [f"  {inputs.inputs[item.input].images / item.file_name}: {item.why}" for item in inputs.skipped[:SHOWN]]
+    return lines if len(inputs.skipped) <= SHOWN else [*lines, f"  ... and {len(inputs.skipped) - SHOWN:,} more"]
+
+
+def warning_lines(warnings: Sequence[str]) -> list[str]:
+    return [f"warning: {warning}" for warning in warnings]
+
+
+def with_options(*options: Callable[..., Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A decorator that adds click options, in their order."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def leniency_options() -> list[Callable[..., Any]]:
+    """The options of `datasets.checks.Leniency`, which mean the same in every command that reads data."""
+    return [
+        click.option(
+            "--clip-boxes", is_flag=True, help="Clip boxes however far they lie outside their image; 1 px always is."
+        ),
+        click.option(
+            "--skip-bad", is_flag=True, help="Leave out images and annotations that cannot be used; all are counted."
+        ),
+    ]
 
 
 Progress = Callable[[str, int, int], None]  # (what is being done, how many are done, of how many)

@@ -83,6 +83,7 @@ def models(as_json: bool) -> None:
 @click.option("--rank", type=click.IntRange(0), default=0, show_default=True, help="Which of the machines this is.")
 @click.option("--dist-url", metavar="URL", help="Where they meet: tcp://ADDRESS-OF-MACHINE-0:PORT.")
 @click.option("--resume", is_flag=True, help="Go on with the run in RUN, or begin it where there is none.")
+@terminal.with_options(*terminal.leniency_options())
 @click.option("--allow-pretrained", is_flag=True, help="Let MODEL.WEIGHTS be weights from elsewhere; goes on record.")
 @click.argument("overrides", nargs=-1, metavar="[KEY VALUE]...")
 def fit(
@@ -93,6 +94,8 @@ def fit(
     machines: int,
     rank: int,
     dist_url: str | None,
+    clip_boxes: bool,
+    skip_bad: bool,
     **chosen: Any,
 ) -> None:
     """Train from scratch. KEY VALUE pairs override the configuration: see train/config.py and Detectron2's reference.
@@ -107,6 +110,7 @@ def fit(
       python -m train fit --model r50 --data datasets/vipriors-expanded --output runs/r50-cls --init runs/r50 \\
           --schedule finetune-cls
     """
+    from datasets.checks import Leniency
     from train import config
     from train.fit import Request
     from train.fit import fit as run
@@ -116,7 +120,8 @@ def fit(
     device = "auto"
     if gpus * machines > 1:
         device = config.load(chosen["model"], chosen["schedule"], chosen["overrides"]).MODEL.DEVICE
-    launch(run, World(gpus, machines, rank, dist_url, device), Request(validation=validation, **chosen))
+    request = Request(validation=validation, leniency=Leniency(clip_boxes, skip_bad), **chosen)
+    launch(run, World(gpus, machines, rank, dist_url, device), request)
 
 
 def _validation(val: str | None, annotations: Path | None, images: Path | None) -> Any:

@@ -10,7 +10,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from datasets import spec
+from datasets import spec, terminal
+from datasets.checks import STRICT, Leniency
 from datasets.digests import sha256_file
 from datasets.errors import DataError
 from datasets.origins import INSTANCES, MANIFEST, ORIGINS, build_of
@@ -67,7 +68,13 @@ def locate(data: str) -> Input:
 
 
 def read_training(
-    source: Input, *, keep_empty: bool, masks: bool | None, progress: Progress | None, only: str | None = None
+    source: Input,
+    *,
+    keep_empty: bool,
+    masks: bool | None,
+    progress: Progress | None,
+    only: str | None = None,
+    leniency: Leniency = STRICT,
 ) -> TrainingData:
     """Read a dataset to train on; with `progress`, look at every image file too.
 
@@ -75,8 +82,8 @@ def read_training(
     says which categories are trained on (see `subset.choose`). Raises DataError for bad data, and where `masks` is
     asked for and an object has none.
     """
-    read = read_inputs([source], provenance=True)
-    _examine(read, progress)
+    read = read_inputs([source], provenance=True, leniency=leniency)
+    _examine(read, progress, leniency)
     chosen, left_out = _choose(read, only)
     categories = Categories(chosen)
     labelled = subset.restricted(read.sources, chosen) if left_out else read.sources
@@ -96,7 +103,7 @@ def read_training(
         masks=with_masks,
         tall=np.array([item.image.height > item.image.width for item in sources], dtype=np.bool_),
         histogram=catalog.histogram(sources, categories),
-        identity=_identity(source, read, categories, left_out),
+        identity=_identity(source, read, categories, left_out) | _asked(leniency),
         left_out=left_out,
         seen=_seen(source, read, progress),
         notes=[
@@ -104,6 +111,8 @@ def read_training(
             *_subset_notes(categories, left_out),
             *_mask_notes(objects, bare, with_masks),
             *(f"repaired: {count:,} x {kind}" for kind, count in read.repairs.counts().items()),
+            *terminal.skipped_lines(read),
+            *terminal.warning_lines(read.warnings),
         ],
     )
 
@@ -118,14 +127,19 @@ def _choose(read: Inputs, only: str | None) -> tuple[list[Category], list[Catego
 
 
 def read_validation(
-    source: Input, data: TrainingData, *, progress: Progress | None, seen: SeenImages | None = None
+    source: Input,
+    data: TrainingData,
+    *,
+    progress: Progress | None,
+    seen: SeenImages | None = None,
+    leniency: Leniency = STRICT,
 ) -> ValidationData:
     """Read a dataset to be measured on; its categories must be those of the training data, of which only those that are
     trained on count. `seen` are the images trained on before and now, by default those of `data`. Raises DataError."""
-    read = read_inputs([source], provenance=True)
+    read = read_inputs([source], provenance=True, leniency=leniency)
     everything = Categories([*data.categories.categories(), *data.left_out])
     everything.check_same(read.categories, "the training data", str(source.annotations))
-    _examine(read, progress)
+    _examine(read, progress, leniency)
     seen = data.seen if seen is None else seen
     # Files are not read by every process.
     folder = source.images if progress else None
@@ -147,10 +161,18 @@ def read_validation(
     return ValidationData(records, _truth(read), count, notes)
 
 
-def _examine(read: Inputs, progress: Progress | None) -> None:
-    if progress is not None:
-        for done in examine_images(read, read.sources):
-            progress("checking images", done, len(read.sources))
+def _examine(read: Inputs, progress: Progress | None, leniency: Leniency) -> None:
+    """Look at every image file; in all processes but the first, only where it decides which images there are."""
+    if progress is not None or leniency.skip_bad:
+        total = len(read.sources)
+        for done in examine_images(read, read.sources, skip_bad=leniency.skip_bad):
+            if progress is not None:
+                progress("checking images", done, total)
+
+
+def _asked(leniency: Leniency) -> dict[str, bool]:
+    """What was asked for; a run that goes on must be asked for the same."""
+    return {name: True for name, asked in leniency._asdict().items() if asked}
 
 
 def _seen(source: Input, read: Inputs, progress: Progress | None) -> SeenImages:

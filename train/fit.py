@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from datasets import __version__, terminal
+from datasets.checks import STRICT, Leniency
 from datasets.errors import DataError
 from datasets.seen import SeenImages
 from datasets.sources import Input
@@ -59,6 +60,7 @@ class Request(NamedTuple):
     init: Path | None = None
     categories: str | None = None
     allow_pretrained: bool = False
+    leniency: Leniency = STRICT
 
 
 class _Run(NamedTuple):
@@ -319,12 +321,15 @@ def _read(
             masks=masks,
             only=request.categories,
             progress=progress,
+            leniency=request.leniency,
         )
         earlier = weights.seen_by(parent) if before is None else resume.seen_by(before)
         seen = data.seen.joined(earlier)
         validation = None
         if request.validation:
-            validation = read_validation(request.validation, data, seen=seen, progress=progress)
+            validation = read_validation(
+                request.validation, data, seen=seen, progress=progress, leniency=request.leniency
+            )
     return data, validation, seen
 
 

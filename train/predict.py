@@ -80,7 +80,7 @@ def predict(request: Request, progress: terminal.Progress) -> Predicted | None:
     wrote. Everything that can be wrong with the files is found before the model is built. Raises DataError.
     """
     is_main = comm.is_main_process()
-    read = coco.read_images(request.annotations)
+    read = coco.read_images(request.annotations, request.images)
     loaded = checkpoint.read(request.checkpoint)
     categories = _categories(loaded, read.categories, request)
     seen = SeenImages.from_plain(loaded.content.get("seen"), str(loaded.path))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
-from augment.counts import Counts, categories_table, operations_table
+import pytest
+
+from augment.counts import Counts, categories_table, operations_table, warnings
 from augment.labels import CROWD, DROP, IGNORE, KEEP, Labels
+from augment.recipe import Copy, Original, Recipe
 from datasets.records import Annotation, Category
 
 CATEGORIES = [Category(id=90, name="toothbrush"), Category(id=1, name="person"), Category(id=18, name="dog")]
@@ -87,3 +90,19 @@ def test_the_categories_table_has_the_rarest_first_and_what_became_of_the_imbala
 def test_tables_of_a_dataset_without_boxes() -> None:
     assert operations_table(Counts.empty())[-1].split() == ["total", "0", "0", "0", "0", "0"]
     assert categories_table(Counts.empty(), CATEGORIES)[-1].endswith("before -, after -")
+
+
+@pytest.mark.parametrize(("target", "copied", "warned"), [(83, 0, True), (84, 3, False)])
+def test_a_recipe_that_copies_nothing_says_so(target: int, copied: int, warned: bool) -> None:
+    """floor(83 / 84) is 0 copies of the image with the rarest category."""
+    counts = Counts.empty()
+    counts.images, counts.before = Counter(original=5, copy=copied), Counter({1: 967, 2: 84})
+    recipe = Recipe(name="mine", operations=(Original(), Copy(target_boxes=target)))
+
+    found = warnings(counts, recipe)
+
+    assert bool(found) == warned
+    if warned:
+        assert "copies no image" in found[0]
+        assert "target, 83 boxes; the rarest of all has 84" in found[0]
+    assert warnings(counts, Recipe(name="mine", operations=(Original(),))) == []

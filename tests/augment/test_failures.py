@@ -14,6 +14,7 @@ import pytest
 from augment import recipe
 from augment.compiler import Built
 from augment.executors import executor
+from datasets.checks import Leniency
 from datasets.errors import DataError
 from datasets.sources import Input, Run
 
@@ -227,7 +228,7 @@ def test_skip_bad_leaves_out_what_cannot_be_used_and_the_manifest_lists_it(
     spoil_pixels(source.images / names[7])
     (source.images / names[12]).unlink()
     (source.images / names[31]).write_bytes((source.images / names[31]).read_bytes()[:-100])
-    built = make(source, tmp_path / "out", "everything", skip_bad=True)
+    built = make(source, tmp_path / "out", "everything", leniency=Leniency(skip_bad=True))
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_bytes())
     (used,) = manifest["inputs"]
     assert used["images"] == 8 - 3
@@ -250,14 +251,14 @@ def test_skip_bad_with_nothing_good_is_an_error(source: Input, make: Make, tmp_p
     for path in source.images.iterdir():
         path.write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"2 problem\(s\) in the image files"):
-        make(source, tmp_path / "out", skip_bad=True)
+        make(source, tmp_path / "out", leniency=Leniency(skip_bad=True))
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
 def test_a_mended_file_makes_another_build(source: Input, make: Make, tmp_path: Path) -> None:
     good = (source.images / "tall.jpg").read_bytes()
     (source.images / "tall.jpg").write_bytes(b"no picture")
-    make(source, tmp_path / "out", skip_bad=True)
+    make(source, tmp_path / "out", leniency=Leniency(skip_bad=True))
     (source.images / "tall.jpg").write_bytes(good)
     with pytest.raises(DataError, match="holds another build") as caught:
         make(source, tmp_path / "out")

@@ -93,6 +93,7 @@ def test_plan_prints_the_build_s_counts_as_json(cli: Cli, drawn: Input, built: C
     cost = document.pop("estimate")
     assert (cost["bytes"] > 0, cost["seconds_one_worker"] >= 0) == (True, True)
     assert document.pop("skipped") == 0
+    assert document.pop("warnings") == ["annotations.json: 1 of 4 categories have no object: dog"]
     assert document.pop("repairs") == {"EXIF orientation that the annotations do not follow, taken out of the copy": 1}
     assert document == json.loads((built("everything") / "manifest.json").read_bytes())["counts"]
 
@@ -102,7 +103,8 @@ def test_build_then_verify_then_build_again(cli: Cli, source: Input, tree: Tree,
     code, text, err = cli("build", *given(source), "--output", out)
     assert (code, err) == (0, "")
     assert text.splitlines()[-1].startswith(f"{out}: ")
-    assert text.splitlines()[-2].split()[:2] == ["total", "12"]
+    assert ["total", "12"] in [line.split()[:2] for line in text.splitlines()]
+    assert text.splitlines()[-2].startswith("warning: annotations.json: ")
     code, text, err = cli("verify", out, "--executor", "serial")
     assert (code, err) == (0, "")
     # 2 * 6 images, the annotations, the sources and the manifest.
@@ -114,6 +116,37 @@ def test_build_then_verify_then_build_again(cli: Cli, source: Input, tree: Tree,
         "",
     )
     assert tree(out) == before
+
+
+def test_what_was_asked_for_beyond_repairs_makes_another_build(
+    cli: Cli, draw: Callable[..., Input], tmp_path: Path
+) -> None:
+    """A box far outside and one of negative size; the manifest counts both and says what was asked for."""
+    data = draw(tmp_path / "data")
+    document = json.loads(data.annotations.read_bytes())
+    image = document["images"][0]
+    given_boxes = {"far": [-5, 0, 15, 10], "negative": [10, 10, -5, -5]}
+    for number, box in enumerate(given_boxes.values(), start=9000):
+        document["annotations"].append(
+            {"id": number, "image_id": image["id"], "category_id": 1, "bbox": box, "area": 50, "iscrowd": 0}
+        )
+    data.annotations.write_text(json.dumps(document))
+    build = ("build", *given(data), "--recipe", "expanded", "--limit", "2", "--output", tmp_path / "out")
+
+    code, _, err = cli(*build)
+    assert code == 1
+    assert "or any with --clip-boxes" in err
+    assert "--skip-bad leaves out annotations" in err
+    code, text, err = cli(*build, "--clip-boxes", "--skip-bad")
+    assert (code, err) == (0, "")
+    assert "repaired: 1 x box more than 1 px outside the image, clipped (--clip-boxes)" in text
+    assert "repaired: 1 x annotation that cannot be used, left out (--skip-bad)" in text
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_bytes())
+    assert (manifest["inputs"][0]["clip_boxes"], manifest["inputs"][0]["skip_bad"]) == (True, True)
+    assert cli("verify", tmp_path / "out", "--executor", "serial")[0] == 0
+    code, _, err = cli(*build, "--skip-bad")
+    assert code == 1
+    assert "clip_boxes" in err
 
 
 def test_options_reach_the_build(cli: Cli, drawn: Input, tmp_path: Path) -> None:

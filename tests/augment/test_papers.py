@@ -14,6 +14,7 @@ from augment.compiler import Built
 from augment.executors import executor
 from augment.recipe import Copy, Original, Pixel, Recipe
 from augment.verify import Verified
+from datasets.checks import Leniency
 from datasets.origins import Origin, read_origins
 from datasets.sources import Input
 
@@ -82,7 +83,7 @@ def test_what_is_left_out_has_no_line(draw: Draw, make: Make, tmp_path: Path) ->
     source = draw(tmp_path / "data")
     expected = [origin for origin in sources_of(source) if origin.id != 12]
     (source.images / "grey.jpg").write_bytes(b"no picture")
-    make(source, tmp_path / "skipped", skip_bad=True)
+    make(source, tmp_path / "skipped", leniency=Leniency(skip_bad=True))
     assert read_origins(tmp_path / "skipped" / "sources.jsonl") == expected
     make(source, tmp_path / "limited", limit=2)
     assert read_origins(tmp_path / "limited" / "sources.jsonl") == expected[:2]

@@ -52,7 +52,7 @@ def document() -> dict[str, Any]:
 def read(tmp_path: Path) -> Callable[..., coco.ReadFile]:
     """read(document or bytes, strict=..., provenance=...): writes the file and reads it."""
 
-    def read(content: Any, **options: bool) -> coco.ReadFile:
+    def read(content: Any, **options: Any) -> coco.ReadFile:
         path = tmp_path / "instances.json"
         path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
         return coco.read(path, **options)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from datasets import checks
-from datasets.checks import AnnotationJson, Repairs, check_annotation, check_image
+from datasets.checks import AnnotationJson, Repairs, RleJson, check_annotation, check_image
 from datasets.errors import Problems
 from datasets.records import Annotation, CocoImage, Image
 
@@ -17,12 +17,12 @@ SQUARE = [10.0, 5.0, 20.0, 5.0, 20.0, 15.0, 10.0, 15.0]
 Box = tuple[float, float, float, float]
 
 
-def check(**changed: Any) -> tuple[Annotation | None, dict[str, int], list[str]]:
+def check(clip_boxes: bool = False, **changed: Any) -> tuple[Annotation | None, dict[str, int], list[str]]:
     """The annotation, what was repaired and how often, and the problems."""
     plain: dict[str, Any] = {"id": 1, "image_id": 5, "category_id": 2, "bbox": (10.0, 5.0, 10.0, 10.0)}
     found = AnnotationJson(**(plain | {"area": 100.0, "iscrowd": 0} | changed))
     repairs, problems = Repairs(), Problems()
-    checked = check_annotation(found, "$.annotations[3]", IMAGE, repairs, problems)
+    checked = check_annotation(found, "$.annotations[3]", IMAGE, repairs, problems, clip_boxes)
     return checked, repairs.counts(), problems.kept
 
 
@@ -100,8 +100,13 @@ def test_an_annotation_of_no_area_is_left_out_and_counted(box: Box) -> None:
     assert repairs[checks.ZERO_AREA] == 1
 
 
-def test_a_negative_area_is_refused() -> None:
-    assert check(area=-0.5)[2] == ["$.annotations[3].area: expected an area of at least 0, found -0.5"]
+def test_a_negative_area_is_computed_as_a_missing_one_is() -> None:
+    checked, repairs, problems = check(area=-0.5)
+
+    assert problems == []
+    assert checked is not None
+    assert checked.area == 10 * 10
+    assert repairs == {checks.AREA_MISSING: 1}
 
 
 def test_a_missing_iscrowd_is_0_and_counted() -> None:
@@ -113,12 +118,11 @@ def test_a_missing_iscrowd_is_0_and_counted() -> None:
 
 
 def test_everything_wrong_with_an_annotation_is_told_at_once() -> None:
-    _, _, problems = check(bbox=(5, 5, -1, 4), area=-1, segmentation=[[1.0]])
+    _, _, problems = check(bbox=(5, 5, -1, 4), segmentation=RleJson((40, 30), [1200]))
 
     assert [problem.split(":")[0] for problem in problems] == [
+        "$.annotations[3].segmentation.size",
         "$.annotations[3].bbox",
-        "$.annotations[3].segmentation[0]",
-        "$.annotations[3].area",
     ]
 
 
@@ -129,7 +133,8 @@ def test_an_image_without_pixels_is_refused(width: int, height: int) -> None:
     check_image(CocoImage(id=1, file_name="a.png", width=width, height=height), "$.images[0]", problems)
 
     assert problems.kept == [
-        f"$.images[0]: expected a width and height of at least 1 px, found {width} x {height}",
+        "$.images[0]: expected a width and height of at least 1 px, or a file that tells them, "
+        f"found {width} x {height}",
     ]
 
 
@@ -159,4 +164,67 @@ def test_repairs_are_listed_by_place_and_named_by_their_file() -> None:
     assert all_repairs.counts() == {checks.CROWD_MISSING: 1 + 1}
     assert all_repairs.as_problems().kept == [
         f"{file} $.annotations[3]: {checks.CROWD_MISSING}" for file in ("train.json", "val.json")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("box", "clipped"),
+    [
+        ((-3, 5, 24, 20), (0, 5, 21, 20)),
+        ((-500, -500, 1040, 1030), (0, 0, 40, 30)),
+        ((30, 20, 11.5, 5), (30, 20, 10, 5)),
+    ],
+)
+def test_a_box_far_outside_is_clipped_where_that_is_asked_for(box: Box, clipped: Box) -> None:
+    checked, repairs, problems = check(clip_boxes=True, bbox=box)
+
+    assert problems == []
+    assert checked is not None
+    assert checked.bbox == clipped
+    assert repairs == {checks.BOX_CLIPPED_FAR: 1}
+
+
+def test_a_box_wholly_outside_is_left_out_where_clipping_is_asked_for() -> None:
+    checked, repairs, problems = check(clip_boxes=True, bbox=(60, 5, 5, 5))
+
+    assert (checked, problems) == (None, [])
+    assert repairs == {checks.BOX_CLIPPED_FAR: 1, checks.ZERO_AREA: 1}
+
+
+def test_a_clipped_box_that_does_not_meet_its_mask_is_of_another_format() -> None:
+    """Centre and size of the mask from (20, 10) to (40, 30): read as corner and size it reaches (50, 40)."""
+    mask = [[20.0, 10.0, 40.0, 10.0, 40.0, 30.0, 20.0, 30.0]]
+    checked, _, (problem,) = check(clip_boxes=True, bbox=(30, 20, 20, 20), segmentation=mask)
+
+    # What is left of it, 10 x 10 px, has an IoU of 100 / 400 with the box around the mask.
+    assert checked is None
+    assert problem.startswith("$.annotations[3].bbox: expected a box that meets its mask once it is clipped, found [30")
+    assert "[centre x, centre y, width, height]" in problem
+    assert check(clip_boxes=True, bbox=(20, 10, 25, 20), segmentation=mask)[0] is not None
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "box"),
+    [
+        ([[8.0, 8.0, 32.0, 8.0, 32.0, 28.0]], (8, 8, 24, 20)),
+        ([[8.0, 8.0, 10.0, 8.0, 10.0, 9.5], [20.0, 1.0, 22.0, 1.0, 22.0, 4.0]], (8, 1, 14, 8.5)),
+        # Columns of 30: 65 zeros, 4 ones from row 5 of column 2, then 4 of column 3.
+        (RleJson((30, 40), [65, 4, 26, 4, 1101]), (2, 5, 2, 4)),
+        # One run over the end of column 2.
+        (RleJson((30, 40), [85, 10, 1105]), (2, 0, 2, 30)),
+    ],
+)
+def test_a_missing_box_is_taken_from_the_mask(segmentation: Any, box: Box) -> None:
+    checked, repairs, problems = check(bbox=None, segmentation=segmentation)
+
+    assert problems == []
+    assert checked is not None
+    assert checked.bbox == box
+    assert repairs == {checks.BOX_FROM_MASK: 1}
+
+
+@pytest.mark.parametrize("segmentation", [None, [], RleJson((30, 40), [1200])])
+def test_without_a_box_and_anything_in_a_mask_an_annotation_is_refused(segmentation: Any) -> None:
+    assert check(bbox=None, segmentation=segmentation)[2] == [
+        "$.annotations[3].bbox: expected [x, y, width, height] or a mask to take it from, found neither"
     ]

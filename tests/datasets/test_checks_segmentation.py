@@ -52,31 +52,20 @@ def test_no_segmentation_may_be_written_in_every_way_that_tools_have(segmentatio
     assert (repairs, problems) == ({}, [])
 
 
-@pytest.mark.parametrize("short", [[1.0, 2.0], [1.0, 2.0, 3.0, 4.0], []])
-def test_a_polygon_of_fewer_than_three_points_beside_another_is_left_out_and_counted(short: list[float]) -> None:
-    checked, repairs, problems = check(segmentation=[short, SQUARE])
+@pytest.mark.parametrize(
+    "outline",
+    [[[1.0, 2.0]], [[1.0, 2.0, 3.0, 4.0], [1.0, 2.0]], [SQUARE, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]]],
+    ids=["a point", "lines", "half a point"],
+)
+def test_what_is_no_outline_is_left_out_and_the_box_stays(outline: list[list[float]]) -> None:
+    """Half a point tells that numbers were lost."""
+    checked, repairs, problems = check(segmentation=outline)
 
     assert problems == []
     assert checked is not None
-    assert isinstance(checked.segmentation, tuple)
-    assert [polygon.tolist() for polygon in checked.segmentation] == [SQUARE]
-    assert repairs == {checks.SHORT_POLYGON: 1}
-
-
-@pytest.mark.parametrize("short", [[1.0, 2.0], [1.0, 2.0, 3.0, 4.0]])
-def test_an_object_of_short_polygons_only_is_refused(short: list[float]) -> None:
-    checked, _, problems = check(segmentation=[short, short])
-
-    assert checked is None
-    assert problems == [
-        "$.annotations[3].segmentation: expected a polygon of at least three points, found only shorter ones"
-    ]
-
-
-def test_half_a_point_is_refused_by_the_polygons_place() -> None:
-    _, _, problems = check(segmentation=[SQUARE, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]])
-
-    assert problems == ["$.annotations[3].segmentation[1]: expected pairs of x and y, found 7 numbers"]
+    assert checked.segmentation is None
+    assert checked.bbox == (10.0, 5.0, 10.0, 10.0)
+    assert repairs == {checks.MASK_LEFT_OUT: 1}
 
 
 @pytest.mark.parametrize("counts", [[0, 60, 1140], "0l1dS1"])

@@ -194,7 +194,7 @@ def test_json_that_is_no_list_is_refused(content: bytes, found: str, refused: Re
     assert refused(content).headline.endswith(found)
 
 
-@pytest.mark.parametrize("content", [b"", b"not json", b"[] []", b"\xff\xfe[]", b'[{"image_id": 1}] x', b"[" * 5000])
+@pytest.mark.parametrize("content", [b"", b"not json", b"[] []", b"\xff[]", b'[{"image_id": 1}] x', b"[" * 5000])
 def test_what_is_no_json_is_refused(content: bytes, refused: Refused) -> None:
     assert refused(content).headline.endswith(": not valid JSON")
 

@@ -201,3 +201,20 @@ def test_an_error_passes_through_the_progress_bar() -> None:
 
     with pytest.raises(DataError, match="bad"):
         work()
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-8"])
+def test_a_name_that_the_encoding_lacks_ends_no_command(encoding: str) -> None:
+    code = (
+        "import click\nfrom datasets.terminal import run\n"
+        "run(click.command()(lambda: click.echo('categories: 猫, straße')), 'prog')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    expected = "categories: 猫, straße\n".encode(encoding, "backslashreplace")
+    assert done.stdout == expected

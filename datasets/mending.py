@@ -1,0 +1,76 @@
+"""What is repaired, left out and refused while an annotation file is read, and by which rules."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+
+from datasets.checks import UNUSABLE, Leniency, Repairs
+from datasets.errors import Problems
+from datasets.parsing import LeftOut, Mend
+from datasets.respell import Respelled
+
+
+class Mending:
+    """One file's repairs and problems. Under `leniency.skip_bad`, problems of single annotations are repairs."""
+
+    def __init__(self, leniency: Leniency) -> None:
+        self.leniency = leniency
+        self.repairs = Repairs()
+        self.problems = Problems()
+
+    def by(self, respell: Callable[[dict[str, Any]], Respelled]) -> Mend:
+        """For `parse_records`: parses a record in COCO's own form, and counts what was changed in it."""
+
+        def mend(raw: msgspec.Raw, kind: type[Any], place: str) -> Any:
+            try:
+                # Not msgspec, which refuses numbers too large for a float; here they are infinite.
+                plain = json.loads(bytes(raw))
+            except (ValueError, RecursionError):
+                return None
+            if not isinstance(plain, dict):
+                return None
+            respelled = respell(plain)
+            if respelled.record is None:
+                self._count(respelled, place)
+                return LeftOut()
+            try:
+                record = msgspec.convert(respelled.record, kind)
+            except msgspec.ValidationError as error:
+                return error
+            self._count(respelled, place)
+            return record
+
+        return mend
+
+    def _count(self, respelled: Respelled, place: str) -> None:
+        for kind in respelled.kinds:
+            self.repairs.add(kind, place)
+
+    def annotation_problems(self) -> Problems:
+        """Where problems of annotations that do not parse go, each with its place."""
+        return _AsRepairs(self.repairs) if self.leniency.skip_bad else self.problems
+
+    @contextmanager
+    def one(self, place: str) -> Iterator[Problems]:
+        """Where the problems of one annotation go, which together count once where it is left out."""
+        own = Problems()
+        yield own
+        if own.count and self.leniency.skip_bad:
+            said = "; ".join(problem.removeprefix(place) for problem in own.kept)
+            self.repairs.add(UNUSABLE, f"{place}{said}")
+        elif own.count:
+            self.problems.extend(own)
+
+
+class _AsRepairs(Problems):
+    def __init__(self, repairs: Repairs) -> None:
+        super().__init__()
+        self._repairs = repairs
+
+    def add(self, problem: str) -> None:
+        self._repairs.add(UNUSABLE, problem)

@@ -1,0 +1,150 @@
+"""Other spellings of what COCO says: records of an annotation file that do not parse as they stand, put into its form.
+
+Pure functions on plain JSON values: a record goes in, and comes out in COCO's own form with the kinds of the repairs.
+What cannot be understood stays as it is, for the parser to refuse.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any, NamedTuple
+
+NUMBER = "number in another spelling (text, 1.0, true), read"
+NAME = "name that is a number, read as text"
+FLAT_POLYGON = "polygon that is not in a list of polygons, read as the only one"
+POINT_LIST = "polygon that is a list of points, read"
+NO_BOX = "box that is empty, read as missing"
+MASK_NOT_FINITE = "mask with numbers that are not finite, left out; the box stays"
+NOT_FINITE = "box with numbers that are not finite, annotation left out"
+
+_WHOLE = re.compile(r"\s*[-+]?\d{1,20}(?:\.0*)?\s*")
+_DECIMAL = re.compile(r"\s*[-+]?(?:\d{1,30}(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d{1,3})?\s*")
+# Far more than any picture's outline has points of two numbers.
+_MIN_POINTS = 3
+
+
+class Respelled(NamedTuple):
+    """A record in COCO's form, None where it is to be left out, and what was changed, a kind once."""
+
+    record: dict[str, Any] | None
+    kinds: list[str]
+
+
+def image(record: dict[str, Any]) -> Respelled:
+    # What is null is missing; the size is then read from the file, and counted there.
+    found = _Record(
+        {key: value for key, value in record.items() if key not in ("width", "height") or value is not None}
+    )
+    found.whole("id", "width", "height")
+    return found.done()
+
+
+def category(record: dict[str, Any]) -> Respelled:
+    found = _Record(record)
+    found.whole("id")
+    name = record.get("name")
+    if isinstance(name, (int, float)) and not isinstance(name, bool):
+        found.put("name", str(name), NAME)
+    return found.done()
+
+
+def annotation(record: dict[str, Any]) -> Respelled:
+    found = _Record(record)
+    found.whole("id", "image_id", "category_id")
+    found.put("iscrowd", as_flag(record.get("iscrowd")), NUMBER)
+    found.put("area", as_number(record.get("area")), NUMBER)
+    box = record.get("bbox")
+    if box == []:
+        found.put("bbox", None, NO_BOX)
+    elif isinstance(box, list):
+        numbers = [as_number(value) for value in box]
+        if len(numbers) == 4 and any(value is None for value in numbers):
+            return Respelled(None, [NOT_FINITE])
+        found.put("bbox", numbers, NUMBER)
+    _segmentation(found, record.get("segmentation"))
+    return found.done()
+
+
+def _segmentation(found: _Record, segmentation: Any) -> None:
+    if isinstance(segmentation, dict):
+        spelled = dict(segmentation)
+        for key in ("size", "counts"):
+            if isinstance(spelled.get(key), list):
+                spelled[key] = [as_whole(value) for value in spelled[key]]
+        found.put("segmentation", spelled, NUMBER)
+    elif isinstance(segmentation, list) and segmentation:
+        _polygons(found, segmentation)
+
+
+def _polygons(found: _Record, segmentation: list[Any]) -> None:
+    if not any(isinstance(part, (list, dict)) for part in segmentation):
+        polygons, kind = [[as_number(value) for value in segmentation]], FLAT_POLYGON
+    elif all(isinstance(part, list) for part in segmentation):
+        polygons, kind = [[as_number(value) for value in part] for part in segmentation], NUMBER
+        if len(polygons) >= _MIN_POINTS and all(len(part) == 2 for part in polygons):
+            polygons, kind = [[value for part in polygons for value in part]], POINT_LIST
+    else:
+        return
+    if any(value is None for polygon in polygons for value in polygon):
+        found.put("segmentation", None, MASK_NOT_FINITE)
+    else:
+        found.put("segmentation", polygons, kind)
+
+
+class _Record:
+    """A copy of a record that notes what is changed in it."""
+
+    def __init__(self, record: dict[str, Any]) -> None:
+        self._record = dict(record)
+        self._kinds: dict[str, None] = {}
+
+    def put(self, key: str, value: Any, kind: str) -> None:
+        """Change the value of a key that is there, if it is another one or of another type."""
+        if key in self._record and not _same(self._record[key], value):
+            self._record[key] = value
+            self._kinds[kind] = None
+
+    def whole(self, *keys: str) -> None:
+        for key in keys:
+            self.put(key, as_whole(self._record.get(key)), NUMBER)
+
+    def done(self) -> Respelled:
+        return Respelled(self._record, list(self._kinds))
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equal and of the same types all the way down: 1, 1.0 and true are equal to Python."""
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    # What is no number is itself all the same.
+    return type(one) is type(other) and bool(one == other or one is other)
+
+
+def as_whole(value: Any) -> Any:
+    """An int for 1.0, "1" and "1.0"; anything else as it is."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, str) and _WHOLE.fullmatch(value):
+        return int(value.partition(".")[0])
+    return value
+
+
+def as_flag(value: Any) -> Any:
+    """0 or 1 in any spelling, "true" and "false" too; anything else as it is."""
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, str) and value.strip().lower() in ("true", "false"):
+        return int(value.strip().lower() == "true")
+    return as_whole(value)
+
+
+def as_number(value: Any) -> Any:
+    """A number for a text of one, None for one that is not finite; anything else as it is."""
+    if isinstance(value, str) and _DECIMAL.fullmatch(value):
+        value = as_whole(value) if _WHOLE.fullmatch(value) else float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
