@@ -209,10 +209,13 @@ def _annotations(
         mend=mending.by(respell.annotation),
         on_repeat=on_repeat,
     )
+    problems = Problems()
     for place, record in parsed:
-        with mending.one(place) as problems:
-            checked = _checked(record, place, images, categories, mending, problems)
-        if checked is not None:
+        checked = _checked(record, place, images, categories, mending, problems)
+        if problems.count:
+            mending.take(place, problems)
+            problems = Problems()
+        elif checked is not None:
             annotations.append(checked)
             if place in places:
                 mending.repairs.add(ID_TAKEN, place)
@@ -240,8 +243,7 @@ def _checked(
     if image is None:
         problems.add(f"{place}.image_id: expected the id of an image, found {record.image_id}")
         return None
-    checked = check_annotation(record, place, image, mending.repairs, problems, mending.leniency.clip_boxes)
-    return None if problems.count else checked
+    return check_annotation(record, place, image, mending.repairs, problems, mending.leniency.clip_boxes)
 
 
 def write(path: Path, dataset: Dataset) -> None:

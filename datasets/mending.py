@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -55,16 +54,13 @@ class Mending:
         """Where problems of annotations that do not parse go, each with its place."""
         return _AsRepairs(self.repairs) if self.leniency.skip_bad else self.problems
 
-    @contextmanager
-    def one(self, place: str) -> Iterator[Problems]:
-        """Where the problems of one annotation go, which together count once where it is left out."""
-        own = Problems()
-        yield own
-        if own.count and self.leniency.skip_bad:
-            said = "; ".join(problem.removeprefix(place) for problem in own.kept)
+    def take(self, place: str, problems: Problems) -> None:
+        """The problems of one annotation, which together count once where it is left out."""
+        if self.leniency.skip_bad:
+            said = "; ".join(problem.removeprefix(place) for problem in problems.kept)
             self.repairs.add(UNUSABLE, f"{place}{said}")
-        elif own.count:
-            self.problems.extend(own)
+        else:
+            self.problems.extend(problems)
 
 
 class _AsRepairs(Problems):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from datasets import spec
+from datasets.checks import Leniency
 from datasets.errors import DataError
 from datasets.sources import Input
 from train.data import TrainingData, locate, read_training, read_validation
@@ -21,6 +22,11 @@ Draw = Callable[..., Input]
 
 def training(source: Input, *, keep_empty: bool = False, masks: bool | None = None) -> TrainingData:
     return read_training(source, keep_empty=keep_empty, masks=masks, progress=None)
+
+
+def told(data: TrainingData) -> list[str]:
+    """The notes but for warnings, which small data give reason for."""
+    return [note for note in data.notes if not note.startswith("warning: ")]
 
 
 def edit(source: Input, change: Callable[[dict[str, Any]], object]) -> Input:
@@ -110,7 +116,7 @@ def test_records_are_the_images_of_the_file_in_its_order(drawn: Input) -> None:
         (31, "größe.png"),
         (40, "many.jpg"),
     }
-    assert data.notes == [
+    assert told(data) == [
         f"training: 8 images of {drawn.annotations}",
         "  27 objects, 2 ignored regions that cost no loss",
     ]
@@ -127,12 +133,12 @@ def test_images_without_a_kept_object_are_left_out_and_counted(draw: Draw, tmp_p
 
     assert [item.image_id for item in data.records] == [7, 3]
     assert data.tall.tolist() == [True, False]
-    assert data.notes[0] == (
+    assert told(data)[0] == (
         f"training: 2 images of {source.annotations}; 2 without a kept object left out "
         "(DATALOADER.FILTER_EMPTY_ANNOTATIONS False keeps them)"
     )
     # 2 of image 7 and 2 of image 3 with its crowd; the others' crowds went with them.
-    assert data.notes[1] == "  4 objects, 1 ignored regions that cost no loss"
+    assert told(data)[1] == "  4 objects, 1 ignored regions that cost no loss"
     assert [item.image_id for item in training(source, keep_empty=True).records] == [7, 3, 12, 30]
 
 
@@ -152,7 +158,7 @@ def test_masks_are_trained_where_every_object_has_one(drawn: Input) -> None:
     data = training(drawn)
 
     assert data.masks
-    assert not any("mask" in note for note in data.notes)
+    assert not any("mask" in note for note in told(data))
     assert all(
         bool(outline) != ignored
         for item in data.records
@@ -164,7 +170,7 @@ def test_without_a_single_mask_there_is_no_mask_head(draw: Draw, tmp_path: Path)
     data = training(draw(tmp_path, only=(7, 3), masks=False))
 
     assert not data.masks
-    assert data.notes[2:] == ["  boxes only: no object has a segmentation, so there is no mask head"]
+    assert told(data)[2:] == ["  boxes only: no object has a segmentation, so there is no mask head"]
     assert [len(item.boxes_xyxy) for item in data.records] == [2, 3]
 
 
@@ -172,7 +178,7 @@ def test_with_some_masks_missing_there_is_no_mask_head_and_the_count_is_told(dra
     data = training(edit(draw(tmp_path, only=(7, 3)), bare(700, 301)))
 
     assert not data.masks
-    assert data.notes[2:] == ["  2 of 4 objects have no segmentation, so there is no mask head"]
+    assert told(data)[2:] == ["  2 of 4 objects have no segmentation, so there is no mask head"]
     assert all(outline == () for item in data.records for outline in item.polygons)
 
 
@@ -194,7 +200,7 @@ def test_masks_that_are_not_wanted_are_left_out(drawn: Input) -> None:
     data = training(drawn, masks=False)
 
     assert not data.masks
-    assert data.notes[-1] == "  no mask head, as MODEL.MASK_ON False asks for"
+    assert told(data)[-1] == "  no mask head, as MODEL.MASK_ON False asks for"
     assert all(outline == () for item in data.records for outline in item.polygons)
 
 
@@ -204,7 +210,7 @@ def test_repairs_are_told(draw: Draw, tmp_path: Path) -> None:
 
     data = training(edit(draw(tmp_path, only=(7,)), overhang))
 
-    assert data.notes[-1] == "repaired: 1 x box up to 1 px outside the image, clipped"
+    assert told(data)[-1] == "repaired: 1 x box up to 1 px outside the image, clipped"
 
 
 def test_image_files_are_looked_at_where_progress_is_shown(draw: Draw, tmp_path: Path) -> None:
@@ -213,7 +219,7 @@ def test_image_files_are_looked_at_where_progress_is_shown(draw: Draw, tmp_path:
     data = read_training(source, keep_empty=False, masks=None, progress=lambda *done: seen.append(done))
     assert seen == [("checking images", 3, 3), *(("reading images", at, 3) for at in (1, 2, 3))]
     assert data.seen.digests == {sha256(path.read_bytes()).hexdigest() for path in source.images.rglob("*.*g")}
-    assert data.notes[-1].startswith("repaired: 1 x EXIF orientation that the annotations do not follow")
+    assert told(data)[-1].startswith("repaired: 1 x EXIF orientation that the annotations do not follow")
     (source.images / "tall.jpg").write_bytes(b"")
 
     for read in (
@@ -294,3 +300,27 @@ def test_the_identity_of_raw_data_is_its_annotation_file(draw: Draw, tmp_path: P
     edit(copy, lambda document: document["annotations"][0].update(bbox=[5, 5, 20, 59]))
     after = training(copy).identity
     assert {key for key in after if after[key] != before[key]} == {"annotations_sha256"}
+
+
+def with_a_box_far_outside(document: dict[str, Any]) -> None:
+    item = document["annotations"][0]
+    document["annotations"].append({**item, "id": 9000, "bbox": [-5, 0, 15, 10], "segmentation": [[0, 0, 9, 0, 9, 9]]})
+
+
+def test_what_is_asked_for_beyond_repairs_is_told_and_makes_other_data(draw: Draw, tmp_path: Path) -> None:
+    """A run that goes on must be asked for the same."""
+    source = edit(draw(tmp_path), with_a_box_far_outside)
+    with pytest.raises(DataError, match="or any with --clip-boxes"):
+        training(source)
+
+    found = read_training(
+        source, keep_empty=False, masks=None, progress=None, leniency=Leniency(clip_boxes=True, skip_bad=True)
+    )
+
+    assert "repaired: 1 x box more than 1 px outside the image, clipped (--clip-boxes)" in found.notes
+    assert (found.identity["clip_boxes"], found.identity["skip_bad"]) == (True, True)
+    assert "clip_boxes" not in training(draw(tmp_path / "good")).identity
+
+
+def test_warnings_are_told_before_a_training(draw: Draw, tmp_path: Path) -> None:
+    assert "warning: annotations.json: 1 of 4 categories have no object: dog" in training(draw(tmp_path)).notes

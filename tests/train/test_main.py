@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from PIL import Image as PillowImage
 
 from datasets import results, terminal
+from datasets.checks import Leniency
 from datasets.sources import Input
 from tests.conftest import CATEGORIES, picture
 from tests.train.made import content, tiny_config, weights_config, write_list
@@ -118,7 +119,17 @@ def test_fit_passes_on_what_it_was_asked_for(cli: Cli, launched: list[Launched],
         *("fit", "--model", "r50", "--data", "d", "--output", "runs/b", "--val", spec, "--schedule", "sample"),
         *("--gpus", "2", "SEED", "1", "--machines", "3", "--rank", "1", "--dist-url", "tcp://10.0.0.1:29500"),
         *("--init", "runs/a", "--categories", "top:34"),
-        *("--resume", "--allow-pretrained", "INPUT.MIN_SIZE_TRAIN", "[64, 80]", "--", "SEED", "-1"),
+        *(
+            "--clip-boxes",
+            "--skip-bad",
+            "--resume",
+            "--allow-pretrained",
+            "INPUT.MIN_SIZE_TRAIN",
+            "[64, 80]",
+            "--",
+            "SEED",
+            "-1",
+        ),
     ) == (0, "", "")
     files = ("--val-annotations", drawn.annotations, "--val-images", drawn.images)
     assert cli("fit", "--model", "tiny", "--data", "d", "--output", "o", *files) == (0, "", "")
@@ -137,6 +148,7 @@ def test_fit_passes_on_what_it_was_asked_for(cli: Cli, launched: list[Launched],
         init=Path("runs/a"),
         categories="top:34",
         allow_pretrained=True,
+        leniency=Leniency(clip_boxes=True, skip_bad=True),
     )
     assert by_files[2].validation == drawn
 
