@@ -52,6 +52,7 @@ def inputs_and_recipe(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--skip-bad", is_flag=True, help="Leave out images whose files cannot be used; listed in the end."
         ),
+        terminal.follow_links,
     ]
     return _with(options, command)
 
@@ -136,7 +137,11 @@ def plan(as_json: bool, executor: AbstractContextManager[Run], **chosen: Any) ->
 @inputs_and_recipe
 @where_to_run
 @click.option("--output", type=PATH, required=True, help="Folder to make; must be new, empty, or this very build.")
-@click.option("--link", is_flag=True, help="Hard-link originals instead of copying them.")
+@click.option(
+    "--link",
+    is_flag=True,
+    help="Hard-link originals instead of copying them: writing to one in OUTPUT then writes to the source.",
+)
 @click.option("--restart", is_flag=True, help="Remove what a stopped build left at OUTPUT.partial, and begin anew.")
 def build(output: Path, link: bool, restart: bool, executor: AbstractContextManager[Run], **chosen: Any) -> None:
     """Build the expanded dataset: OUTPUT/images, annotations/instances.json, sources.jsonl, manifest.json, SHA256SUMS.
@@ -198,6 +203,7 @@ def _request(
     limit: int | None,
     strict: bool,
     skip_bad: bool,
+    follow_links: bool,
 ) -> Request:
     """What the options ask for. Raises click.UsageError where they contradict each other."""
     import msgspec
@@ -208,7 +214,14 @@ def _request(
     loaded = load(recipe)
     if seed is not None:
         loaded = msgspec.structs.replace(loaded, seed=seed)
-    return Request(_inputs(annotations, images, data), loaded, limit=limit, strict=strict, skip_bad=skip_bad)
+    return Request(
+        _inputs(annotations, images, data),
+        loaded,
+        limit=limit,
+        strict=strict,
+        skip_bad=skip_bad,
+        follow_links=follow_links,
+    )
 
 
 def _inputs(annotations: tuple[Path, ...], images: tuple[Path, ...], data: str | None) -> list[Input]:

@@ -8,14 +8,16 @@ from typing import NamedTuple
 from augment.balance import Balance, count_boxes
 from augment.plan import Variant, variants
 from augment.recipe import Recipe
-from datasets.sources import Examined, Input, Inputs, Run, Source, examine_images, read_inputs
+from datasets.image_files import Examined
+from datasets.sources import Input, Inputs, Run, Source, examine_images, read_inputs
 from datasets.terminal import Progress
 
 
 class Request(NamedTuple):
     """What to build. `limit` takes the first sources only; `link` makes hard links of originals instead of copies.
 
-    `skip_bad` leaves out images whose files cannot be used, which are an error otherwise.
+    `skip_bad` leaves out images whose files cannot be used, which are an error otherwise; `follow_links` reads files
+    that lie outside of their image folder by a symbolic link.
     """
 
     inputs: list[Input]
@@ -24,6 +26,7 @@ class Request(NamedTuple):
     link: bool = False
     strict: bool = False
     skip_bad: bool = False
+    follow_links: bool = False
 
 
 class Prepared(NamedTuple):
@@ -45,7 +48,15 @@ def prepare(request: Request, run: Run, progress: Progress) -> Prepared:
     """Read and check everything that a build reads. Raises DataError with all offenders; writes nothing."""
     inputs = read_inputs(request.inputs, strict=request.strict)
     sources = inputs.sources[: request.limit]
-    for done in examine_images(inputs, sources, run, strict=request.strict, skip_bad=request.skip_bad):
+    looking = examine_images(
+        inputs,
+        sources,
+        run,
+        strict=request.strict,
+        skip_bad=request.skip_bad,
+        follow_links=request.follow_links,
+    )
+    for done in looking:
         progress("checking", done, len(sources))
     return Prepared(inputs, [source for source in sources if source.examined is not None], request.recipe)
 

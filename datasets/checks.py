@@ -85,6 +85,7 @@ ZERO_AREA = "annotation of zero area, left out"
 SHORT_POLYGON = "polygon of fewer than three points beside others, left out"
 AREA_MISSING = "area missing or 0, computed"
 CROWD_MISSING = "iscrowd missing, set to 0"
+BACKSLASHES = "backslashes in a file name, taken for folders"
 ORIENTATION_IGNORED = "EXIF orientation that the annotations do not follow, taken out of the copy"
 
 

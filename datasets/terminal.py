@@ -12,6 +12,12 @@ import click
 
 from datasets.errors import DataError
 
+follow_links = click.option(
+    "--follow-links",
+    is_flag=True,
+    help="Read image files that lie outside of their image folder, by a symbolic link in it.",
+)
+
 
 def run(command: click.Command, prog_name: str) -> None:
     """Run a click command and leave the process.

@@ -83,6 +83,7 @@ def models(as_json: bool) -> None:
 @click.option("--rank", type=click.IntRange(0), default=0, show_default=True, help="Which of the machines this is.")
 @click.option("--dist-url", metavar="URL", help="Where they meet: tcp://ADDRESS-OF-MACHINE-0:PORT.")
 @click.option("--resume", is_flag=True, help="Go on with the run in RUN, or begin it where there is none.")
+@terminal.follow_links
 @click.option("--allow-pretrained", is_flag=True, help="Let MODEL.WEIGHTS be weights from elsewhere; goes on record.")
 @click.argument("overrides", nargs=-1, metavar="[KEY VALUE]...")
 def fit(

@@ -21,6 +21,9 @@ from datasets.terminal import Progress
 from train import catalog, subset
 from train.catalog import Categories, Records
 
+# isort: split
+from detectron2.utils import comm
+
 IMAGES = "images"
 
 
@@ -67,7 +70,13 @@ def locate(data: str) -> Input:
 
 
 def read_training(
-    source: Input, *, keep_empty: bool, masks: bool | None, progress: Progress | None, only: str | None = None
+    source: Input,
+    *,
+    keep_empty: bool,
+    masks: bool | None,
+    progress: Progress | None,
+    only: str | None = None,
+    follow_links: bool = False,
 ) -> TrainingData:
     """Read a dataset to train on; with `progress`, look at every image file too.
 
@@ -76,7 +85,7 @@ def read_training(
     asked for and an object has none.
     """
     read = read_inputs([source], provenance=True)
-    _examine(read, progress)
+    stored = _examine(read, progress, follow_links)
     chosen, left_out = _choose(read, only)
     categories = Categories(chosen)
     labelled = subset.restricted(read.sources, chosen) if left_out else read.sources
@@ -91,7 +100,9 @@ def read_training(
         )
     with_masks = not bare if masks is None else masks
     return TrainingData(
-        records=Records(catalog.to_record(item, categories, masks=with_masks) for item in sources),
+        records=Records(
+            catalog.to_record(item, categories, masks=with_masks, on_stored_pixels=stored) for item in sources
+        ),
         categories=categories,
         masks=with_masks,
         tall=np.array([item.image.height > item.image.width for item in sources], dtype=np.bool_),
@@ -118,14 +129,19 @@ def _choose(read: Inputs, only: str | None) -> tuple[list[Category], list[Catego
 
 
 def read_validation(
-    source: Input, data: TrainingData, *, progress: Progress | None, seen: SeenImages | None = None
+    source: Input,
+    data: TrainingData,
+    *,
+    progress: Progress | None,
+    seen: SeenImages | None = None,
+    follow_links: bool = False,
 ) -> ValidationData:
     """Read a dataset to be measured on; its categories must be those of the training data, of which only those that are
     trained on count. `seen` are the images trained on before and now, by default those of `data`. Raises DataError."""
     read = read_inputs([source], provenance=True)
     everything = Categories([*data.categories.categories(), *data.left_out])
     everything.check_same(read.categories, "the training data", str(source.annotations))
-    _examine(read, progress)
+    stored = _examine(read, progress, follow_links)
     seen = data.seen if seen is None else seen
     # Files are not read by every process.
     folder = source.images if progress else None
@@ -143,14 +159,21 @@ def read_validation(
         )
     if not seen.complete:
         notes.append("  not all that the first weights were trained on is known: some of these may be seen, too")
-    records = Records(catalog.to_record(item, data.categories, masks=False) for item in read.sources)
+    records = Records(
+        catalog.to_record(item, data.categories, masks=False, on_stored_pixels=stored) for item in read.sources
+    )
     return ValidationData(records, _truth(read), count, notes)
 
 
-def _examine(read: Inputs, progress: Progress | None) -> None:
+def _examine(read: Inputs, progress: Progress | None, follow_links: bool) -> bool:
+    """Look at the image files, with `progress`; whether the annotations ignore EXIF orientations.
+
+    All processes come here, and those that do not look are told by the first one, which does.
+    """
     if progress is not None:
-        for done in examine_images(read, read.sources):
+        for done in examine_images(read, read.sources, follow_links=follow_links):
             progress("checking images", done, len(read.sources))
+    return bool(comm.all_gather(bool(read.on_stored_pixels))[0])
 
 
 def _seen(source: Input, read: Inputs, progress: Progress | None) -> SeenImages:

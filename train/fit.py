@@ -59,6 +59,8 @@ class Request(NamedTuple):
     init: Path | None = None
     categories: str | None = None
     allow_pretrained: bool = False
+    follow_links: bool = False
+    """Read image files that lie outside of their folder by a symbolic link."""
 
 
 class _Run(NamedTuple):
@@ -319,12 +321,15 @@ def _read(
             masks=masks,
             only=request.categories,
             progress=progress,
+            follow_links=request.follow_links,
         )
         earlier = weights.seen_by(parent) if before is None else resume.seen_by(before)
         seen = data.seen.joined(earlier)
         validation = None
         if request.validation:
-            validation = read_validation(request.validation, data, seen=seen, progress=progress)
+            validation = read_validation(
+                request.validation, data, seen=seen, progress=progress, follow_links=request.follow_links
+            )
     return data, validation, seen
 
 
