@@ -21,7 +21,7 @@ from PIL import Image as PillowImage
 
 from datasets.errors import DataError
 from datasets.exif import set_upright
-from datasets.jpeg import has_quantization_tables, scan_start
+from datasets.jpeg import has_quantization_tables, scan_start, without_stray_bytes
 from datasets.signatures import describe
 
 Pixels = npt.NDArray[np.uint8]  # (height, width, 3), RGB where nothing else is said
@@ -145,7 +145,7 @@ def decode(data: bytes, reading: Reading, order: Order = "RGB") -> Pixels:
     Grey, palette, CMYK and alpha are converted; alpha is dropped, not blended. Raises ValueError where the pixel data
     cannot be decoded.
     """
-    buffer = np.frombuffer(data, dtype=np.uint8)
+    buffer = np.frombuffer(_as_decoders_want(data), dtype=np.uint8)
     color = cv2.IMREAD_COLOR_RGB if order == "RGB" else cv2.IMREAD_COLOR
     pixels = cv2.imdecode(buffer, color | cv2.IMREAD_IGNORE_ORIENTATION)
     if pixels is None:
@@ -183,7 +183,7 @@ def _read_header(data: bytes) -> Header:
         with warnings.catch_warnings():
             # It warns from half of that on.
             warnings.simplefilter("ignore")
-            with PillowImage.open(io.BytesIO(data), formats=("JPEG", "PNG")) as picture:
+            with PillowImage.open(io.BytesIO(_as_decoders_want(data)), formats=("JPEG", "PNG")) as picture:
                 width, height = picture.size
                 orientation = _orientation(picture, data)
     except PillowImage.DecompressionBombError as error:
@@ -198,6 +198,11 @@ def _read_header(data: bytes) -> Header:
     if not isinstance(orientation, int) or not 1 <= orientation <= 8:
         orientation = 1
     return Header("PNG" if is_png else "JPEG", width, height, orientation, bits)
+
+
+def _as_decoders_want(data: bytes) -> bytes:
+    """A JPEG without stray bytes in its head: libjpeg skips them, but not all that Pillow and OpenCV do before it."""
+    return without_stray_bytes(data) if data.startswith(b"\xff\xd8") else data
 
 
 def _orientation(picture: PillowImage.Image, data: bytes) -> object:

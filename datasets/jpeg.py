@@ -45,12 +45,14 @@ def _marker_from(data: bytes, place: int) -> int:
 
 def without_stray_bytes(data: bytes) -> bytes:
     """The file without what belongs to no segment of its head; `data` itself where there is nothing of that kind."""
-    parts, place = [data[:2]], 2
+    kept, place, stray = [(0, 2)], 2, 0
     for _, start, end in segments(data):
-        parts.append(data[start - 4 : end])
+        stray += start - 4 - place
+        kept.append((start - 4, end))
         place = end
-    clean = b"".join(parts) + data[place:]
-    return data if len(clean) == len(data) else clean
+    if not stray:
+        return data
+    return b"".join([*(data[start:end] for start, end in kept), data[place:]])
 
 
 def scan_start(data: bytes) -> int:

@@ -207,14 +207,14 @@ class Spans:
         here = slice(*np.searchsorted(self._ends, (first, last), "right").tolist())
         # The one stretch that reaches over the right side of the window ends behind it.
         here = slice(here.start, here.stop + 1)
-        starts = np.clip(self._starts[here], first, last) - first
-        ends = np.clip(self._ends[here], first, last) - first
+        starts = np.maximum(self._starts[here], first) - first
+        ends = np.minimum(self._ends[here], last) - first
         filled = starts < ends
         starts, ends = self._by_column(starts[filled], ends[filled])
         # From pixels of the window's columns in full height to pixels of the window.
         column = starts // self._height
-        top = np.clip(starts - column * self._height - y0, 0, height)
-        bottom = np.clip(ends - column * self._height - y0, 0, height)
+        top = np.maximum(starts - column * self._height - y0, 0)
+        bottom = np.minimum(ends - column * self._height - y0, height)
         shown = top < bottom
         runs = _runs_of((column * height + top)[shown], (column * height + bottom)[shown], height * width)
         if runs is None:
