@@ -182,7 +182,8 @@ def examine_images(
         done += len(chunk)
         yield done
     if not skip_bad or problems.count == len(sources):
-        problems.raise_if_any("{n} problem(s) in the image files", advice=_LEAVE_OUT)
+        advice = "no image would be left; replace these files" if skip_bad else _LEAVE_OUT
+        problems.raise_if_any("{n} problem(s) in the image files", advice=advice)
     if inputs.skipped:
         bad = {(item.input, item.id) for item in inputs.skipped}
         inputs.sources = [source for source in inputs.sources if (source.input, source.image.id) not in bad]
