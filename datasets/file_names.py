@@ -25,15 +25,23 @@ def locate(folder: Path, file_name: str) -> Located:
     may be the image folder itself, as Label Studio writes it on Windows.
     """
     path = path_inside(folder, file_name)
-    if "\\" not in file_name or path.exists():
+    if "\\" not in file_name or not is_missing(path):
         return Located(path)
     parts = file_name.replace("\\", "/").split("/")
     for taken in (parts, parts[1:] if parts[0] == folder.name else []):
         if taken:
             found = path_inside(folder, "/".join(taken))
-            if found.is_file():
+            if not is_missing(found):
                 return Located(found, backslashes=True)
     return Located(path)
+
+
+def is_missing(path: Path) -> bool:
+    """Whether nothing is there; False where that cannot be told, as of a name that is too long."""
+    try:
+        return not path.exists()
+    except OSError:
+        return False
 
 
 def leads_out(folder: Path, path: Path) -> bool:
@@ -65,7 +73,7 @@ class Lookup:
         """The name of the file in `folder` that is spelled like `parts`; None where there is none."""
         here = folder
         for part in parts:
-            exact = part not in ("", ".", "..") and (here / part).exists()
+            exact = part not in ("", ".", "..") and not is_missing(here / part)
             match = part if exact else self._names(here).get(_key(part))
             if match is None:
                 return None

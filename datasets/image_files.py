@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from datasets import damage, images
-from datasets.file_names import Lookup, leads_out
+from datasets.file_names import Lookup, is_missing, leads_out
 
 # Looking at one file takes so little time that a task is a handful of them.
 FILES_PER_TASK = 32
@@ -47,7 +47,7 @@ def _examine(file: ImageFile, lookup: Lookup, thorough: bool, follow_links: bool
                 "expected a file in the image folder, found a symbolic link that leads out of it; "
                 "--follow-links reads it"
             )
-        if not file.path.exists():
+        if is_missing(file.path):
             remedy = lookup.remedy(file.folder, file.path)
             return "expected an image file, found none" + (f"; {remedy}" if remedy else "")
         data = images.read_file(file.path)

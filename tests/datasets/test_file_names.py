@@ -161,6 +161,13 @@ def test_all_that_is_missing_is_listed_with_what_was_meant(tmp_path: Path) -> No
     assert caught.value.advice == "replace these files, or leave these images out: --skip-bad"
 
 
+def test_a_name_that_no_file_can_have_is_no_crash(tmp_path: Path) -> None:
+    for name in ("a" * 300, "a\\" + "b" * 300, "a\\" * 2000):
+        path, _ = locate(tmp_path, name)
+        (found,) = examine_files([ImageFile(path, tmp_path, 40, 30)], follow_links=False)
+        assert found == "expected a readable image file, found: File name too long"
+
+
 def test_a_link_that_leads_out_is_refused_unless_links_are_followed(tmp_path: Path) -> None:
     outside = draw(tmp_path / "elsewhere" / "a.png")
     inside = draw(tmp_path / "images" / "b.png")
