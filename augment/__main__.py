@@ -136,7 +136,11 @@ def plan(as_json: bool, executor: AbstractContextManager[Run], **chosen: Any) ->
 @inputs_and_recipe
 @where_to_run
 @click.option("--output", type=PATH, required=True, help="Folder to make; must be new, empty, or this very build.")
-@click.option("--link", is_flag=True, help="Hard-link originals instead of copying them.")
+@click.option(
+    "--link",
+    is_flag=True,
+    help="Hard-link originals instead of copying them: writing to one in OUTPUT then writes to the source.",
+)
 @click.option("--restart", is_flag=True, help="Remove what a stopped build left at OUTPUT.partial, and begin anew.")
 def build(output: Path, link: bool, restart: bool, executor: AbstractContextManager[Run], **chosen: Any) -> None:
     """Build the expanded dataset: OUTPUT/images, annotations/instances.json, sources.jsonl, manifest.json, SHA256SUMS.
@@ -200,6 +204,7 @@ def _request(
     strict: bool,
     clip_boxes: bool,
     skip_bad: bool,
+    follow_links: bool,
 ) -> Request:
     """What the options ask for. Raises click.UsageError where they contradict each other."""
     import msgspec
@@ -212,7 +217,11 @@ def _request(
     if seed is not None:
         loaded = msgspec.structs.replace(loaded, seed=seed)
     return Request(
-        _inputs(annotations, images, data), loaded, limit=limit, strict=strict, leniency=Leniency(clip_boxes, skip_bad)
+        _inputs(annotations, images, data),
+        loaded,
+        limit=limit,
+        strict=strict,
+        leniency=Leniency(clip_boxes, skip_bad, follow_links),
     )
 
 

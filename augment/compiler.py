@@ -124,7 +124,10 @@ def _finished(
                 problems.add(f"{source.path}: changed since it was compiled")
             found.append(_Finished(entry, None if result == DAMAGED else result))
             progress("checking what is finished", len(found), len(entries))
-    problems.raise_if_any(f"{space.folder}: {{n}} source image(s) of this unfinished build are not what they were")
+    problems.raise_if_any(
+        f"{space.folder}: {{n}} source image(s) of this unfinished build are not what they were",
+        advice="put these files back and give the same command again, or begin anew with them as they are: --restart",
+    )
     journal.keep(len(found))
     return found
 
@@ -187,7 +190,8 @@ def _settled(item: _Numbered, result: SourceResult, before: _Finished | None, sp
     if before is not None and result.entry != before.entry:
         raise DataError(
             f"{space.folder}: the images of {item.source.path}, made anew, have other bytes than before the stop: "
-            "this machine computes otherwise than that one; --restart begins anew"
+            "this machine computes otherwise than that one",
+            advice="go on where the build was begun, or begin anew here: --restart",
         )
     return result.entry
 
@@ -197,7 +201,10 @@ def _check_complete(images: Path, expected: int) -> None:
     with os.scandir(images) as files:
         found = sum(1 for _ in files)
     if found != expected:
-        raise DataError(f"{images}: expected {expected:,} files, found {found:,}; somebody else changed the folder")
+        raise DataError(
+            f"{images}: expected {expected:,} files, found {found:,}; somebody else changed the folder",
+            advice="the same command makes anew what is missing; where there are files too many, begin anew: --restart",
+        )
 
 
 @contextmanager

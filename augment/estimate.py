@@ -16,6 +16,7 @@ from augment.prepare import Prepared, examined
 from augment.recipe import Original, Recipe
 from augment.worker import encode_variants
 from datasets import images
+from datasets.errors import DataError
 from datasets.origins import origin_line
 from datasets.sources import Run, Source, chunks
 from datasets.stream import annotation_body
@@ -111,10 +112,13 @@ def measure(task: tuple[Source, list[Variant], Recipe]) -> Cost:
     start = time.process_time()
     data = images.read_file(source.path)
     size = 0
-    for encoded in encode_variants(data, examined(source).reading, planned, recipe.jpeg_quality):
-        if encoded is not None:
-            hashlib.sha256(encoded)
-            size += len(encoded)
+    try:
+        for encoded in encode_variants(data, examined(source).reading, planned, recipe.jpeg_quality):
+            if encoded is not None:
+                hashlib.sha256(encoded)
+                size += len(encoded)
+    except ValueError as error:
+        raise DataError(f"{source.path}: {error}", advice="replace the file, or leave it out: --skip-bad") from None
     labeller = Labeller(source.annotations, source.image, recipe.labels)
     for variant in planned:
         labels = labeller.show(variant.window)

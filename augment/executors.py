@@ -116,7 +116,8 @@ def _ordered(
             waiting.popleft()
     except BrokenProcessPool:
         raise DataError(
-            "a worker process died, as happens when memory runs out; try fewer --workers, and look for large images"
+            "a worker process died, as happens when memory runs out",
+            advice="give the same command again to go on, with fewer --workers where there are large images",
         ) from None
     finally:
         # Whoever stops early may clear away what the workers write, so none may be at work any more.

@@ -11,11 +11,9 @@ from collections import Counter
 from typing import NamedTuple
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 
 from augment.recipe import LabelRule
-from datasets.masks import DECIMALS, MIN_PIECE_AREA, Outlines, Piece, crop_mask, polygons_to_rle, rle_area, rle_to_mask
+from datasets.masks import DECIMALS, MIN_PIECE_AREA, Outlines, Piece, Spans, polygons_to_rle, rle_area
 from datasets.records import Annotation, BoxXYWH, Image, Polygons, Rle, Window
 
 KEEP, IGNORE, DROP, CROWD = "kept", "ignored", "dropped", "crowd"
@@ -74,7 +72,7 @@ class Labeller:
         self.boxes = [clip(_corners(item.bbox), whole) for item in annotations]
         polygons = [item.segmentation if isinstance(item.segmentation, tuple) else () for item in annotations]
         self.outlines = Outlines(polygons)
-        self._masks: dict[int, npt.NDArray[np.uint8]] = {}
+        self._spans: dict[int, Spans] = {}
 
     def show(self, window: Window | None) -> Labels:
         """The labels of a variant that shows `window`, None for one that cuts nothing.
@@ -109,9 +107,9 @@ class Labeller:
         return Labels(survivors, counts)
 
     def _crop_runs(self, index: int, rle: Rle, window: Window) -> Rle | None:
-        if index not in self._masks:
-            self._masks[index] = rle_to_mask(rle)
-        return crop_mask(self._masks[index], window, compressed=isinstance(rle.counts, str))
+        if index not in self._spans:
+            self._spans[index] = Spans(rle)
+        return self._spans[index].crop(window)
 
     def _all(self) -> Labels:
         replace = msgspec.structs.replace

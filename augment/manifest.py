@@ -53,7 +53,7 @@ def _input(prepared: Prepared, index: int, image_digests: list[str] | None) -> d
         "annotations_sha256": inputs.sha256[index],
         "images": sum(source.input == index for source in prepared.sources),
         # Only where asked for, so that other builds stay the same.
-        **{name: True for name, asked in prepared.leniency._asdict().items() if asked},
+        **prepared.leniency.decided(),
     }
     if image_digests is not None:
         known["images_sha256"] = image_digests[index]

@@ -10,14 +10,15 @@ from augment.plan import Variant, variants
 from augment.recipe import Recipe
 from datasets.checks import STRICT, Leniency
 from datasets.errors import DataError
-from datasets.sources import Examined, Input, Inputs, Run, Source, examine_images, read_inputs
+from datasets.image_files import Examined
+from datasets.sources import Input, Inputs, Run, Source, examine_images, read_inputs
 from datasets.terminal import Progress
 
 
 class Request(NamedTuple):
     """What to build. `limit` takes the first sources only; `link` makes hard links of originals instead of copies.
 
-    `leniency` says what is made of boxes far outside their images, and of images and annotations that cannot be used.
+    `leniency` says what is made of boxes far outside their images, of what cannot be used, and of links.
     """
 
     inputs: list[Input]
@@ -54,7 +55,15 @@ def prepare(request: Request, run: Run, progress: Progress) -> Prepared:
             inputs.repairs.lines(),
         )
     sources = inputs.sources[: request.limit]
-    for done in examine_images(inputs, sources, run, strict=request.strict, skip_bad=request.leniency.skip_bad):
+    looking = examine_images(
+        inputs,
+        sources,
+        run,
+        strict=request.strict,
+        skip_bad=request.leniency.skip_bad,
+        follow_links=request.leniency.follow_links,
+    )
+    for done in looking:
         progress("checking", done, len(sources))
     usable = [source for source in sources if source.examined is not None]
     return Prepared(inputs, usable, request.recipe, request.leniency)

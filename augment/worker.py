@@ -22,15 +22,18 @@ from augment.recipe import LabelRule, Original
 from augment.render import render
 from datasets import images
 from datasets.errors import DataError
+from datasets.image_files import Examined, decode
 from datasets.images import Pixels, Reading
 from datasets.records import Window
-from datasets.sources import Examined, Source
+from datasets.sources import Source
 from datasets.stream import annotation_body
 
 # Unlike those of any other process, also on another machine that has the same folder.
 _SUFFIX = f".{secrets.token_hex(4)}"
 
 CHANGED, DAMAGED = -2, -1
+
+DAMAGED_ADVICE = "replace the file and give the same command again, or leave it out: --restart --skip-bad"
 
 
 class SourceTask(NamedTuple):
@@ -83,7 +86,7 @@ def compile_source(task: SourceTask) -> SourceResult:
                 digests.append(hashlib.sha256(encoded).hexdigest())
                 size += len(encoded)
     except ValueError as error:
-        raise DataError(f"{source.path}: {error}; replace the file, or leave it out: --restart --skip-bad") from None
+        raise DataError(f"{source.path}: {error}", advice=DAMAGED_ADVICE) from None
     return SourceResult(annotations, counts, Entry(source_sha256, tuple(digests)), size)
 
 
@@ -119,7 +122,7 @@ def encode_variants(
     Raises ValueError where the source cannot be decoded.
     """
     # OpenCV's own order, so that crops need no conversion; only albumentations wants RGB.
-    bgr = images.decode(data, reading, "BGR")
+    bgr = decode(data, reading, "BGR")
     rgb: Pixels | None = None
     for variant in variants:
         if variant.operation == Original.name:

@@ -158,7 +158,7 @@ def _is_begun(space: Workspace) -> bool:
     return not space.folder.exists()
 
 
-def _advice(space: Workspace) -> str:
+def _advice(space: Workspace, remedy: str = "") -> str:
     try:
         with space.journal.open("rb") as journal:
             done = sum(1 for _ in journal)
@@ -167,11 +167,12 @@ def _advice(space: Workspace) -> str:
     if not done:
         return ""
     sources = "1 source image is" if done == 1 else f"{done:,} source images are"
-    return f"{sources} finished and kept in {space.folder}; give the same command again to go on"
+    return f"{sources} finished and kept in {space.folder}; {remedy or 'give the same command again to go on'}"
 
 
 def _with_advice(error: DataError, space: Workspace) -> DataError:
-    error.advice = _advice(space)
+    """The error with what is kept; one whose own advice says what to do instead keeps that."""
+    error.advice = _advice(space, error.advice) or error.advice
     return error
 
 

@@ -47,28 +47,32 @@ def sample(output: Path) -> None:
     "--images", type=PATH, multiple=True, required=True, help="Image folder of the annotation file before it."
 )
 @click.option("--strict", is_flag=True, help="Make every repair an error.")
+@click.option("--thorough", is_flag=True, help="Decode every picture whole, which finds all damage and takes longer.")
 @terminal.with_options(*terminal.leniency_options())
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with the place of every repair.")
 def check(
     annotations: tuple[Path, ...],
     images: tuple[Path, ...],
     strict: bool,
+    thorough: bool,
     clip_boxes: bool,
     skip_bad: bool,
+    follow_links: bool,
     as_json: bool,
 ) -> None:
     """Check annotation files and their images as every stage reads them. Writes nothing; exit 1 if refused.
 
     \b
     Example:
-      python -m datasets check --annotations instances_train.json --images train2017
+      python -m datasets check --annotations instances_train.json --images train2017 --thorough
     """
     from datasets.checks import Leniency
     from datasets.sources import Input, read_checked
 
     paths = [Input(*pair) for pair in terminal.pairs(annotations, images)]
     with terminal.progress_bar() as progress:
-        inputs = read_checked(paths, strict=strict, leniency=Leniency(clip_boxes, skip_bad), progress=progress)
+        leniency = Leniency(clip_boxes, skip_bad, follow_links)
+        inputs = read_checked(paths, strict=strict, progress=progress, thorough=thorough, leniency=leniency)
     objects = [item for source in inputs.sources for item in source.annotations]
     document = {
         "images": len(inputs.sources),

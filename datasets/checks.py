@@ -35,7 +35,14 @@ class Leniency(NamedTuple):
     clip_boxes: bool = False
     """Boxes are clipped however far they lie outside their image."""
     skip_bad: bool = False
-    """Annotations that cannot be used are left out."""
+    """Images and annotations that cannot be used are left out."""
+    follow_links: bool = False
+    """Image files may lie outside of their folder by a symbolic link."""
+
+    def decided(self) -> dict[str, bool]:
+        """What of it was asked for and decides which boxes and images there are, by name."""
+        asked = {"clip_boxes": self.clip_boxes, "skip_bad": self.skip_bad}
+        return {name: True for name, value in asked.items() if value}
 
 
 STRICT = Leniency()
@@ -106,6 +113,7 @@ ZERO_AREA = "annotation of zero area, left out"
 SHORT_POLYGON = "polygon of fewer than three points beside others, left out"
 AREA_MISSING = "area missing or 0, computed"
 CROWD_MISSING = "iscrowd missing, set to 0"
+BACKSLASHES = "backslashes in a file name, taken for folders"
 ORIENTATION_IGNORED = "EXIF orientation that the annotations do not follow, taken out of the copy"
 
 

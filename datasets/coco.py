@@ -24,7 +24,8 @@ from datasets.checks import (
     check_image,
 )
 from datasets.errors import DataError, Problems
-from datasets.images import path_inside, read_file, upright_size
+from datasets.file_names import locate
+from datasets.images import read_file, upright_size
 from datasets.mending import Mending
 from datasets.origins import build_of
 from datasets.parsing import Buffer, Document, LeftOut, Record, parse_records, read_buffer, without_infinities
@@ -173,7 +174,7 @@ def _images(document: Document, kind: type[CocoImage], folder: Path | None, mend
 def _read_size(image: CocoImage, place: str, folder: Path, mending: Mending) -> None:
     """Take the size that a record lacks from its file; where that is not to be had, the record says what is wrong."""
     try:
-        image.width, image.height = upright_size(read_file(path_inside(folder, image.file_name)))
+        image.width, image.height = upright_size(read_file(locate(folder, image.file_name).path))
     except ValueError:
         return
     mending.repairs.add(SIZE_FROM_FILE, place)

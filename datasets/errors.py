@@ -53,9 +53,9 @@ class Problems:
         self.kept = (self.kept + other.kept)[:SHOWN]
         self.count += other.count
 
-    def raise_if_any(self, headline: str) -> None:
+    def raise_if_any(self, headline: str, advice: str = "") -> None:
         """Raise DataError with `headline` if anything was added; the last `{n}` in it, if any, stands for the count."""
         if self.count:
             # Not str.format: a path in the headline may have braces of its own.
             before, counted, after = headline.rpartition("{n}")
-            raise DataError(f"{before}{self.count}{after}" if counted else headline, self.kept, self.count)
+            raise DataError(f"{before}{self.count}{after}" if counted else headline, self.kept, self.count, advice)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import stat
 import warnings
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Literal, NamedTuple
 
@@ -20,13 +21,16 @@ from PIL import Image as PillowImage
 
 from datasets.errors import DataError
 from datasets.exif import set_upright
-from datasets.jpeg import has_quantization_tables, scan_start
+from datasets.jpeg import has_quantization_tables, scan_start, without_stray_bytes
+from datasets.signatures import describe
 
 Pixels = npt.NDArray[np.uint8]  # (height, width, 3), RGB where nothing else is said
 Order = Literal["RGB", "BGR"]
 
 MAX_PIXELS = 200_000_000
 MAX_BYTES = 2**30
+# libjpeg writes no longer side (JPEG_MAX_DIMENSION), so nothing could be made of a PNG that has one.
+MAX_SIDE = 65_500
 SUFFIXES = {"JPEG": ".jpg", "PNG": ".png"}
 # Pillow refuses a picture of over twice this, while it reads the head.
 PillowImage.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
@@ -61,15 +65,33 @@ class Reading(NamedTuple):
 
 
 def path_inside(folder: Path, file_name: str) -> Path:
-    """`folder / file_name`. Raises ValueError where the name is empty, absolute or climbs out of the folder."""
+    """`folder / file_name`, without `.` and `..`; no file is looked for.
+
+    Raises ValueError where the name is empty, absolute or climbs out of the folder.
+    """
     posix, windows = PurePosixPath(file_name), PureWindowsPath(file_name)
     if not posix.parts or "\0" in file_name:
         raise ValueError("is empty or holds a NUL character")
     if posix.is_absolute() or windows.drive or windows.root:
         raise ValueError("is absolute")
-    if ".." in posix.parts or ".." in windows.parts:
-        raise ValueError("climbs out of the image folder")
-    return folder / file_name
+    _without_dots(windows.parts)
+    parts = _without_dots(posix.parts)
+    if not parts:
+        raise ValueError("is the image folder itself")
+    return folder.joinpath(*parts)
+
+
+def _without_dots(parts: Iterable[str]) -> list[str]:
+    """The parts of a path with each `..` resolved by name, not by links. Raises ValueError where it climbs out."""
+    kept: list[str] = []
+    for part in parts:
+        if part != "..":
+            kept.append(part)
+        elif kept:
+            kept.pop()
+        else:
+            raise ValueError("climbs out of the image folder")
+    return kept
 
 
 def read_file(path: Path) -> bytes:
@@ -87,22 +109,29 @@ def read_file(path: Path) -> bytes:
         raise ValueError(f"expected a readable image file, found: {error.strerror}") from None
 
 
-def examine(data: bytes, width: int, height: int) -> Reading:
+def examine(data: bytes, width: int, height: int, *, on_stored_pixels: bool = False) -> Reading:
     """Check an image file's bytes against the size in the annotation file and say how to read it.
 
     The EXIF orientation is applied where the upright size is the given one (as Detectron2 does), ignored where only
-    the stored size is. Raises ValueError, its text `expected ..., found ...`, for an empty, cut, foreign, 16-bit or
-    oversized file and for another size.
+    the stored size is; where both are, `on_stored_pixels` decides (see `datasets.orientation`). Raises ValueError, its
+    text `expected ..., found ...`, for an empty, cut, foreign, 16-bit or oversized file and for another size.
     """
     header = _read_header(data)
     if header.bits > 8:
         raise ValueError(
             f"expected 8 bits a channel, found {header.bits}; convert it first, e.g. `mogrify -depth 8 FILE`"
         )
+    if max(header.width, header.height) > MAX_SIDE:
+        raise ValueError(
+            f"expected sides of at most {MAX_SIDE:,} px, the most that a JPEG can have, found {header.width:,} x "
+            f"{header.height:,}; cut or shrink the picture, and its annotations with it"
+        )
     _check_whole(data, header.format)
-    if header.upright_size == (width, height):
+    is_upright = header.upright_size == (width, height)
+    is_stored = (header.width, header.height) == (width, height)
+    if is_upright and not (is_stored and on_stored_pixels and header.orientation != 1):
         return Reading(header.format, header.orientation, False)
-    if (header.width, header.height) == (width, height):
+    if is_stored:
         return Reading(header.format, 1, True)
     upright = "" if header.orientation == 1 else f" (upright {header.upright_size[0]} x {header.upright_size[1]})"
     raise ValueError(
@@ -121,7 +150,7 @@ def decode(data: bytes, reading: Reading, order: Order = "RGB") -> Pixels:
     Grey, palette, CMYK and alpha are converted; alpha is dropped, not blended. Raises ValueError where the pixel data
     cannot be decoded.
     """
-    buffer = np.frombuffer(data, dtype=np.uint8)
+    buffer = np.frombuffer(_as_decoders_want(data), dtype=np.uint8)
     color = cv2.IMREAD_COLOR_RGB if order == "RGB" else cv2.IMREAD_COLOR
     pixels = cv2.imdecode(buffer, color | cv2.IMREAD_IGNORE_ORIENTATION)
     if pixels is None:
@@ -159,13 +188,14 @@ def _read_header(data: bytes) -> Header:
         with warnings.catch_warnings():
             # It warns from half of that on.
             warnings.simplefilter("ignore")
-            with PillowImage.open(io.BytesIO(data), formats=("JPEG", "PNG")) as picture:
+            with PillowImage.open(io.BytesIO(_as_decoders_want(data)), formats=("JPEG", "PNG")) as picture:
                 width, height = picture.size
                 orientation = _orientation(picture, data)
     except PillowImage.DecompressionBombError as error:
         raise ValueError(f"expected at most {MAX_PIXELS:,} pixels, found more ({error})") from None
     except UnidentifiedImageError:
-        raise ValueError("expected a JPEG or PNG file, found something else or a damaged head") from None
+        found = describe(data) or "something else or a damaged head"
+        raise ValueError(f"expected a JPEG or PNG file, found {found}") from None
     except Exception as error:  # Pillow's parsers raise whatever a damaged file makes them trip over.
         raise ValueError(f"expected a JPEG or PNG file, found a damaged head ({error})") from None
     # Pillow opens 16-bit RGB as if it had 8 bits, hence the byte of PNG's IHDR; it refuses 12-bit JPEG itself.
@@ -173,6 +203,11 @@ def _read_header(data: bytes) -> Header:
     if not isinstance(orientation, int) or not 1 <= orientation <= 8:
         orientation = 1
     return Header("PNG" if is_png else "JPEG", width, height, orientation, bits)
+
+
+def _as_decoders_want(data: bytes) -> bytes:
+    """A JPEG without stray bytes in its head: libjpeg skips them, but not all that Pillow and OpenCV do before it."""
+    return without_stray_bytes(data) if data.startswith(b"\xff\xd8") else data
 
 
 def _orientation(picture: PillowImage.Image, data: bytes) -> object:

@@ -5,24 +5,54 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-_SOS, _DQT = 0xDA, 0xDB
+_SOS, _DQT, _EOI = 0xDA, 0xDB, 0xD9
+# Markers without a segment: TEM, RST0 to RST7, SOI.
+_BARE = {0x01, *range(0xD0, 0xD9)}
 # Frame headers are C0 to CF, but for the markers of Huffman tables, extensions and arithmetic conditioning.
 _SOF = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 
 
 def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """(marker, start, end) of the payload of each segment, the header of the first scan being the last one."""
-    place = 2
-    while place + 4 <= len(data) and data[place] == 0xFF:
+    """(marker, start, end) of the payload of each segment, the header of the first scan being the last one.
+
+    Bytes between segments that belong to none are skipped as libjpeg skips them (jdmarker.c, next_marker).
+    """
+    place = _marker_from(data, 2)
+    while 0 <= place <= len(data) - 4:
         marker = data[place + 1]
-        if marker == 0xFF:  # a fill byte
-            place += 1
+        if marker == _EOI:
+            return
+        if marker in _BARE:
+            place = _marker_from(data, place + 2)
             continue
         (length,) = struct.unpack_from(">H", data, place + 2)
-        yield marker, place + 4, place + 2 + length
+        # The length counts its own two bytes; where it says less, libjpeg reads on behind it all the same.
+        end = place + 2 + max(length, 2)
+        yield marker, place + 4, end
         if marker == _SOS:
             return
-        place += 2 + length
+        place = _marker_from(data, end)
+
+
+def _marker_from(data: bytes, place: int) -> int:
+    """Where the next marker starts: an FF before a byte that is neither 0 nor, as a fill byte is, FF; -1 for none."""
+    while (place := data.find(b"\xff", place)) >= 0 and place + 1 < len(data):
+        if data[place + 1] not in (0x00, 0xFF):
+            return place
+        place += 1
+    return -1
+
+
+def without_stray_bytes(data: bytes) -> bytes:
+    """The file without what belongs to no segment of its head; `data` itself where there is nothing of that kind."""
+    kept, place, stray = [(0, 2)], 2, 0
+    for _, start, end in segments(data):
+        stray += start - 4 - place
+        kept.append((start - 4, end))
+        place = end
+    if not stray:
+        return data
+    return b"".join([*(data[start:end] for start, end in kept), data[place:]])
 
 
 def scan_start(data: bytes) -> int:

@@ -204,16 +204,73 @@ def rle_bounds(rle: Rle) -> tuple[float, float, float, float]:
     return float(first.min()), float(top), float(last.max()) + 1, float(bottom)
 
 
-def crop_mask(whole: npt.NDArray[np.uint8], window: Window, *, compressed: bool) -> Rle | None:
-    """The part of a (height, width) mask inside `window` as runs or, `compressed`, as a string; None if it is empty."""
-    x0, y0, x1, y1 = window
-    mask = whole[y0:y1, x0:x1]
-    if not mask.any():
+class Spans:
+    """A run-length mask as the stretches of set pixels, by which a window is cut out without a bitmap of the whole."""
+
+    def __init__(self, rle: Rle) -> None:
+        """Raises ValueError where the runs are no mask of that size."""
+        runs = rle_runs(rle)
+        self._height = rle.size[0]
+        self._compressed = isinstance(rle.counts, str)
+        self._ends = np.cumsum(runs)[1::2]
+        self._starts = self._ends - runs[1::2]
+
+    def crop(self, window: Window) -> Rle | None:
+        """The part inside `window`, in the form that the runs came in; None without a pixel."""
+        x0, y0, x1, y1 = window
+        height, width = y1 - y0, x1 - x0
+        first, last = x0 * self._height, x1 * self._height
+        here = slice(*np.searchsorted(self._ends, (first, last), "right").tolist())
+        # The one stretch that reaches over the right side of the window ends behind it.
+        here = slice(here.start, here.stop + 1)
+        starts = np.maximum(self._starts[here], first) - first
+        ends = np.minimum(self._ends[here], last) - first
+        filled = starts < ends
+        starts, ends = self._by_column(starts[filled], ends[filled])
+        # From pixels of the window's columns in full height to pixels of the window.
+        column = starts // self._height
+        top = np.maximum(starts - column * self._height - y0, 0)
+        bottom = np.minimum(ends - column * self._height - y0, height)
+        shown = top < bottom
+        runs = _runs_of((column * height + top)[shown], (column * height + bottom)[shown], height * width)
+        if runs is None:
+            return None
+        cropped = Rle((height, width), runs)
+        return _compress(cropped) if self._compressed else cropped
+
+    def _by_column(
+        self, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The same stretches, none of which is empty, cut where one column ends and the next begins."""
+        first = starts // self._height
+        pieces = (ends - 1) // self._height - first + 1
+        if not (pieces > 1).any():
+            return starts, ends
+        index = np.repeat(np.arange(len(starts)), pieces)
+        # 0, 1, 2, ... within each stretch.
+        step = np.arange(len(index)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+        column = (first[index] + step) * self._height
+        return np.maximum(starts[index], column), np.minimum(ends[index], column + self._height)
+
+
+def _runs_of(starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64], pixels: int) -> npt.NDArray[np.int64] | None:
+    """Runs of zeros and ones in turn of so many pixels, from stretches of ones that may touch; None without any."""
+    if not len(starts):
         return None
-    cropped = mask_to_rle(mask)
-    if compressed:
-        return Rle(cropped.size, coco_mask.encode(np.asfortranarray(mask))["counts"].decode("ascii"))
-    return cropped
+    apart = starts[1:] > ends[:-1]
+    bounds = np.empty(2 * int(apart.sum()) + 4, dtype=np.int64)
+    bounds[0], bounds[1], bounds[-2], bounds[-1] = 0, starts[0], ends[-1], pixels
+    bounds[2:-2:2], bounds[3:-2:2] = ends[:-1][apart], starts[1:][apart]
+    runs = np.diff(bounds)
+    return runs if runs[-1] else runs[:-1]
+
+
+def _compress(rle: Rle) -> Rle:
+    """Runs -> COCO's string."""
+    height, width = rle.size
+    counts: Any = rle.counts
+    packed = coco_mask.frPyObjects({"size": [height, width], "counts": counts.tolist()}, height, width)
+    return Rle(rle.size, packed["counts"].decode("ascii"))
 
 
 def rle_runs(rle: Rle) -> npt.NDArray[np.int64]:

@@ -16,7 +16,7 @@ import msgspec
 from datasets import coco
 from datasets.digests import sha256_file
 from datasets.errors import DataError
-from datasets.images import path_inside
+from datasets.file_names import locate
 from datasets.origins import ORIGINS, build_of, read_origins
 from datasets.records import Image
 from datasets.terminal import Progress
@@ -142,7 +142,7 @@ def ids_in(
 
 def _digest(image: Image, folder: Path) -> str | None:
     """None for what augment made, whose file is not that of the image it was made of."""
-    path = path_inside(folder.absolute(), image.file_name)
+    path = locate(folder.absolute(), image.file_name).path
     return sha256_file(path) if image.source_id is None and path.is_file() else None
 
 

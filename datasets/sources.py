@@ -10,18 +10,16 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from datasets import coco, images, suspicions
-from datasets.checks import ORIENTATION_IGNORED, STRICT, Leniency, Repairs
+from datasets import coco, orientation, suspicions
+from datasets.checks import BACKSLASHES, ORIENTATION_IGNORED, STRICT, Leniency, Repairs
 from datasets.errors import DataError, Problems
+from datasets.file_names import locate
+from datasets.image_files import FILES_PER_TASK, Examined, ImageFile, examine_files
 from datasets.records import Annotation, Category, Image
 from datasets.terminal import Progress
 
 # A `map`, of this process or of several: (function, tasks) -> results in the order of the tasks.
 Run = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
-
-# Looking at one file takes so little time that a task is a handful of them.
-FILES_PER_TASK = 32
-
 
 Item = TypeVar("Item")
 
@@ -31,14 +29,6 @@ class Input(NamedTuple):
 
     annotations: Path
     images: Path
-
-
-class Examined(NamedTuple):
-    """How an image file is to be read, with its size in bytes and its time of change, which tell whether it stays."""
-
-    reading: images.Reading
-    size: int
-    mtime_ns: int
 
 
 class Source(msgspec.Struct):
@@ -71,6 +61,8 @@ class Inputs(msgspec.Struct):
     repairs: Repairs
     skipped: list[Skipped] = []
     warnings: list[str] = []
+    on_stored_pixels: frozenset[int] = frozenset()
+    """The inputs whose annotations do not follow EXIF orientations, as `examine_images` found."""
 
 
 def read_inputs(
@@ -105,7 +97,9 @@ def read_inputs(
             if isinstance(image.license, (int, float, str)):
                 image.license = renamed.get(image.license, image.license)
             # Absolute: workers may run in another folder.
-            path = images.path_inside(folder, image.file_name)
+            path, backslashes = locate(folder, image.file_name)
+            if backslashes:
+                repairs.add(BACKSLASHES, f"{names[index]} {image.file_name}")
             sources.append(Source(index, image, annotations[image.id], path))
         repairs.extend(file.repairs, f"{names[index]} ")
     warnings = [
@@ -162,32 +156,57 @@ def _content(entry: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in entry.items() if key != "id"}
 
 
-def read_checked(inputs: list[Input], *, strict: bool, progress: Progress, leniency: Leniency = STRICT) -> Inputs:
+def read_checked(
+    inputs: list[Input],
+    *,
+    strict: bool,
+    progress: Progress,
+    thorough: bool = False,
+    leniency: Leniency = STRICT,
+) -> Inputs:
     """`read_inputs` and `examine_images` of everything, in this process."""
     read = read_inputs(inputs, strict=strict, leniency=leniency)
-    for done in examine_images(read, read.sources, strict=strict, skip_bad=leniency.skip_bad):
-        progress("checking", done, len(read.sources))
+    total = len(read.sources)
+    looking = examine_images(
+        read,
+        read.sources,
+        strict=strict,
+        skip_bad=leniency.skip_bad,
+        thorough=thorough,
+        follow_links=leniency.follow_links,
+    )
+    for done in looking:
+        progress("checking", done, total)
     return read
 
 
 def examine_images(
-    inputs: Inputs, sources: list[Source], run: Run = map, *, strict: bool = False, skip_bad: bool = False
+    inputs: Inputs,
+    sources: list[Source],
+    run: Run = map,
+    *,
+    strict: bool = False,
+    skip_bad: bool = False,
+    thorough: bool = False,
+    follow_links: bool = False,
 ) -> Iterator[int]:
     """Check the image files of `sources` against their records and set `examined`; yields files done so far.
 
-    `run` is `map` or one that works in other processes. EXIF repairs are added to `inputs.repairs`. Raises DataError
-    at the end, listing every file that is missing, cut short, of another size, or no 8-bit JPEG or PNG; with
-    `strict`, every repair too.
+    `run` is `map` or one that works in other processes. `thorough` decodes every file whole, and `follow_links` reads
+    those that lie outside of their image folder by a symbolic link. EXIF repairs are added to `inputs.repairs`. Raises
+    DataError at the end, listing every file that is missing, cut short, of another size, or no 8-bit JPEG or PNG; with
+    `strict`, every repair too; and where the files of an input contradict each other on EXIF orientations.
 
-    With `skip_bad`, such images go from `inputs.sources` to `inputs.skipped` instead, and so that none is missed,
-    every file is decoded whole. Raises DataError where no image is left.
+    With `skip_bad`, bad images go from `inputs.sources` to `inputs.skipped` instead, and so that none is missed, every
+    file is decoded whole. Raises DataError where no image is left.
     """
     problems = Problems()
-    names = told_apart([item.annotations.name for item in inputs.inputs])
+    folders = [item.images.absolute() for item in inputs.inputs]
     chunked = list(chunks(sources, FILES_PER_TASK))
-    tasks = ([(source.path, source.image.width, source.image.height) for source in chunk] for chunk in chunked)
+    tasks = ([_image_file(source, folders) for source in chunk] for chunk in chunked)
+    look = partial(examine_files, thorough=thorough or skip_bad, follow_links=follow_links)
     done = 0
-    for chunk, results in zip(chunked, run(partial(examine_files, thorough=skip_bad), tasks), strict=True):
+    for chunk, results in zip(chunked, run(look, tasks), strict=True):
         for source, result in zip(chunk, results, strict=True):
             if isinstance(result, str):
                 problems.add(f"{source.path}: {result}")
@@ -195,37 +214,50 @@ def examine_images(
                     inputs.skipped.append(Skipped(source.input, source.image.id, source.image.file_name, result))
                 continue
             source.examined = result
-            if result.reading.strip_orientation:
-                inputs.repairs.add(ORIENTATION_IGNORED, f"{names[source.input]} {source.image.file_name}")
         done += len(chunk)
         yield done
     if not skip_bad or problems.count == len(sources):
-        problems.raise_if_any("{n} problem(s) in the image files")
+        advice = "no image would be left; replace these files" if skip_bad else _LEAVE_OUT
+        problems.raise_if_any("{n} problem(s) in the image files", advice=advice)
     if inputs.skipped:
         bad = {(item.input, item.id) for item in inputs.skipped}
         inputs.sources = [source for source in inputs.sources if (source.input, source.image.id) not in bad]
+    _settle_orientations(inputs, sources)
     if strict:
         inputs.repairs.as_problems().raise_if_any("{n} problem(s) that --strict does not repair")
 
 
-def examine_files(files: list[tuple[Path, int, int]], thorough: bool = False) -> list[Examined | str]:
-    """Examine (path, width, height) each; a text says what is wrong with a file.
-
-    Heads and ends are looked at, which finds all but odd damage in a hundredth of the time that a picture takes to
-    decode; with `thorough`, it is decoded too.
-    """
-    return [_examine_file(*file, thorough) for file in files]
+_LEAVE_OUT = "replace these files, or leave these images out: --skip-bad"
 
 
-def _examine_file(path: Path, width: int, height: int, thorough: bool) -> Examined | str:
-    try:
-        data = images.read_file(path)
-        reading = images.examine(data, width, height)
-        if thorough:
-            images.decode(data, reading)
-        return Examined(reading, len(data), path.stat().st_mtime_ns)
-    except (ValueError, OSError) as error:
-        return str(error)
+def _image_file(source: Source, folders: list[Path]) -> ImageFile:
+    return ImageFile(source.path, folders[source.input], source.image.width, source.image.height)
+
+
+def _settle_orientations(inputs: Inputs, sources: list[Source]) -> None:
+    """Have each input follow one convention (see `datasets.orientation`); DataError where its files contradict."""
+    problems = Problems()
+    names = told_apart([item.annotations.name for item in inputs.inputs])
+    looked = [(source, source.examined) for source in sources if source.examined is not None]
+    stored = set()
+    for index, item in enumerate(inputs.inputs):
+        evidence = orientation.weigh(
+            (str(source.path), found.reading, source.image.width, source.image.height)
+            for source, found in looked
+            if source.input == index
+        )
+        if evidence.contradicts:
+            problems.add(f"{item.annotations}: {orientation.refusal(evidence)}")
+        if evidence.on_stored_pixels:
+            stored.add(index)
+    problems.raise_if_any("{n} input(s) that cannot be read in one way")
+    inputs.on_stored_pixels = frozenset(stored)
+    for source, found in looked:
+        size = source.image.width, source.image.height
+        reading = orientation.follow(found.reading, *size, on_stored_pixels=source.input in stored)
+        source.examined = found._replace(reading=reading)
+        if reading.strip_orientation:
+            inputs.repairs.add(ORIENTATION_IGNORED, f"{names[source.input]} {source.image.file_name}")
 
 
 def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

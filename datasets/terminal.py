@@ -17,6 +17,12 @@ from datasets.errors import SHOWN, DataError
 if TYPE_CHECKING:
     from datasets.sources import Inputs
 
+follow_links = click.option(
+    "--follow-links",
+    is_flag=True,
+    help="Read image files that lie outside of their image folder, by a symbolic link in it.",
+)
+
 
 def run(command: click.Command, prog_name: str) -> None:
     """Run a click command and leave the process.
@@ -107,6 +113,7 @@ def leniency_options() -> list[Callable[..., Any]]:
         click.option(
             "--skip-bad", is_flag=True, help="Leave out images and annotations that cannot be used; all are counted."
         ),
+        follow_links,
     ]
 
 

@@ -75,7 +75,7 @@ DRAWINGS = [
         [box(1, 0, 0, 50, 120), box(1, 70, 30, 60, 40), crowd(1, (160, 120), 100, 60, 60, 60)],
     ),
     Drawing(12, "grey.jpg", 90, 71, [diamond(1, 10, 10, 70, 50), box(3, 80, 60, 10, 11)], mode="L"),
-    Drawing(20, "turned by exif.jpg", 64, 100, [box(1, 2, 50, 40, 50)], orientation=6, turned=True),
+    Drawing(20, "upright.jpg", 64, 100, [box(1, 2, 50, 40, 50)]),
     Drawing(21, "exif to ignore.jpg", 100, 64, [box(3, 50, 10, 50, 30)], orientation=6),
     Drawing(30, "empty.jpg", 75, 75),
     Drawing(31, "größe.png", 97, 83, [box(90, 20, 20, 40.5, 30.25), crowd(3, (97, 83), 0, 60, 97, 23, text=True)]),
@@ -89,6 +89,9 @@ DRAWINGS = [
         + [box(3, x, y, 6, 6) for x in (3, 57, 111) for y in (3, 57, 111)],
     ),
 ]
+
+# An input has one convention for EXIF orientations: this one would contradict "exif to ignore.jpg".
+TURNED = Drawing(20, "turned by exif.jpg", 64, 100, [box(1, 2, 50, 40, 50)], orientation=6, turned=True)
 
 
 def draw_coco(

@@ -96,6 +96,7 @@ def fit(
     dist_url: str | None,
     clip_boxes: bool,
     skip_bad: bool,
+    follow_links: bool,
     **chosen: Any,
 ) -> None:
     """Train from scratch. KEY VALUE pairs override the configuration: see train/config.py and Detectron2's reference.
@@ -120,7 +121,7 @@ def fit(
     device = "auto"
     if gpus * machines > 1:
         device = config.load(chosen["model"], chosen["schedule"], chosen["overrides"]).MODEL.DEVICE
-    request = Request(validation=validation, leniency=Leniency(clip_boxes, skip_bad), **chosen)
+    request = Request(validation=validation, leniency=Leniency(clip_boxes, skip_bad, follow_links), **chosen)
     launch(run, World(gpus, machines, rank, dist_url, device), request)
 
 

@@ -78,6 +78,8 @@ class Record(NamedTuple):
     """(n,)"""
     polygons: list[Polygons]
     """n outlines; () for an ignored object and where the dataset has boxes only."""
+    on_stored_pixels: bool = False
+    """How to read a file whose size does not tell whether its EXIF orientation counts."""
 
 
 class Records(Sequence[Record]):
@@ -104,7 +106,7 @@ class Records(Sequence[Record]):
         return record
 
 
-def to_record(source: Source, categories: Categories, *, masks: bool) -> Record:
+def to_record(source: Source, categories: Categories, *, masks: bool, on_stored_pixels: bool = False) -> Record:
     """A source image as training reads it; crowds become ignored objects. Without `masks`, outlines are left out."""
     items = source.annotations
     return Record(
@@ -116,6 +118,7 @@ def to_record(source: Source, categories: Categories, *, masks: bool) -> Record:
         classes=np.array([categories.class_of(item.category_id) for item in items], dtype=np.int64),
         ignored=np.array([item.iscrowd == 1 for item in items], dtype=np.bool_),
         polygons=[_outline(item) if masks and not item.iscrowd else () for item in items],
+        on_stored_pixels=on_stored_pixels,
     )
 
 

@@ -22,6 +22,9 @@ from datasets.terminal import Progress
 from train import catalog, subset
 from train.catalog import Categories, Records
 
+# isort: split
+from detectron2.utils import comm
+
 IMAGES = "images"
 
 
@@ -83,7 +86,7 @@ def read_training(
     asked for and an object has none.
     """
     read = read_inputs([source], provenance=True, leniency=leniency)
-    _examine(read, progress, leniency)
+    stored = _examine(read, progress, leniency)
     chosen, left_out = _choose(read, only)
     categories = Categories(chosen)
     labelled = subset.restricted(read.sources, chosen) if left_out else read.sources
@@ -98,12 +101,14 @@ def read_training(
         )
     with_masks = not bare if masks is None else masks
     return TrainingData(
-        records=Records(catalog.to_record(item, categories, masks=with_masks) for item in sources),
+        records=Records(
+            catalog.to_record(item, categories, masks=with_masks, on_stored_pixels=stored) for item in sources
+        ),
         categories=categories,
         masks=with_masks,
         tall=np.array([item.image.height > item.image.width for item in sources], dtype=np.bool_),
         histogram=catalog.histogram(sources, categories),
-        identity=_identity(source, read, categories, left_out) | _asked(leniency),
+        identity=_identity(source, read, categories, left_out) | leniency.decided(),
         left_out=left_out,
         seen=_seen(source, read, progress),
         notes=[
@@ -139,7 +144,7 @@ def read_validation(
     read = read_inputs([source], provenance=True, leniency=leniency)
     everything = Categories([*data.categories.categories(), *data.left_out])
     everything.check_same(read.categories, "the training data", str(source.annotations))
-    _examine(read, progress, leniency)
+    stored = _examine(read, progress, leniency)
     seen = data.seen if seen is None else seen
     # Files are not read by every process.
     folder = source.images if progress else None
@@ -157,22 +162,25 @@ def read_validation(
         )
     if not seen.complete:
         notes.append("  not all that the first weights were trained on is known: some of these may be seen, too")
-    records = Records(catalog.to_record(item, data.categories, masks=False) for item in read.sources)
+    records = Records(
+        catalog.to_record(item, data.categories, masks=False, on_stored_pixels=stored) for item in read.sources
+    )
     return ValidationData(records, _truth(read), count, notes)
 
 
-def _examine(read: Inputs, progress: Progress | None, leniency: Leniency) -> None:
-    """Look at every image file; in all processes but the first, only where it decides which images there are."""
+def _examine(read: Inputs, progress: Progress | None, leniency: Leniency) -> bool:
+    """Look at the image files, with `progress`; whether the annotations ignore EXIF orientations.
+
+    All processes come here, and those that do not look are told by the first one, which does. With `skip_bad` all look,
+    since that decides which images there are.
+    """
     if progress is not None or leniency.skip_bad:
         total = len(read.sources)
-        for done in examine_images(read, read.sources, skip_bad=leniency.skip_bad):
+        looking = examine_images(read, read.sources, skip_bad=leniency.skip_bad, follow_links=leniency.follow_links)
+        for done in looking:
             if progress is not None:
                 progress("checking images", done, total)
-
-
-def _asked(leniency: Leniency) -> dict[str, bool]:
-    """What was asked for; a run that goes on must be asked for the same."""
-    return {name: True for name, asked in leniency._asdict().items() if asked}
+    return bool(comm.all_gather(bool(read.on_stored_pixels))[0])
 
 
 def _seen(source: Input, read: Inputs, progress: Progress | None) -> SeenImages:

@@ -66,7 +66,8 @@ def read_pixels(record: Record, order: Order) -> Pixels:
     """(height, width, 3) upright pixels. Raises DataError naming the file where they are not what the dataset says."""
     try:
         data = images.read_file(Path(record.path))
-        return images.decode(data, images.examine(data, record.width, record.height), order)
+        reading = images.examine(data, record.width, record.height, on_stored_pixels=record.on_stored_pixels)
+        return images.decode(data, reading, order)
     except ValueError as error:
         raise DataError(f"{record.path}: {error}") from None
 

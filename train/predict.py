@@ -13,14 +13,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from datasets import coco, images, provenance, results, terminal
+from datasets import coco, orientation, provenance, results, terminal
 from datasets.digests import sha256_file
 from datasets.errors import DataError
+from datasets.file_names import locate
+from datasets.image_files import FILES_PER_TASK, ImageFile, examine_files
 from datasets.provenance import MadeBy, Provenance
 from datasets.records import Category, Image
 from datasets.results import Results
 from datasets.seen import SeenImages, ids_in, remark
-from datasets.sources import FILES_PER_TASK, chunks, examine_files
+from datasets.sources import chunks
 from train import (
     checkpoint,
     config,
@@ -203,12 +205,15 @@ def _records(listed: list[Image], folder: Path, progress: terminal.Progress | No
     """With `progress`, raises DataError naming every image that is missing or cannot be read."""
     if not folder.is_dir():
         raise DataError(f"{folder}: expected the folder of the images, found none")
-    paths = [images.path_inside(folder.absolute(), item.file_name) for item in listed]
-    if progress is not None:
-        _examine(listed, paths, progress)
+    files = [
+        ImageFile(locate(folder.absolute(), item.file_name).path, folder.absolute(), item.width, item.height)
+        for item in listed
+    ]
+    # Only the first process looks; the others are told.
+    stored = bool(comm.all_gather(progress is not None and _ignores_orientations(files, folder, progress))[0])
     return Records(
         Record(
-            path=str(path),
+            path=str(file.path),
             image_id=item.id,
             width=item.width,
             height=item.height,
@@ -216,23 +221,31 @@ def _records(listed: list[Image], folder: Path, progress: terminal.Progress | No
             classes=np.empty(0, dtype=np.int64),
             ignored=np.empty(0, dtype=np.bool_),
             polygons=[],
+            on_stored_pixels=stored,
         )
-        for item, path in zip(listed, paths, strict=True)
+        for item, file in zip(listed, files, strict=True)
     )
 
 
-def _examine(listed: list[Image], paths: list[Path], progress: terminal.Progress) -> None:
+def _ignores_orientations(files: list[ImageFile], folder: Path, progress: terminal.Progress) -> bool:
+    """Whether the sizes in the annotation file are those of stored pixels. Raises DataError naming every bad file."""
     problems = []
+    readings = []
     done = 0
-    for chunk in chunks(zip(listed, paths, strict=True), FILES_PER_TASK):
-        looked = examine_files([(path, item.width, item.height) for item, path in chunk])
-        problems += [
-            f"{path}: {result}" for (_, path), result in zip(chunk, looked, strict=True) if isinstance(result, str)
-        ]
+    for chunk in chunks(files, FILES_PER_TASK):
+        for file, result in zip(chunk, examine_files(chunk), strict=True):
+            if isinstance(result, str):
+                problems.append(f"{file.path}: {result}")
+            else:
+                readings.append((str(file.path), result.reading, file.width, file.height))
         done += len(chunk)
-        progress("checking images", done, len(listed))
+        progress("checking images", done, len(files))
     if problems:
         raise DataError(f"{len(problems)} problem(s) in the image files", problems)
+    evidence = orientation.weigh(readings)
+    if evidence.contradicts:
+        raise DataError(f"{folder}: {orientation.refusal(evidence)}")
+    return evidence.on_stored_pixels
 
 
 def _detect(

@@ -6,9 +6,10 @@ import hashlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from datasets import __version__, coco, images, spec
+from datasets import __version__, coco, spec
 from datasets.digests import sha256_file
 from datasets.errors import DataError
+from datasets.file_names import locate
 from datasets.records import Dataset
 from datasets.sources import Input
 from scripts.ladder.jobs import Data, Job, Val, data_job, digest
@@ -46,7 +47,7 @@ def read_split(data: str, name: spec.SplitName) -> Split:
 
 
 def _digests(place: Input, dataset: Dataset) -> list[tuple[str, str]]:
-    paths = {item.file_name: images.path_inside(place.images.absolute(), item.file_name) for item in dataset.images}
+    paths = {item.file_name: locate(place.images.absolute(), item.file_name).path for item in dataset.images}
     missing = sorted(name for name, path in paths.items() if not path.is_file())
     if missing:
         raise DataError(f"{place.images}: {len(missing)} image(s) of {place.annotations} are missing", missing)

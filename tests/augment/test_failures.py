@@ -10,10 +10,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from PIL import Image as PillowImage
 
-from augment import recipe
+from augment import estimate, recipe
 from augment.compiler import Built
 from augment.executors import executor
+from augment.prepare import Request, prepare
 from datasets.checks import Leniency
 from datasets.errors import DataError
 from datasets.sources import Input, Run
@@ -213,11 +215,75 @@ def test_pixels_that_cannot_be_decoded_end_the_build_with_the_file_s_name(
     good = (source.images / "tall.jpg").read_bytes()
     spoil_pixels(source.images / "tall.jpg")
     with pytest.raises(
-        DataError, match=r"tall\.jpg: expected a whole JPEG picture.*; replace the file, or .*--skip-bad"
+        DataError,
+        match=r"(?s)tall\.jpg: expected a whole JPEG picture.*\nreplace the file and .*: --restart --skip-bad",
     ):
         make(source, tmp_path / "out")
     (source.images / "tall.jpg").write_bytes(good)
     make(source, tmp_path / "out")
+
+
+def zero_middle(path: Path) -> None:
+    """Damage that OpenCV decodes past: everything is there from the head to the end marker, but what was in between."""
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 300] = bytes(300)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("bad", ["tall.jpg", "grey.jpg"])
+def test_a_picture_that_only_decoding_finds_bad_ends_the_build_and_what_is_said_helps(
+    source: Input, make: Make, tmp_path: Path, bad: str
+) -> None:
+    good = (source.images / bad).read_bytes()
+    zero_middle(source.images / bad)
+    with pytest.raises(DataError, match=r"found damaged pixel data \(Corrupt JPEG data") as caught:
+        make(source, tmp_path / "out")
+    assert caught.value.headline.startswith(f"{source.images / bad}: ")
+    # Of the two, grey.jpg comes second.
+    kept = f"1 source image is finished and kept in {tmp_path / 'out.partial'}; " if bad == "grey.jpg" else ""
+    advice = "replace the file and give the same command again, or leave it out: --restart --skip-bad"
+    assert caught.value.advice == kept + advice
+    # Both ways out, on copies of what stands there.
+    assert len(make(source, tmp_path / "out", restart=True, leniency=Leniency(skip_bad=True)).prepared.sources) == 1
+    with pytest.raises(DataError, match="found damaged pixel data"):
+        make(source, tmp_path / "again")
+    (source.images / bad).write_bytes(good)
+    assert make(source, tmp_path / "again").kept == (bad == "grey.jpg")
+
+
+def test_plan_names_a_picture_that_it_cannot_decode(source: Input) -> None:
+    zero_middle(source.images / "grey.jpg")
+    prepared = prepare(Request([source], recipe.load("expanded")), map, lambda *_: None)
+    with pytest.raises(DataError, match=r"(?s)grey\.jpg: expected a whole JPEG.*or leave it out: --skip-bad"):
+        estimate.plan(prepared, map, lambda *_: None)
+
+
+def test_a_picture_wider_than_any_jpeg_is_found_first_and_can_be_left_out(
+    source: Input, make: Make, tmp_path: Path
+) -> None:
+    document = json.loads(source.annotations.read_bytes())
+    document["images"].append({"id": 50, "file_name": "strip.png", "width": 65_501, "height": 1})
+    source.annotations.write_text(json.dumps(document))
+    PillowImage.new("L", (65_501, 1)).save(source.images / "strip.png")
+    with pytest.raises(DataError, match=r"strip\.png: expected sides of at most 65,500 px.*found 65,501 x 1") as caught:
+        make(source, tmp_path / "out")
+    assert "--skip-bad" in caught.value.advice
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+    built = make(source, tmp_path / "out", leniency=Leniency(skip_bad=True))
+    assert [item.file_name for item in built.prepared.inputs.skipped] == ["strip.png"]
+
+
+def test_files_behind_links_are_built_when_links_are_followed(source: Input, make: Make, tmp_path: Path) -> None:
+    path = source.images / "tall.jpg"
+    path.rename(tmp_path / "elsewhere.jpg")
+    path.symlink_to(tmp_path / "elsewhere.jpg")
+    with pytest.raises(DataError, match=r"tall\.jpg: expected a file in the image folder, .*--follow-links reads it"):
+        make(source, tmp_path / "out")
+    make(source, tmp_path / "out", leniency=Leniency(follow_links=True))
+    copies = [item for item in (tmp_path / "out" / "images").iterdir() if "tall_original" in item.name]
+    assert [item.read_bytes() for item in copies] == [path.read_bytes()]
+    assert not copies[0].is_symlink()
 
 
 def test_skip_bad_leaves_out_what_cannot_be_used_and_the_manifest_lists_it(

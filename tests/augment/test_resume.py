@@ -299,10 +299,14 @@ def test_all_images_that_changed_since_they_were_compiled_are_named(
     assert [problem.partition(": ")[0] for problem in caught.value.problems] == [
         str(stopped.images / name) for name in ("tall.jpg", "grey.jpg")
     ]
+    assert caught.value.advice == (
+        f"2 source images are finished and kept in {tmp_path / 'out.partial'}; put these files back and give the same "
+        "command again, or begin anew with them as they are: --restart"
+    )
     for path, data in before.items():
         path.write_bytes(data)
     # One that was not compiled yet may be another by now.
-    path = stopped.images / "turned by exif.jpg"
+    path = stopped.images / "upright.jpg"
     path.write_bytes(before[path] + b"\0")
     assert make(stopped, tmp_path / "out").kept == 2
     make(stopped, tmp_path / "clean")
@@ -316,8 +320,9 @@ def test_a_machine_that_computes_otherwise_is_noticed(stopped: Input, make: Make
     words = second.split()
     words[3] = "0" * 64
     journal.write_text(f"{first}{' '.join(words)}\n")
-    with pytest.raises(DataError, match=r"grey\.jpg, made anew, have other bytes .*--restart"):
+    with pytest.raises(DataError, match=r"(?s)grey\.jpg, made anew, have other bytes .*--restart") as caught:
         make(stopped, tmp_path / "out")
+    assert "give the same command again" not in str(caught.value)
     make(stopped, tmp_path / "out", restart=True)
 
 

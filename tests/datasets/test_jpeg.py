@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as PillowImage
 
-from datasets.jpeg import has_quantization_tables, scan_start, segments
+from datasets import images
+from datasets.jpeg import has_quantization_tables, scan_start, segments, without_stray_bytes
 
 SOI, EOI = b"\xff\xd8", b"\xff\xd9"
 
@@ -77,6 +78,53 @@ def test_segments_are_listed_up_to_the_first_scan() -> None:
     assert [marker for marker, _, _ in segments(data)] == [0xDB, 0xC0, 0xDA]
     assert scan_start(data) == data.index(b"\xff\xda")
     assert scan_start(SOI + EOI) == -1
+
+
+STRAY = [b"\0", b"abc", b"\xff\xff", b"\xff\0", b"a\xff\xff\0\xff", b"\xff\xd0", b"\xff\x01\0"]
+
+
+@pytest.mark.parametrize("stray", STRAY)
+def test_what_stands_between_segments_is_skipped(stray: bytes) -> None:
+    """Other bytes, fill bytes, escaped FFs, and markers without a segment (RST0, TEM)."""
+    parts = [tables(0), frame((1, 0)), scan(1)]
+    data = SOI + stray + stray.join(parts) + b"pixels" + EOI
+
+    assert [marker for marker, _, _ in segments(data)] == [0xDB, 0xC0, 0xDA]
+    assert [data[start - 4 : end] for _, start, end in segments(data)] == parts
+    assert has_quantization_tables(data)
+    assert without_stray_bytes(data) == SOI + b"".join(parts) + b"pixels" + EOI
+
+
+def test_a_file_without_stray_bytes_is_given_back_itself() -> None:
+    data = SOI + tables(0) + frame((1, 0)) + scan(1) + b"pixels" + EOI
+    assert without_stray_bytes(data) is data
+
+
+@pytest.mark.parametrize("stray", STRAY)
+def test_pictures_with_stray_bytes_are_read_as_libjpeg_reads_them(stray: bytes) -> None:
+    file = io.BytesIO()
+    PillowImage.fromarray(np.arange(9 * 9 * 3, dtype=np.uint8).reshape(9, 9, 3)).save(file, "JPEG")
+    whole = file.getvalue()
+    # Also at the very beginning, where Pillow and OpenCV look for a third byte of FF.
+    data = SOI + stray + whole[2:].replace(b"\xff\xdb", stray + b"\xff\xdb")
+
+    reading = images.examine(data, 9, 9)
+
+    assert np.array_equal(images.decode(data, reading), images.decode(whole, reading))
+
+
+def test_nothing_is_looked_for_behind_the_end_of_the_picture() -> None:
+    assert list(segments(SOI + EOI + tables(0) + scan(1))) == []
+
+
+@given(st.lists(st.sampled_from([b"\xff", b"\0", b"\xd8", b"\xda", b"\xdb", b"\xe1", b"\0\2", b"a"]), max_size=80))
+def test_segments_go_forward_and_stay_apart_in_any_bytes(pieces: list[bytes]) -> None:
+    data = SOI + b"".join(pieces)
+    last = 2
+    for _, start, end in segments(data):
+        assert last <= start - 4 < start - 2 <= end
+        last = end
+    assert len(without_stray_bytes(data)) <= max(len(data), last)
 
 
 @given(st.binary(max_size=60))

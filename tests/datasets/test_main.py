@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Callable
@@ -10,10 +11,13 @@ from typing import Any, NamedTuple
 
 import pytest
 from click.testing import CliRunner
+from PIL import Image as PillowImage
 
 from datasets import checks, provenance, terminal
 from datasets.__main__ import main
 from datasets.digests import sha256_file
+from datasets.errors import DataError
+from tests.conftest import picture
 
 
 class Ended(NamedTuple):
@@ -183,3 +187,29 @@ def test_evaluate_refuses_files_given_the_other_way_round(evaluate: Evaluate, do
     assert (code, out) == (1, "")
     assert "results.json: expected COCO results, a JSON list of detections: " in err
     assert "as annotation files have" in err
+
+
+def test_check_decodes_and_follows_links_when_it_is_told_to(document: dict[str, Any], tmp_path: Path) -> None:
+    """The first picture is a JPEG whose middle is gone, the second lies elsewhere."""
+    (tmp_path / "images" / "sub").mkdir(parents=True)
+    file = io.BytesIO()
+    PillowImage.fromarray(picture(40, 30, seed=0)).save(file, "JPEG", quality=95)
+    data = bytearray(file.getvalue())
+    middle = len(data) - 300
+    data[middle : middle + 200] = bytes(200)
+    (tmp_path / "images" / "a.png").write_bytes(data)
+    PillowImage.new("RGB", (40, 30)).save(tmp_path / "b.png")
+    (tmp_path / "images" / "sub" / "b.png").symlink_to(tmp_path / "b.png")
+    (tmp_path / "data.json").write_text(json.dumps(document))
+    command = ["check", "--annotations", str(tmp_path / "data.json"), "--images", str(tmp_path / "images")]
+
+    for options, problems in (
+        ([], ["b.png: expected a file in the image folder, found a symbolic link"]),
+        (["--follow-links"], []),
+        (["--follow-links", "--thorough"], ["a.png: expected a whole JPEG picture, found damaged pixel data"]),
+    ):
+        ended = CliRunner().invoke(main, [*command, *options])
+        assert isinstance(ended.exception, DataError) == bool(problems)
+        for problem in problems:
+            assert problem in str(ended.exception)
+            assert str(ended.exception).startswith("1 problem(s) in the image files\n")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco_mask
 
-from datasets.masks import crop_mask, mask_to_rle, polygons_to_rle, rle_area, rle_runs, rle_to_mask
+from datasets.masks import Spans, mask_to_rle, polygons_to_rle, rle_area, rle_runs, rle_to_mask
 from datasets.records import Polygons, Rle, Window
 
 # pycocotools 2.0 returns an array type that numpy 2 complains about.
@@ -31,7 +31,7 @@ blocks = st.builds(
 
 
 def crop_rle(rle: Rle, window: Window) -> Rle | None:
-    return crop_mask(rle_to_mask(rle), window, compressed=isinstance(rle.counts, str))
+    return Spans(rle).crop(window)
 
 
 def text_of(mask: Mask) -> str:
@@ -110,6 +110,45 @@ def test_a_crop_is_the_masks_window_in_the_form_of_its_source(data: st.DataObjec
         assert cropped.size == (y1 - y0, x1 - x0)
         assert isinstance(cropped.counts, str) == isinstance(rle.counts, str)
         assert np.array_equal(by_pycocotools(cropped), expected)
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None)
+def test_a_crop_has_the_very_runs_of_its_bitmap(data: st.DataObject) -> None:
+    """Also where the source's runs have lengths of 0, which the bitmap does not know of."""
+    mask = data.draw(masks | blocks)
+    window = data.draw(windows_of(mask))
+    x0, y0, x1, y1 = window
+    runs = rle_runs(mask_to_rle(mask)).tolist()
+    for place in data.draw(st.lists(st.integers(0, len(runs)), max_size=3)):
+        runs[place:place] = [0, 0]
+    if data.draw(st.booleans()) and runs[-1] > 1:
+        # A run of ones that is cut by a run of no zeros, or the other way.
+        runs[-1:] = [1, 0, runs[-1] - 1]
+
+    cropped = crop_rle(Rle(mask_to_rle(mask).size, np.array(runs, dtype=np.int64)), window)
+
+    expected = mask_to_rle(np.ascontiguousarray(mask[y0:y1, x0:x1]))
+    if cropped is None:
+        assert not mask[y0:y1, x0:x1].any()
+    else:
+        assert rle_runs(cropped).tolist() == rle_runs(expected).tolist()
+
+
+def test_several_windows_of_one_mask_by_hand() -> None:
+    """3 x 4 px, columns 110, 011, 000, 111: stretches [0, 2), [4, 6), [9, 12), the last pixel of all set."""
+    spans = Spans(Rle((3, 4), np.array([0, 2, 2, 2, 3, 3], dtype=np.int64)))
+
+    def runs(window: Window) -> list[int] | None:
+        cropped = spans.crop(window)
+        return None if cropped is None else rle_runs(cropped).tolist()
+
+    assert runs((0, 0, 4, 3)) == [0, 2, 2, 2, 3, 3]
+    # Row 1 is 1 1 0 1.
+    assert runs((0, 1, 4, 2)) == [0, 2, 1, 1]
+    # Columns 10, 01 of the first two rows: 1, 1, 0, 1.
+    assert runs((0, 0, 2, 2)) == [0, 2, 1, 1]
+    assert runs((2, 0, 3, 3)) is None
 
 
 @given(masks.filter(lambda mask: bool(mask.any())))

@@ -225,5 +225,6 @@ def test_nothing_is_skipped_where_nothing_would_be_left(document: Document, lay:
     for source in found.sources:
         source.path.unlink()
 
-    with pytest.raises(DataError, match=r"2 problem\(s\) in the image files"):
+    with pytest.raises(DataError, match=r"2 problem\(s\) in the image files") as caught:
         examined(found, skip_bad=True)
+    assert caught.value.advice == "no image would be left; replace these files"

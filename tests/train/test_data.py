@@ -110,7 +110,7 @@ def test_records_are_the_images_of_the_file_in_its_order(drawn: Input) -> None:
         (7, "tall.jpg"),
         (3, "sub/wide.jpg"),
         (12, "grey.jpg"),
-        (20, "turned by exif.jpg"),
+        (20, "upright.jpg"),
         (21, "exif to ignore.jpg"),
         (30, "empty.jpg"),
         (31, "größe.png"),

@@ -11,16 +11,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import ExifTags
+from PIL import ExifTags, ImageOps
 from PIL import Image as PillowImage
 
 from datasets.errors import DataError
 from datasets.images import Pixels
-from tests.conftest import picture
+from tests.conftest import TURNED, Drawing, box, draw_coco, picture
 from tests.train.conftest import small_config
 from train import compat  # noqa: F401 - before detectron2
 from train.catalog import Record
-from train.data import TrainingData
+from train.data import TrainingData, read_training
 from train.mapper import Geometry, InferenceMapper, TrainingMapper, apply_to_pixels, read_pixels
 
 # isort: split
@@ -122,10 +122,11 @@ def test_inference_sees_what_detectron2_would(drawn_data: TrainingData, order: s
         assert distance(mapped["image"], oracle["image"].permute(1, 2, 0).numpy()) <= 3
 
 
-def test_pictures_are_read_upright_grey_ones_in_three_channels(drawn_data: TrainingData) -> None:
-    records = by_id(drawn_data)
+def test_pictures_are_read_upright_grey_ones_in_three_channels(drawn_data: TrainingData, tmp_path: Path) -> None:
+    turned = read_training(draw_coco(tmp_path, [TURNED]), keep_empty=True, masks=None, progress=None)
+    records = by_id(drawn_data) | by_id(turned)
 
-    for id_ in (12, 20, 31):  # grey, turned by EXIF, PNG
+    for id_ in (12, TURNED.id, 31):  # grey, turned by EXIF, PNG
         pixels = read_pixels(records[id_], "BGR")
         assert pixels.shape == (records[id_].height, records[id_].width, 3)
         assert np.abs(pixels.astype(int) - read_image(records[id_].path, "BGR").astype(int)).max() <= 2
@@ -142,6 +143,22 @@ def test_an_orientation_that_the_annotations_ignore_is_ignored(drawn_data: Train
         assert stored.getexif()[ExifTags.Base.Orientation] == 6
         assert pixels.shape == (64, 100, 3) == (*stored.size[::-1], 3)
         assert np.abs(pixels.astype(int) - np.asarray(stored).astype(int)).max() <= 2
+
+
+def test_where_one_file_proves_stored_pixels_the_others_are_read_as_they_are_stored(tmp_path: Path) -> None:
+    """180 degrees and squares keep their size; what the first process found is told to all of them."""
+    open_ones = [
+        Drawing(1, "half.jpg", 60, 40, [box(1, 5, 5, 20, 20)], orientation=3),
+        Drawing(2, "square.jpg", 50, 50, [box(1, 5, 5, 20, 20)], orientation=6),
+    ]
+    proof = Drawing(3, "proof.jpg", 60, 40, [box(1, 5, 5, 20, 20)], orientation=6)
+    for name, drawings in (("alone", open_ones), ("with a proof", [*open_ones, proof])):
+        source = draw_coco(tmp_path / name, drawings)
+        data = read_training(source, keep_empty=True, masks=None, progress=lambda *_: None)
+        for item in data.records:
+            with PillowImage.open(item.path) as stored:
+                shown = stored if name != "alone" else ImageOps.exif_transpose(stored)
+                assert np.abs(read_pixels(item, "RGB").astype(int) - np.asarray(shown).astype(int)).max() <= 2
 
 
 @pytest.mark.parametrize(
