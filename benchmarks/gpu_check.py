@@ -7,6 +7,7 @@ is found, so that a check which is cut off leaves what it had.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import platform
 import shutil
@@ -26,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it also 
 from benchmarks.gpu import records, report
 from benchmarks.gpu.records import Settings
 from benchmarks.gpu.report import PartResult, Report
-from benchmarks.measuring import environment
+from benchmarks.measuring import ROOT, environment
 from datasets import terminal
 from datasets.errors import DataError
 from datasets.origins import INSTANCES
@@ -271,7 +272,15 @@ def describe_machine(*, cpu: bool) -> dict[str, str]:
     with contextlib.suppress(OSError):
         # Workers hand pictures over in it.
         about["/dev/shm"] = f"{shutil.disk_usage('/dev/shm').total / 1e9:.2f} GB"
-    return about | versions | {"commit": machine.commit() or "not a checkout"}
+    return about | versions | {"commit": machine.commit() or _carried_commit() or "not a checkout"}
+
+
+def _carried_commit() -> str:
+    """The commit that a bundle was made of (scripts/bundle.py), where the code runs from one."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        project = json.loads((ROOT.parent / "bundle.json").read_bytes())["project"]
+        return f"{project['commit']}{', changed since' if project['modified'] else ''} (carried in a bundle)"
+    return ""
 
 
 def _driver() -> str:
