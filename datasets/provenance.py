@@ -101,6 +101,9 @@ def read(results: Path, told: Told | None = None) -> Known:
     Raises DataError for a file that is damaged; one that is missing, or speaks of other results, says nothing.
     """
     path = path_of(results)
+    if results.is_symlink() and not path.exists():
+        # A link to results is written through (`datasets.outputs`), so that this stands beside the file itself.
+        path = path_of(results.resolve())
     found: Provenance | None = None
     doubt = ""
     try:

@@ -115,7 +115,7 @@ def fuse(
     Example:
       python -m ensemble fuse --annotations test.json --results r50.json --results r101.json --output submission.json
     """
-    from datasets import provenance
+    from datasets import outputs, provenance
     from datasets.digests import sha256_file
     from datasets.results import write
     from ensemble import pipeline
@@ -126,6 +126,8 @@ def fuse(
     chosen = recipes.load(path)
     paths = list(results) or [path.parent / model.results for model in chosen.models]
     weights = chosen.weights(len(paths), name=str(path))
+    read = [path, *paths, *trained_on, _annotations(**where)]
+    target = outputs.file_to_write(output, read, beside=lambda written: [provenance.path_of(written)])
     images, models = _read(paths, trained_on, image_folder, **where)
     names = file_names(images) if how == "vipriors" else None
     with terminal.progress_bar("step") as progress:
@@ -134,12 +136,12 @@ def fuse(
     if any(known.provenance or known.seen for known in counted):
 
         def describe(written: Path) -> None:
-            provenance.write(output, provenance.joined(sha256_file(written), len(images.images), counted))
+            provenance.write(target, provenance.joined(sha256_file(written), len(images.images), counted))
 
-        write(output, done.results, file_names=names, written=describe)
+        write(target, done.results, file_names=names, written=describe)
     else:
-        write(output, done.results, file_names=names)
-        provenance.forget(output)
+        write(target, done.results, file_names=names)
+        provenance.forget(target)
     if as_json:
         click.echo(json.dumps({"steps": [step._asdict() for step in done.steps], "notes": done.notes}, indent=1))
         return
@@ -182,7 +184,7 @@ def tune(
     """
     import os
 
-    from datasets import provenance
+    from datasets import outputs, provenance
     from ensemble import pipeline
     from ensemble import recipe as recipes
     from ensemble import tune as search
@@ -190,9 +192,11 @@ def tune(
     path = recipes.find(recipe)
     start = recipes.load(path)
     start.weights(len(results), name=str(path))
+    # A recipe may be tuned further in its place.
+    target = outputs.file_to_write(output, [*results, *trained_on, _annotations(**where)])
     images, models = _read(results, trained_on, image_folder, **where)
     # Relative to the recipe, as it names them.
-    names = [os.path.relpath(item.resolve(), output.parent.resolve()) for item in results]
+    names = [os.path.relpath(item.resolve(), target.parent.resolve()) for item in results]
     with terminal.progress_bar("trial") as progress:
         if if_seen == "refuse":
             search.check_unseen(models, images)
@@ -202,7 +206,7 @@ def tune(
     done = pipeline.run(models, images, tuned.recipe)
     said = f"the recipe {recipe} as it is" if trials == 1 else f"the best of {tuned.trials} recipes"
     head = said if trials == 1 else f"{said}, seed {seed}"
-    _write_text(output, _with_table(recipes.dump(tuned.recipe), done.steps, head))
+    _write_text(target, _with_table(recipes.dump(tuned.recipe), done.steps, head))
     doubts = provenance.notes((model.path, model.known) for model in models)
     click.echo("\n".join([*pipeline.table(done.steps), *doubts, f"{output}: {said}"]))
 

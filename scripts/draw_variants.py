@@ -17,7 +17,7 @@ from PIL import Image as PillowImage  # noqa: E402
 from PIL import ImageDraw, ImageFont, ImageOps  # noqa: E402
 
 from augment import manifest  # noqa: E402
-from datasets import coco, terminal  # noqa: E402
+from datasets import coco, outputs, terminal  # noqa: E402
 from datasets.boxes import clip_xyxy, xywh_to_xyxy  # noqa: E402
 from datasets.errors import DataError  # noqa: E402
 from datasets.masks import rle_to_mask  # noqa: E402
@@ -43,6 +43,7 @@ def main(dataset: Path, source_id: int, source_input: int, output: Path, width: 
     Example:
       python scripts/draw_variants.py datasets/sample-expanded --source-id 7 --output sheet.png
     """
+    target = outputs.file_to_write(output, [dataset])
     read = coco.read(dataset / manifest.INSTANCES, provenance=True).dataset
     annotations = read.annotations_by_image()
     images = [item for item in read.images if (item.source_input, item.source_id) == (source_input, source_id)]
@@ -53,7 +54,7 @@ def main(dataset: Path, source_id: int, source_input: int, output: Path, width: 
         draw(dataset / manifest.IMAGES / image.file_name, image, annotations[image.id], source, width)
         for image in images
     ]
-    sheet(pictures).save(output)
+    sheet(pictures).save(target)
     click.echo(f"{output}: {len(pictures)} pictures")
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from datasets import outputs
 from datasets.errors import DataError
 from datasets.seen import SeenImages
 from train import checkpoint, config, lineage
@@ -54,6 +55,7 @@ def average(
             f"{run}: expected the checkpoints of {len(epochs)} epochs, found {_listed(sorted(kept))}; missing are "
             f"{_listed(missing)}. SOLVER.MAX_TO_KEEP says of how many epochs a run keeps them"
         )
+    target = outputs.file_to_write(output, [kept[epoch] for epoch in epochs])
     parents: list[Loaded] = []
     sums: dict[str, torch.Tensor] = {}
     for done, epoch in enumerate(epochs):
@@ -72,7 +74,7 @@ def average(
     }
     for key in ("optimizer", "scaler", "best"):
         content.pop(key, None)
-    checkpoint.save(output, content)
+    checkpoint.save(target, content)
     progress("averaging", len(epochs), len(epochs))
     return output
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from datasets import coco, orientation, provenance, results, terminal
+from datasets import coco, orientation, outputs, provenance, results, terminal
 from datasets.digests import sha256_file
 from datasets.errors import DataError
 from datasets.file_names import locate
@@ -89,7 +89,7 @@ def predict(request: Request, progress: terminal.Progress) -> Predicted | None:
     cfg = _configuration(loaded, request)
     device = devices.device_of(cfg)
     precision = solver.precision_of(cfg, device, terminal.note if is_main else _silent)
-    _check_output(request.output)
+    output = _output_of(request, read.images)
     records = _records(read.images, request.images, progress if is_main else None)
     seen_ids = sorted(ids_in(seen, read.images, request.images, progress)) if is_main else []
     network = model.build(cfg, "cpu")
@@ -118,9 +118,9 @@ def predict(request: Request, progress: terminal.Progress) -> Predicted | None:
             seen_in_training=tuple(seen_ids),
             complete=seen.complete,
         )
-        provenance.write(request.output, about)
+        provenance.write(output, about)
 
-    results.write(request.output, found, written=describe)
+    results.write(output, found, written=describe)
     without = len(records) - len(np.unique(found.image_ids))
     return Predicted(len(records), len(found), without, len(seen_ids))
 
@@ -192,13 +192,16 @@ def _configuration(loaded: checkpoint.Loaded, request: Request) -> Any:
     return cfg
 
 
-def _check_output(path: Path) -> None:
-    """Raises DataError for what would otherwise fail when everything is done."""
-    if path.is_dir():
-        raise DataError(f"{path}: expected the name of a file to write, found a folder")
+def _output_of(request: Request, listed: list[Image]) -> Path:
+    """The file to write. Raises DataError for an input, and for what would otherwise fail when everything is done."""
+    given = request.output
+    pictures = (request.images / item.file_name for item in listed)
+    read = (request.checkpoint, request.annotations, *pictures)
+    path = outputs.file_to_write(given, read, beside=lambda written: [provenance.path_of(written)])
     folder = next(parent for parent in path.absolute().parents if parent.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise DataError(f"{path}: cannot be written: expected a folder that takes files, found {folder}")
+        raise DataError(f"{given}: cannot be written: expected a folder that takes files, found {folder}")
+    return path
 
 
 def _records(listed: list[Image], folder: Path, progress: terminal.Progress | None) -> Records:

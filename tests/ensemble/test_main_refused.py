@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,44 @@ def test_bad_results_are_refused_by_file_and_place(case: str, command: str, fold
             assert line.startswith(f"  {problem}")
 
 
+@pytest.mark.parametrize("command", ["fuse", "tune"])
+@pytest.mark.parametrize("name", ["good.json", "val.json", "link.json", "hard.json"])
+def test_no_input_is_ever_replaced(command: str, name: str, folder: Path, refused: Refused) -> None:
+    """Also by another name: a symbolic link to the results, a hard link to the annotations."""
+    (folder / "link.json").symlink_to(folder / "good.json")
+    (folder / "hard.json").hardlink_to(folder / "val.json")
+
+    said = refused(command, *options(folder, "good.json")[:-1], folder / name)
+
+    assert "would replace" in said
+    assert said.endswith("; give another --output")
+
+
+@pytest.mark.parametrize("command", ["fuse", "tune"])
+def test_no_device_is_ever_replaced(command: str, folder: Path, refused: Refused) -> None:
+    """The administrator could, and the whole machine would miss it. A link to one stands for it here."""
+    (folder / "out").unlink()
+    (folder / "out").symlink_to("/dev/null")
+
+    said = refused(command, *options(folder, "good.json"))
+
+    assert said.startswith(f"{folder / 'out'}: expected the name of a file to write, found a device")
+    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
+
+
+@pytest.mark.parametrize("command", ["fuse", "tune"])
+def test_a_link_is_followed_and_stays(command: str, folder: Path) -> None:
+    (folder / "real").mkdir()
+    (folder / "out").unlink()
+    (folder / "out").symlink_to(folder / "real" / "file")
+
+    code, _, err = cli(command, *options(folder, "good.json"))
+
+    assert (code, err) == (0, "")
+    assert (folder / "out").is_symlink()
+    assert (folder / "real" / "file").stat().st_size > 0
+
+
 # For these `check` has its own words, or takes them; see test_check.py.
 NOT_OF_CHECK = ("an unknown image", "an unknown category", "fractions", "a huge box")
 
@@ -249,6 +288,6 @@ def test_file_names_that_do_not_tell_images_apart_are_refused(folder: Path, refu
 def test_an_output_that_cannot_be_written_is_named(command: str, folder: Path, refused: Refused) -> None:
     (folder / "taken").mkdir()
 
-    for output, why in (("out/deep.json", f"File exists ({folder / 'out'})"), ("taken", f"({folder / 'taken.tmp'})")):
+    for output, why in (("out/deep.json", f"File exists ({folder / 'out'})"), ("taken", "found a folder")):
         assert refused(command, *options(folder, "good.json"), "--output", folder / output).endswith(why)
     assert list((folder / "taken").iterdir()) == []
