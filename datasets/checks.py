@@ -20,6 +20,9 @@ BOX_TOLERANCE = 1.0
 FLOAT_NOISE = 1e-6
 # A box and the box around its mask have at least this IoU; tools that draw boxes loosely have more.
 MEETS = 0.5
+# A box of centre and size that is read as corner and size begins at the middle of its mask, so that their IoU is a quarter
+# at most; a box that was clipped may well have less than half.
+MEETS_CLIPPED = 0.3
 # Polygons may leave their image, but no further than any picture could reach.
 MAX_COORDINATE = 1e9
 
@@ -192,8 +195,8 @@ def mask_box(segmentation: Polygons | Rle | None) -> BoxXYWH | None:
     return (x0, y0, x1 - x0, y1 - y0) if x1 > x0 and y1 > y0 else None
 
 
-def meets_mask(box: BoxXYWH, segmentation: Polygons | Rle | None) -> bool:
-    """Is a box that of its mask, as far as can be told? True without a mask."""
+def meets_mask(box: BoxXYWH, segmentation: Polygons | Rle | None, at_least: float = MEETS) -> bool:
+    """Is a box that of its mask, by its IoU with the box around it? True without a mask."""
     around = mask_box(segmentation)
     if around is None:
         return segmentation is None
@@ -201,12 +204,12 @@ def meets_mask(box: BoxXYWH, segmentation: Polygons | Rle | None) -> bool:
     shared_width = min(x + width, around[0] + around[2]) - max(x, around[0])
     shared_height = min(y + height, around[1] + around[3]) - max(y, around[1])
     shared = max(shared_width, 0.0) * max(shared_height, 0.0)
-    return shared >= MEETS * (width * height + around[2] * around[3] - shared)
+    return shared >= at_least * (width * height + around[2] * around[3] - shared)
 
 
 def _check_meets(box: BoxXYWH, segmentation: Polygons | Rle | None, place: str, problems: Problems) -> None:
     """A box far outside its image whose rest does not fit its mask was written in another format."""
-    if segmentation is not None and not meets_mask(box, segmentation):
+    if segmentation is not None and not meets_mask(box, segmentation, MEETS_CLIPPED):
         problems.add(
             f"{place}: expected a box that meets its mask once it is clipped, found {_shown(box)}, which does not: "
             "it looks like another format, such as [centre x, centre y, width, height]"

@@ -203,6 +203,13 @@ def test_a_clipped_box_that_does_not_meet_its_mask_is_of_another_format() -> Non
     assert check(clip_boxes=True, bbox=(20, 10, 25, 20), segmentation=mask)[0] is not None
 
 
+def test_a_clipped_box_may_have_less_than_half_of_its_mask() -> None:
+    """What is left, (0, 8) to (21, 28), shares 13 x 20 px with the mask from (8, 8) to (32, 28): 260 / 640."""
+    mask = [[8.0, 8.0, 32.0, 8.0, 32.0, 28.0, 8.0, 28.0]]
+
+    assert check(clip_boxes=True, bbox=(-3, 8, 24, 20), segmentation=mask)[2] == []
+
+
 @pytest.mark.parametrize(
     ("segmentation", "box"),
     [
