@@ -20,8 +20,8 @@ BOX_TOLERANCE = 1.0
 FLOAT_NOISE = 1e-6
 # A box and the box around its mask have at least this IoU; tools that draw boxes loosely have more.
 MEETS = 0.5
-# A box of centre and size that is read as corner and size begins at the middle of its mask, so that their IoU is a quarter
-# at most; a box that was clipped may well have less than half.
+# A box of centre and size that is read as corner and size begins at the middle of its mask, so that their IoU is a
+# quarter at most; a box that was clipped may well have less than half.
 MEETS_CLIPPED = 0.3
 # Polygons may leave their image, but no further than any picture could reach.
 MAX_COORDINATE = 1e9
