@@ -27,13 +27,13 @@ from train import checkpoint
 
 WHOLE, KILLED = "run-whole", "run-killed"
 # Iterations of a run, and after how many of them its checkpoint stands.
-LAST, SAVED = 60, 20
+LAST, SAVED = 30, 10
 LAST_ON_CPU, SAVED_ON_CPU = 10, 4
 # How far kernels that add up in no fixed order may take two runs apart in these iterations, as a share of the change.
 # A run that loads the wrong weights, rate or momentum is about 1 away.
 DRIFT = 0.5
-# Images that are predicted.
-FEW = 20
+# Images that are predicted; a GPU is slowest at starting, which every command does anew.
+FEW = 10
 # Below so many seconds a run has hardly begun; so many are left for its last step and checkpoint.
 LEARNING_SECONDS, SHUTDOWN_SECONDS = 40.0, 15.0
 # Detections of an image that are compared.
@@ -43,7 +43,7 @@ BEST = 20
 def _size(settings: Settings) -> tuple[str, ...]:
     """Keys of the runs that are compared; learning is not what they are for."""
     if settings.on_gpu:
-        return ("SOLVER.IMS_PER_BATCH", "4", "SOLVER.AMP.ENABLED", "True", "DATALOADER.NUM_WORKERS", "4")
+        return ("SOLVER.IMS_PER_BATCH", "4", "SOLVER.AMP.ENABLED", "True", "DATALOADER.NUM_WORKERS", "2")
     sizes = ("INPUT.MIN_SIZE_TRAIN", "[48,64]", "INPUT.MIN_SIZE_TEST", "64", "INPUT.MAX_SIZE_TEST", "96")
     return (*sizes, "DATALOADER.NUM_WORKERS", "1")
 
@@ -76,7 +76,10 @@ def resume(settings: Settings, rows: Rows) -> None:
     last, saved = (LAST, SAVED) if settings.on_gpu else (LAST_ON_CPU, SAVED_ON_CPU)
     keys = ("SOLVER.MAX_ITER", str(last), "SOLVER.CHECKPOINT_PERIOD", str(saved), "SOLVER.BASE_LR", "0.02")
     whole, killed = settings.folder / WHOLE, settings.folder / KILLED
+    began = time.perf_counter()
     _run(settings, _fit(settings, whole, *keys))
+    seconds = round(time.perf_counter() - began, 1)
+    rows.add(f"{last} iterations, start included", None, f"{seconds:g} s", seconds=seconds)
     said = _kill(settings, _fit(settings, killed, *keys), killed)
     if said is not None:
         rows.add("killed", False, f"the run ended before it could be killed; its last words: {said[-400:]}")

@@ -34,8 +34,8 @@ STEP_GOAL, TOGETHER_GOAL = 1.0, 1.3
 BATCHES = (16, 8, 4, 2, 1)
 MOST_WORKERS = 12
 WARM_UP = 3
-# Steps of which the wait for data is measured, and as many that are profiled.
-MEASURED = 10
+# Steps of which the wait for data is measured, and that are profiled: each has some 100,000 events to be written down.
+MEASURED, PROFILED = 10, 3
 # Share of the memory that the largest picture may take, since two models and their momentum stay in it.
 MOST_USED = 0.85
 
@@ -273,7 +273,7 @@ def _compare(rows: Rows, name: str, rates: dict[str, float], goal: float | None,
 
 
 def _waiting(cfg: Any, loader: Loader, batch: int, settings: Settings, precision: Precision, rows: Rows) -> None:
-    """What share of a step waits for data, and a profile of ten steps, in `profile.txt`."""
+    """What share of a step waits for data, and a profile of a few more, in `profile.txt`."""
     network = model.build(cfg, settings.device, seed=0)
     trainer = Trainer(
         model=network,
@@ -297,7 +297,7 @@ def _waiting(cfg: Any, loader: Loader, batch: int, settings: Settings, precision
         if settings.on_gpu:
             activities.append(torch.profiler.ProfilerActivity.CUDA)
         with torch.profiler.profile(activities=activities) as profile:
-            for _ in range(MEASURED):
+            for _ in range(PROFILED):
                 trainer.iter += 1
                 trainer.run_step()
             _synchronize()
@@ -310,7 +310,7 @@ def _waiting(cfg: Any, loader: Loader, batch: int, settings: Settings, precision
     total = sum(getattr(item, key) for item in operators) or 1
     largest = sorted(operators, key=lambda item: -getattr(item, key))[:6]
     shares = ", ".join(f"{item.key[:40]} {100 * getattr(item, key) / total:.0f} %" for item in largest)
-    rows.add(f"profile of {MEASURED} steps", None, f"{shares}; more in profile.txt")
+    rows.add(f"profile of {PROFILED} steps", None, f"{shares}; more in profile.txt")
 
 
 PARTS = {"speed": speed}
