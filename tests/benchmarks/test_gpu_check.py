@@ -177,13 +177,13 @@ def test_the_check_runs_on_the_cpu(tmp_path: Path, few: dict[str, str]) -> None:
     data = ["--data", str(Path(few["annotations"]).parents[1])]
     data += ["--val-annotations", few["val_annotations"], "--val-images", few["val_images"]]
     done = CliRunner().invoke(
-        gpu_check.main, ["--cpu", "--minutes", "4", "--output", str(output), "--only", "losses,resume,predict", *data]
+        gpu_check.main, ["--cpu", "--minutes", "4", "--output", str(output), "--only", "resume,predict", *data]
     )
     assert done.exit_code == 0, done.output
     found = msgspec.json.decode((output / report.JSON).read_bytes(), type=Report)
     assert found.complete
-    assert [one.state for one in found.parts] == ["done"] * 3
-    assert [len(one.rows) for one in found.parts] == [2, 1, 3]
-    assert all(item.ok for one in found.parts for item in one.rows)
+    assert [one.state for one in found.parts] == ["done"] * 2
+    # The time of a run is a figure; all else is asked for.
+    assert [[item.ok for item in one.rows] for one in found.parts] == [[None, True], [True, True, True]]
     assert (output / report.TEXT).read_text() == as_text(found)
     assert summary(found) in done.output
