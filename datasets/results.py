@@ -4,31 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from datasets.checks import Repairs
 from datasets.errors import DataError, Problems
 from datasets.parsing import decode, explain, read_bytes
-from datasets.records import MAX_ID, Id
+from datasets.records import MAX_ID
+from datasets.result_files import read_unpacked, split
+from datasets.result_names import Names, NotKnownError
+from datasets.result_records import NO_SEGMENTATION, DetectionJson, respelled
 
-Size = Annotated[float, msgspec.Meta(ge=0)]
-Score = Annotated[float, msgspec.Meta(ge=0, le=1)]
+# The largest score of a file whose scores are percents.
+PERCENT = 100.0
 
-
-_NOTHING = msgspec.Raw(b"")
-
-
-class DetectionJson(msgspec.Struct, gc=False):
-    """A detection as it stands in a file; `segmentation` is kept as it is, other keys are not read."""
-
-    image_id: Id
-    category_id: Id
-    bbox: tuple[float, float, Size, Size]
-    score: Score
-    segmentation: msgspec.Raw = _NOTHING
+_DECODER = msgspec.json.Decoder(DetectionJson)
 
 
 class Results(msgspec.Struct, frozen=True, eq=False):
@@ -77,20 +70,39 @@ def _check_values(name: str, array: npt.NDArray[Any], good: npt.NDArray[np.bool_
         raise ValueError(f"{name}[{first}]: expected {expected}, found {array[first]}")
 
 
-def read(path: Path, *, by_file_name: Mapping[str, int] | None = None) -> Results:
+def read(path: Path, names: Names | None = None, repairs: Repairs | None = None) -> Results:
     """Read and check a results file; a list without any detection is one too.
 
-    With `by_file_name`, `image_id` must be the file name of an image, and becomes its id. Whether the ids are those of
-    a dataset is not known here. Raises DataError, listing every offender by its place.
+    It may be compressed by gzip or have a detection a line, and name images by file name or stem and categories by name
+    where `names` has them; `repairs` gets what was not in COCO's own form. Whether the ids are those of a dataset is
+    not known here. Raises DataError, listing every offender by its place.
+    """
+    data = read_unpacked(path)
+    try:
+        # In one go; only a file that is not in COCO's own form is looked at record by record.
+        found = decode(data, list[DetectionJson], path)
+    except (msgspec.ValidationError, DataError):
+        found = _read_records(split(data, path), path, names or Names(), Repairs() if repairs is None else repairs)
+    return _results(found)
+
+
+def read_strictly(path: Path, *, by_file_name: Mapping[str, int] | None = None) -> Results:
+    """Read a results file as a server does: COCO's own form and nothing else.
+
+    With `by_file_name`, `image_id` must be the file name of an image, and becomes its id. Raises DataError as `read`
+    does.
     """
     data = read_bytes(path, "results file")
     if by_file_name is not None:
         data = _with_ids(data, path, by_file_name)
     try:
-        # In one go; only a file that is refused is looked at record by record, to name the offenders.
         found = decode(data, list[DetectionJson], path)
     except msgspec.ValidationError:
         raise _refusal(data, path) from None
+    return _results(found)
+
+
+def _results(found: list[DetectionJson]) -> Results:
     return Results(
         np.array([item.image_id for item in found], dtype=np.int64),
         np.array([item.category_id for item in found], dtype=np.int64),
@@ -98,9 +110,72 @@ def read(path: Path, *, by_file_name: Mapping[str, int] | None = None) -> Result
         np.array([item.score for item in found], dtype=np.float64),
         # Only where there are some: they keep the whole text of the file in memory.
         [bytes(item.segmentation) for item in found]
-        if any(item.segmentation is not _NOTHING for item in found)
+        if any(item.segmentation is not NO_SEGMENTATION for item in found)
         else None,
     )
+
+
+def _read_records(raws: list[msgspec.Raw], path: Path, names: Names, repairs: Repairs) -> list[DetectionJson]:
+    """Each record, in COCO's form or put into it. Raises DataError listing those that cannot be."""
+    found: list[DetectionJson] = []
+    problems = Problems()
+    highest = 0.0
+    for index, raw in enumerate(raws):
+        place = f"$[{index}]"
+        record = _read_record(raw, place, names, repairs)
+        if isinstance(record, str):
+            problems.add(record)
+            highest = max(highest, _score(raw))
+        else:
+            found.append(record)
+    advice = ""
+    if 1 < highest <= PERCENT:
+        advice = "Scores above 1 look like percents; divide them by 100: jq '[.[] | .score /= 100]' FILE > NEW"
+    problems.raise_if_any(f"{path}: {{n}} problem(s) in the results file", advice)
+    return found
+
+
+def _read_record(raw: msgspec.Raw, place: str, names: Names, repairs: Repairs) -> DetectionJson | str:
+    """A detection, or what is wrong with it."""
+    try:
+        return _DECODER.decode(raw)
+    except msgspec.ValidationError as error:
+        problem = explain(error, raw, place)
+    kinds: list[str] = []
+    try:
+        record, kinds = respelled(msgspec.json.decode(raw, type=dict[str, Any]), names)
+        # Kept as it is.
+        record["segmentation"] = _segmentation(raw)
+        found = msgspec.convert(record, DetectionJson)
+    except NotKnownError as unknown:
+        return f"{place}{unknown}"
+    except msgspec.ValidationError as error:
+        # What another spelling did not mend may be another key's fault than the first.
+        return explain(error, raw, place) if kinds else problem
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return problem
+    for kind in kinds:
+        repairs.add(kind, place)
+    return found
+
+
+def _segmentation(raw: msgspec.Raw) -> msgspec.Raw:
+    return msgspec.json.decode(raw, type=_OnlySegmentation).segmentation
+
+
+class _OnlySegmentation(msgspec.Struct):
+    segmentation: msgspec.Raw = NO_SEGMENTATION
+
+
+class _OnlyScore(msgspec.Struct):
+    score: float
+
+
+def _score(raw: msgspec.Raw) -> float:
+    try:
+        return msgspec.json.decode(raw, type=_OnlyScore).score
+    except msgspec.ValidationError:
+        return 0.0
 
 
 def _with_ids(data: bytes, path: Path, by_file_name: Mapping[str, int]) -> bytes:
@@ -130,39 +205,29 @@ def _text(raw: msgspec.Raw | None) -> str:
 
 def _refusal(data: bytes, path: Path) -> DataError:
     """The error that names every offender."""
-    try:
-        raws = decode(data, list[msgspec.Raw], path)
-    except msgspec.ValidationError as error:
-        keys = _keys(data, path)
-        return DataError(f"{path}: expected COCO results, a JSON list of detections: {error}{keys}")
-    decoder = msgspec.json.Decoder(DetectionJson)
     problems = Problems()
-    for index, raw in enumerate(raws):
-        problem = _problem(decoder, raw, f"$[{index}]")
-        if problem is not None:
-            problems.add(problem)
-    return DataError(f"{path}: {problems.count} problem(s) in the results file", problems.kept, problems.count)
-
-
-def _problem(decoder: msgspec.json.Decoder[DetectionJson], raw: msgspec.Raw, place: str) -> str | None:
     try:
-        decoder.decode(raw)
+        raws = split(data, path)
+    except DataError as error:
+        return error
+    for index, raw in enumerate(raws):
+        problem = _strict_problem(raw, f"$[{index}]")
+        if problem:
+            problems.add(problem)
+    headline = f"{path}: {problems.count} problem(s) in the results file"
+    if not problems.count:
+        headline = f"{path}: expected one JSON list of detections, found one a line; `ensemble fuse` writes a list"
+    return DataError(headline, problems.kept, problems.count)
+
+
+def _strict_problem(raw: msgspec.Raw, place: str) -> str:
+    try:
+        _DECODER.decode(raw)
     except msgspec.ValidationError as error:
         problem = explain(error, raw, place)
         by_name = problem.startswith(f"{place}.image_id: Expected `int`, got `str`")
         return f"{problem}; images go by their ids in the annotation file" if by_name else problem
-    return None
-
-
-def _keys(data: bytes, path: Path) -> str:
-    """The first keys of an object that is no list of results, which tell what it is; empty for what is no object."""
-    try:
-        keys = list(decode(data, dict[str, msgspec.Raw], path))
-    except msgspec.ValidationError:
-        return ""
-    shown = ", ".join(map(repr, keys[:5])) + (", ..." if len(keys) > 5 else "")
-    hint = ", as annotation files have" if {"images", "annotations"} & set(keys) else ""
-    return f" with {f'the keys {shown}' if keys else 'no key'}{hint}"
+    return ""
 
 
 def unknown_ids(results: Results, image_ids: npt.NDArray[np.int64], category_ids: npt.NDArray[np.int64]) -> list[str]:

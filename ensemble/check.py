@@ -39,7 +39,7 @@ def file_names(images: Images) -> dict[int, str]:
 def check(path: Path, images: Images, how: Format = "coco") -> Checked:
     """Lint a submission. Raises DataError with every offender: see `problems_of` and `datasets.results.read`."""
     by_name = {name: id_ for id_, name in file_names(images).items()} if how == "vipriors" else None
-    found = results.read(path, by_file_name=by_name)
+    found = results.read_strictly(path, by_file_name=by_name)
     problems = Problems()
     for problem in unknown_ids(found, images):
         problems.add(problem)

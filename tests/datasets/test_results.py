@@ -112,17 +112,15 @@ def test_a_segmentation_that_is_no_json_is_refused(record: Record, refused: Refu
 # Keys of the second record, what stands there, the place that the error names, and what it says.
 WRONG: list[tuple[str, Any, str, str]] = [
     ("image_id", True, "$[1].image_id", "Expected `int`, got `bool`, found true"),
-    ("image_id", 9.0, "$[1].image_id", "Expected `int`, got `float`, found 9.0"),
+    ("image_id", 9.5, "$[1].image_id", "Expected `int`, got `float`, found 9.5"),
     ("image_id", None, "$[1].image_id", "Expected `int`, got `null`, found null"),
     ("image_id", 2**53 + 1, "$[1].image_id", f"Expected `int` <= {2**53}, found {2**53 + 1}"),
-    ("category_id", "18", "$[1].category_id", 'Expected `int`, got `str`, found "18"'),
     ("category_id", -(2**53) - 1, "$[1].category_id", f"Expected `int` >= {-(2**53)}, found {-(2**53) - 1}"),
     ("bbox", [1, 2, 3], "$[1].bbox", "Expected `array` of length 4, found [1, 2, 3]"),
     ("bbox", [1, 2, 3, 4, 5], "$[1].bbox", "Expected `array` of length 4, found [1, 2, 3, 4, 5]"),
     ("bbox", {"x": 1}, "$[1].bbox", 'Expected `array`, got `object`, found {"x": 1}'),
     ("bbox", [1, 2, -3, 4], "$[1].bbox[2]", "Expected `float` >= 0.0, found -3"),
     ("bbox", [1, 2, 3, -1e-9], "$[1].bbox[3]", "Expected `float` >= 0.0, found -1e-09"),
-    ("bbox", [1, "2", 3, 4], "$[1].bbox[1]", 'Expected `float`, got `str`, found "2"'),
     ("bbox", [None, 2, 3, 4], "$[1].bbox[0]", "Expected `float`, got `null`, found null"),
     ("score", 1.5, "$[1].score", "Expected `float` <= 1.0, found 1.5"),
     ("score", -0.25, "$[1].score", "Expected `float` >= 0.0, found -0.25"),
@@ -140,12 +138,10 @@ def test_a_wrong_value_is_refused_by_its_place_with_what_was_expected_and_found(
     assert error.problems == [f"{place}: {what}"]
 
 
-def test_an_image_by_its_file_name_is_refused_with_what_to_give_instead(record: Record, refused: Refused) -> None:
+def test_an_image_by_its_file_name_is_refused_where_no_names_are_known(record: Record, refused: Refused) -> None:
     (problem,) = refused([record | {"image_id": "a.jpg"}]).problems
 
-    assert problem == (
-        '$[0].image_id: Expected `int`, got `str`, found "a.jpg"; images go by their ids in the annotation file'
-    )
+    assert problem == "$[0].image_id: expected the id, file name or stem of an image, found 'a.jpg'"
 
 
 @pytest.mark.parametrize("key", ["image_id", "category_id", "bbox", "score"])
@@ -168,7 +164,7 @@ def test_every_offender_is_listed_twenty_and_then_a_count(record: Record, refuse
 
     assert error.headline.endswith(": 30 problem(s) in the results file")
     assert [problem.split(":")[0] for problem in error.problems] == [f"$[{1 + n}].score" for n in range(20)]
-    assert str(error).endswith("... and 10 more")
+    assert "\n  ... and 10 more\n" in str(error)
 
 
 def test_an_annotation_file_is_refused_as_one(document: Record, refused: Refused) -> None:

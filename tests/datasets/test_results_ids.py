@@ -42,7 +42,7 @@ def read(tmp_path: Path) -> Read:
     def read(content: Any, names: dict[str, int] = NAMES) -> Results:
         path = tmp_path / "results.json"
         path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
-        return results.read(path, by_file_name=names)
+        return results.read_strictly(path, by_file_name=names)
 
     return read
 
@@ -168,7 +168,7 @@ def test_file_names_that_were_written_are_read_back(names: dict[str, int]) -> No
         path = Path(folder) / "results.json"
         results.write(path, results_of(list(file_names)), file_names=file_names)
 
-        found = results.read(path, by_file_name={name: id_ for id_, name in file_names.items()})
+        found = results.read_strictly(path, by_file_name={name: id_ for id_, name in file_names.items()})
 
         assert found.image_ids.tolist() == list(file_names)
 

@@ -241,7 +241,7 @@ def test_file_names_and_ids_tell_the_same(images: Images, submission: Path) -> N
     results.write(submission, found, file_names=file_names(images))
     by_name = {name: id_ for id_, name in file_names(images).items()}
 
-    back = results.read(submission, by_file_name=by_name)
+    back = results.read_strictly(submission, by_file_name=by_name)
     for name in ("image_ids", "category_ids", "boxes_xywh", "scores"):
         assert np.array_equal(getattr(back, name), getattr(found, name))
     assert check(submission, images, "vipriors") == Checked(48, 5, 1)

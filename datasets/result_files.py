@@ -1,0 +1,74 @@
+"""The bytes of a results file -> its records, not parsed yet: a JSON list, JSON lines, either of them compressed."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from pathlib import Path
+
+import msgspec
+
+from datasets.errors import DataError
+from datasets.parsing import decode, read_bytes
+
+GZIP = b"\x1f\x8b"
+# A file that unpacks to more is unpacked by the user: a few kilobytes may hold more than any memory does.
+MOST_UNPACKED = 1 << 30
+
+
+def read_unpacked(path: Path) -> bytes:
+    """The bytes of a results file, unpacked if it is compressed. Raises DataError where that cannot be done."""
+    data = read_bytes(path, "results file")
+    if data[: len(GZIP)] != GZIP:
+        return data
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+            unpacked = file.read(MOST_UNPACKED + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: expected a results file compressed by gzip, found a damaged one: {error}") from None
+    if len(unpacked) > MOST_UNPACKED:
+        raise DataError(
+            f"{path}: expected a results file of at most {MOST_UNPACKED:,} bytes, found a larger one once it is "
+            "unpacked; if that is right, unpack it first: gunzip FILE"
+        )
+    return unpacked
+
+
+def split(data: bytes, path: Path) -> list[msgspec.Raw]:
+    """The records, in their order. Raises DataError for what is no list of any."""
+    if _begins_with_object(data):
+        lines = _lines(data)
+        if lines is not None:
+            return lines
+    try:
+        return decode(data, list[msgspec.Raw], path)
+    except msgspec.ValidationError as error:
+        keys = _keys(data, path)
+        raise DataError(f"{path}: expected COCO results, a JSON list of detections: {error}{keys}") from None
+
+
+def _begins_with_object(data: bytes) -> bool:
+    return data[:4096].lstrip()[:1] == b"{"
+
+
+def _lines(data: bytes) -> list[msgspec.Raw] | None:
+    """The detections of a file that has one a line; None for another, such as an annotation file."""
+    try:
+        data.decode("utf-8")
+        lines = msgspec.json.Decoder(msgspec.Raw).decode_lines(data)
+        first = msgspec.json.decode(lines[0], type=dict[str, msgspec.Raw])
+    except (msgspec.MsgspecError, ValueError, RecursionError, IndexError):
+        return None
+    return lines if "image_id" in first else None
+
+
+def _keys(data: bytes, path: Path) -> str:
+    """The first keys of an object that is no list of results, which tell what it is; empty for what is no object."""
+    try:
+        keys = list(decode(data, dict[str, msgspec.Raw], path))
+    except msgspec.ValidationError:
+        return ""
+    shown = ", ".join(map(repr, keys[:5])) + (", ..." if len(keys) > 5 else "")
+    hint = ", as annotation files have" if {"images", "annotations"} & set(keys) else ""
+    return f" with {f'the keys {shown}' if keys else 'no key'}{hint}"

@@ -1,0 +1,99 @@
+"""A detection in another spelling, put into COCO's form: pure functions on plain JSON values.
+
+What cannot be understood stays as it is, for the parser to refuse.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+
+from datasets.checks import RleJson, mask_box
+from datasets.masks import rle_runs
+from datasets.records import Id, Polygons, Rle
+from datasets.respell import as_number, as_whole
+from datasets.result_names import Names, NotKnownError
+
+IMAGE_ID = "image id in another spelling (text, 1.0), read"
+IMAGE_NAME = "image by its file name, read"
+CATEGORY_ID = "category id in another spelling (text, 1.0), read"
+CATEGORY_NAME = "category by its name, read"
+NUMBER = "number in another spelling (text), read"
+BOX_FROM_MASK = "box missing, taken from the mask"
+
+Size = Annotated[float, msgspec.Meta(ge=0)]
+Score = Annotated[float, msgspec.Meta(ge=0, le=1)]
+NO_SEGMENTATION = msgspec.Raw(b"")
+
+
+class DetectionJson(msgspec.Struct, gc=False):
+    """A detection as it stands in a file; `segmentation` is kept as it is, other keys are not read."""
+
+    image_id: Id
+    category_id: Id
+    bbox: tuple[float, float, Size, Size]
+    score: Score
+    segmentation: msgspec.Raw = NO_SEGMENTATION
+
+
+def respelled(record: dict[str, Any], names: Names) -> tuple[dict[str, Any], list[str]]:
+    """A record in COCO's form, and the kinds of what was changed in it.
+
+    Raises NotKnownError, whose text begins with the key, for a name that is none of the dataset's.
+    """
+    found = dict(record)
+    kinds = [_id(found, "image_id", names), _id(found, "category_id", names)]
+    score = as_number(found.get("score"))
+    if isinstance(found.get("score"), str) and not isinstance(score, str | None):
+        found["score"] = score
+        kinds.append(NUMBER)
+    box = found.get("bbox")
+    if box is None or box == []:
+        around = _box_of(found.get("segmentation"))
+        if around is not None:
+            found["bbox"] = around
+            kinds.append(BOX_FROM_MASK)
+    elif isinstance(box, list) and any(isinstance(value, str) for value in box):
+        found["bbox"] = [value if as_number(value) is None else as_number(value) for value in box]
+        kinds.append(NUMBER)
+    return found, [kind for kind in kinds if kind]
+
+
+def _id(record: dict[str, Any], key: str, names: Names) -> str:
+    """Put the id for what stands under `key`; returns the kind of the change, empty for none."""
+    value = record.get(key)
+    is_image = key == "image_id"
+    if isinstance(value, str):
+        try:
+            record[key] = names.image_id(value) if is_image else names.category_id(value)
+        except NotKnownError as error:
+            raise NotKnownError(f".{key}: {error}") from None
+        is_number = isinstance(as_whole(value), int) and as_whole(value) == record[key]
+        if is_number:
+            return IMAGE_ID if is_image else CATEGORY_ID
+        return IMAGE_NAME if is_image else CATEGORY_NAME
+    whole = as_whole(value)
+    if isinstance(value, float) and isinstance(whole, int):
+        record[key] = whole
+        return IMAGE_ID if is_image else CATEGORY_ID
+    return ""
+
+
+def _box_of(segmentation: Any) -> tuple[float, float, float, float] | None:
+    """The box around a mask; None where that is none."""
+    try:
+        found = msgspec.convert(segmentation, list[list[float]] | RleJson)
+        mask: Polygons | Rle
+        if isinstance(found, RleJson):
+            counts = found.counts if isinstance(found.counts, str) else np.array(found.counts, dtype=np.int64)
+            mask = Rle(found.size, counts)
+            rle_runs(mask)
+        else:
+            if not found or any(len(polygon) < 6 or len(polygon) % 2 for polygon in found):
+                return None
+            mask = tuple(np.array(polygon, dtype=np.float64) for polygon in found)
+        return mask_box(mask)
+    except (msgspec.ValidationError, ValueError, OverflowError, ZeroDivisionError):
+        return None
