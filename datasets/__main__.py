@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from datasets import terminal
+from datasets.errors import DataError
 
 # Heavy imports stand inside the commands: `--help` must answer at once.
 
@@ -104,6 +105,16 @@ def check(
     "--trained-on", type=PATH, multiple=True, help="What the model was trained on: a built folder, a COCO file."
 )
 @click.option("--images", type=PATH, help="The images, so that --trained-on knows them by their content too.")
+@click.option(
+    "--categories",
+    type=click.Choice(["ids", "contiguous0", "contiguous1"]),
+    default="ids",
+    show_default=True,
+    help="How the results number the categories: by id, or by position from 0 or 1.",
+)
+@click.option(
+    "--max-dets", type=click.IntRange(1), default=100, show_default=True, help="Detections of a category in an image."
+)
 @click.option("--per-category", is_flag=True, help="Show the AP of every category too.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with fractions instead of percents.")
 def evaluate(
@@ -111,27 +122,40 @@ def evaluate(
     results: Path,
     trained_on: tuple[Path, ...],
     images: Path | None,
+    categories: str,
+    max_dets: int,
     per_category: bool,
     as_json: bool,
 ) -> None:
     """Show COCO's average precision (AP) and recall (AR) of boxes in percent; "-" where there is no object to find.
 
-    Results that `python -m train predict` wrote say which images had been trained on; that stands next to every AP.
+    Objects and boxes are measured as they are written; nothing is clipped. Results may name images by file name or stem
+    and categories by name. Those that `python -m train predict` wrote say which images had been trained on; that stands
+    next to every AP.
 
     \b
     Example:
       python -m datasets evaluate --annotations instances_val.json --results results.json
     """
-    from datasets import coco, evaluation, provenance, seen
-    from datasets.origins import build_of
-    from datasets.results import read
+    import msgspec
 
-    dataset, repairs, _ = coco.read(annotations, provenance=build_of(annotations) is not None)
-    found = read(results)
+    from datasets import coco, evaluation, plausibility, provenance, seen
+    from datasets.origins import build_of
+    from datasets.result_names import Names, Numbering
+    from datasets.results import check_ids, read_numbered
+
+    dataset, repairs, _ = coco.read(annotations, provenance=build_of(annotations) is not None, as_written=True)
+    category_ids = [item.id for item in dataset.categories]
+    names = Names(dataset.images, dataset.categories)
+    found, spellings = read_numbered(results, names, msgspec.convert(categories, Numbering), category_ids)
+    check_ids(results, found, [image.id for image in dataset.images], category_ids, annotations)
+    if plausibility.are_fractions(found):
+        raise DataError(f"{results}: {plausibility.FRACTIONS}")
     known = provenance.read(results, provenance.told(trained_on, dataset.images, images))
     seen_count = len(known.seen & {image.id for image in dataset.images})
     remark = seen.remark(seen_count, len(dataset.images))
-    evaluated = evaluation.evaluate(dataset, found, name=str(results))
+    evaluated = evaluation.evaluate(dataset, found, name=str(results), max_dets=max_dets)
+    odd = plausibility.against_objects(dataset, found)
     document = {
         "images": len(dataset.images),
         "images_without_detections": len({image.id for image in dataset.images} - set(found.image_ids.tolist())),
@@ -140,6 +164,8 @@ def evaluate(
         **evaluated.numbers(),
         **({"per_category": evaluation.category_rows(evaluated, dataset)} if per_category else {}),
         "repairs": repairs.places,
+        "repairs_of_results": spellings.places,
+        "notes": odd,
     }
     if as_json:
         click.echo(json.dumps(document, indent=1, ensure_ascii=False))
@@ -151,6 +177,8 @@ def evaluate(
         f"{document['images']:,} images, {document['images_without_detections']:,} of them without a detection; "
         f"{document['detections']:,} detections",
         *repairs.lines(),
+        *(f"{results.name}: {line}" for line in spellings.brief()),
+        *(f"note: {text}" for text in odd),
         *provenance.notes([(results, known)]),
     ]
     click.echo("\n".join(lines))

@@ -95,6 +95,13 @@ class Repairs:
                 lines.append(f"  ... and {len(places) - SHOWN:,} more")
         return lines
 
+    def brief(self) -> list[str]:
+        """A line for each kind, with its count and its first place."""
+        return [
+            f"repaired: {len(places):,} x {kind} (the first: {places[0]})"
+            for kind, places in sorted(self.places.items())
+        ]
+
     def as_problems(self) -> Problems:
         """The repairs as errors, which is what `--strict` makes of them."""
         problems = Problems()
@@ -120,12 +127,24 @@ BACKSLASHES = "backslashes in a file name, taken for folders"
 ORIENTATION_IGNORED = "EXIF orientation that the annotations do not follow, taken out of the copy"
 
 
-def check_image(image: CocoImage, place: str, problems: Problems) -> bool:
+class Asked(NamedTuple):
+    """What is asked of image records: whoever opens no file needs no name, whoever clips no box no size."""
+
+    names: bool = True
+    sizes: bool = True
+
+
+EVERYTHING = Asked()
+
+
+def check_image(image: CocoImage, place: str, problems: Problems, asked: Asked = EVERYTHING) -> bool:
     """Whether an image record is good; where not, `problems` says why."""
     before = problems.count
-    if image.width < 1 or image.height < 1:
+    if asked.sizes and (image.width < 1 or image.height < 1):
         found = f"{image.width} x {image.height}" if image.width or image.height else "none"
         problems.add(f"{place}: expected a width and height of at least 1 px, or a file that tells them, found {found}")
+    if not asked.names:
+        return problems.count == before
     try:
         path_inside(Path(), image.file_name)
     except ValueError as error:
@@ -176,6 +195,16 @@ def check_annotation(
     )
 
 
+def as_rle(found: RleJson) -> Rle:
+    """Raises ValueError or OverflowError where the runs are no mask of its size."""
+    height, width = found.size
+    if height < 1 or width < 1:
+        raise ValueError(f"expected a size of at least 1 x 1 px, found {height} x {width}")
+    rle = Rle(found.size, found.counts if isinstance(found.counts, str) else np.array(found.counts, dtype=np.int64))
+    rle_runs(rle)
+    return rle
+
+
 def segmentation_area(segmentation: Polygons | Rle | None) -> float:
     """Square pixels; 0 without segmentation."""
     if segmentation is None:
@@ -211,7 +240,7 @@ def _check_meets(box: BoxXYWH, segmentation: Polygons | Rle | None, place: str, 
     """A box far outside its image whose rest does not fit its mask was written in another format."""
     if segmentation is not None and not meets_mask(box, segmentation, MEETS_CLIPPED):
         problems.add(
-            f"{place}: expected a box that meets its mask once it is clipped, found {_shown(box)}, which does not: "
+            f"{place}: expected a box that meets its mask once it is clipped, found {shown_box(box)}, which does not: "
             "it looks like another format, such as [centre x, centre y, width, height]"
         )
 
@@ -227,14 +256,14 @@ def _checked_box(
 ) -> BoxXYWH | None:
     x, y, width, height = box
     if width < 0 or height < 0:
-        problems.add(f"{place}: expected a width and height of at least 0, found {_shown(box)}")
+        problems.add(f"{place}: expected a width and height of at least 0, found {shown_box(box)}")
         return None
     overhang = _overhang(box, image)
     is_far = overhang > BOX_TOLERANCE + FLOAT_NOISE
     if is_far and not clip_boxes:
         problems.add(
             f"{place}: expected [x, y, width, height] inside the image of {image.width} x {image.height} px "
-            f"(within {BOX_TOLERANCE:g} px, or any with --clip-boxes), found {_shown(box)}"
+            f"(within {BOX_TOLERANCE:g} px, or any with --clip-boxes), found {shown_box(box)}"
         )
         return None
     if overhang > FLOAT_NOISE:
@@ -248,7 +277,7 @@ def _checked_box(
     return x, y, width, height
 
 
-def _shown(box: BoxXYWH) -> str:
+def shown_box(box: BoxXYWH) -> str:
     return "[" + ", ".join(f"{value:g}" for value in box) + "]"
 
 
@@ -284,13 +313,10 @@ def _checked_rle(found: RleJson, place: str, image: CocoImage, problems: Problem
         )
         return None
     try:
-        counts = found.counts if isinstance(found.counts, str) else np.array(found.counts, dtype=np.int64)
-        rle = Rle(found.size, counts)
-        rle_runs(rle)
+        return as_rle(found)
     except (ValueError, OverflowError) as error:
         problems.add(f"{place}.counts: {error}")
         return None
-    return rle
 
 
 def _is_huge(polygon: npt.NDArray[np.float64]) -> bool:

@@ -11,12 +11,14 @@ from typing import Generic, NamedTuple
 import msgspec
 
 from datasets import respell
+from datasets.as_written import check_as_written
 from datasets.checks import (
     CATEGORY_REPEATED,
     ID_TAKEN,
     SIZE_FROM_FILE,
     STRICT,
     AnnotationJson,
+    Asked,
     Leniency,
     Repairs,
     TracedAnnotationJson,
@@ -48,13 +50,15 @@ def read(
     provenance: bool = False,
     leniency: Leniency | None = None,
     images: Path | None = None,
+    as_written: bool = False,
 ) -> ReadFile:
     """Read and check a COCO annotation file (`datasets.sources` checks the images that belong to it).
 
     With `strict`, what would be repaired is an error. With `provenance`, the keys that augment adds are read too;
     otherwise keys that COCO does not have are dropped. `images` is the folder that sizes are read from where the file
-    lacks them. Raises DataError, listing every offender by its place, with what `leniency` can do about them where the
-    caller has it as options.
+    lacks them. With `as_written`, for measuring, boxes are neither clipped nor left out, images need neither a name nor
+    a size, and no mask is kept. Raises DataError, listing every offender by its place, with what `leniency` can do
+    about them where the caller has it as options.
     """
     data = read_buffer(path, "annotation file")
     sha256 = hashlib.sha256(data).hexdigest()
@@ -62,8 +66,9 @@ def read(
     document = _split(data, path)
     kinds = (Image, TracedAnnotationJson) if provenance else (CocoImage, AnnotationJson)
     categories = _categories(document, mending)
-    found = _images(document, kinds[0], images, mending)
-    annotations = _annotations(document, data, kinds[1], found, categories, mending)
+    asked = Asked(names=not as_written, sizes=not as_written)
+    found = _images(document, kinds[0], images, mending, asked)
+    annotations = _annotations(document, data, kinds[1], found, categories, mending, as_written)
     _raise_problems(path, mending.problems, leniency)
     if strict:
         mending.repairs.as_problems().raise_if_any(f"{path}: {{n}} problem(s) that --strict does not repair")
@@ -106,19 +111,20 @@ class ReadImages(NamedTuple):
     annotated: bool
 
 
-def read_images(path: Path, images: Path | None = None) -> ReadImages:
-    """Read what a file says of its images, for images that are to be predicted on.
+def read_images(path: Path, images: Path | None = None, *, named: bool = True) -> ReadImages:
+    """Read what a file says of its images, for images that are to be predicted on; without `named`, for results.
 
-    Such files may lack categories (the list is empty then) and annotations (which are not looked at in any file). Of a
-    build, what augment says of its images is read too. `images` is the folder that missing sizes are read from. Raises
-    DataError as `read` does.
+    Such files may lack categories (the list is empty then) and annotations (which are not looked at in any file), and
+    file names where no image file is opened. Of a build, what augment says of its images is read too. `images` is the
+    folder that missing sizes are read from. Raises DataError as `read` does.
     """
     data = read_buffer(path, "annotation file")
     mending = Mending(STRICT)
     document = _split(data, path, images_only=True)
     categories = _categories(document, mending)
     # Where they come from is not asked of other people's files, which may mean something else by the same keys.
-    found = _images(document, CocoImage if build_of(path) is None else Image, images, mending)
+    kind = CocoImage if build_of(path) is None else Image
+    found = _images(document, kind, images, mending, Asked(names=named))
     _raise_problems(path, mending.problems, None)
     return ReadImages(
         images=_as_images(found.records.values()),
@@ -158,13 +164,15 @@ def _categories(document: Document, mending: Mending) -> _Known[Category]:
     return known
 
 
-def _images(document: Document, kind: type[CocoImage], folder: Path | None, mending: Mending) -> _Known[CocoImage]:
+def _images(
+    document: Document, kind: type[CocoImage], folder: Path | None, mending: Mending, asked: Asked
+) -> _Known[CocoImage]:
     known: _Known[CocoImage] = _Known({}, set())
-    mend = mending.by(respell.image)
+    mend = mending.by(respell.image if asked.names else respell.unnamed_image)
     for place, record in parse_records(document.images, kind, "images", mending.problems, known.refused, mend=mend):
         if folder is not None and min(record.width, record.height) < 1:
             _read_size(record, place, folder, mending)
-        if check_image(record, place, mending.problems):
+        if check_image(record, place, mending.problems, asked):
             known.records[record.id] = record
         else:
             known.refused.add(record.id)
@@ -191,6 +199,7 @@ def _annotations(
     images: _Known[CocoImage],
     categories: _Known[Category],
     mending: Mending,
+    as_written: bool,
 ) -> list[Annotation]:
     annotations: list[Annotation] = []
     repeated: list[Annotation] = []
@@ -212,7 +221,7 @@ def _annotations(
     )
     problems = Problems()
     for place, record in parsed:
-        checked = _checked(record, place, images, categories, mending, problems)
+        checked = _checked(record, place, images, categories, mending, problems, as_written)
         if problems.count:
             mending.take(place, problems)
             problems = Problems()
@@ -235,6 +244,7 @@ def _checked(
     categories: _Known[Category],
     mending: Mending,
     problems: Problems,
+    as_written: bool,
 ) -> Annotation | None:
     if record.category_id not in categories.records and record.category_id not in categories.refused:
         problems.add(f"{place}.category_id: expected the id of a category, found {record.category_id}")
@@ -244,6 +254,8 @@ def _checked(
     if image is None:
         problems.add(f"{place}.image_id: expected the id of an image, found {record.image_id}")
         return None
+    if as_written:
+        return check_as_written(record, place, mending.repairs, problems)
     return check_annotation(record, place, image, mending.repairs, problems, mending.leniency.clip_boxes)
 
 

@@ -14,13 +14,17 @@ from datasets.errors import DataError
 from datasets.records import Dataset
 from datasets.results import Results, unknown_ids
 
+# Detections of a category in an image that COCO counts.
+MAX_DETS = 100
+
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     """The twelve numbers of COCO's summary, from 0 to 1; None where there is nothing to find.
 
     `ap` is averaged over the IoU thresholds 0.50, 0.55, ..., 0.95, `ap50` and `ap75` are those at one of them. `small`
-    is an area below 32 ** 2 px, `medium` one up to 96 ** 2, `large` all above. Recall is that of the 1, 10 or 100 best
-    detections of a category in an image, precision that of 100. `per_category` is `ap` by category id.
+    is an area below 32 ** 2 px, `medium` one up to 96 ** 2, `large` all above. Recall is that of the 1, 10 or
+    `max_dets` (COCO's 100) best detections of a category in an image, precision that of `max_dets`. `per_category` is
+    `ap` by category id.
     """
 
     ap: float | None
@@ -36,10 +40,11 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     ar_medium: float | None
     ar_large: float | None
     per_category: dict[int, float | None]
+    max_dets: int = MAX_DETS
 
     def numbers(self) -> dict[str, float | None]:
-        """The twelve by name, in COCO's order."""
-        return {key: getattr(self, key) for key in METRICS}
+        """The twelve by name, in COCO's order; `ar100` goes by its limit."""
+        return {f"ar{self.max_dets}" if key == "ar100" else key: getattr(self, key) for key in METRICS}
 
 
 class Metric(NamedTuple):
@@ -49,7 +54,7 @@ class Metric(NamedTuple):
     curve: Literal["precision", "recall"]
     thresholds: slice = slice(None)  # 0.50, 0.55, ..., 0.95
     area: int = 0  # all, small, medium, large
-    limit: int = 2  # 1, 10, 100 detections of a category in an image
+    limit: int = 2  # 1, 10, `max_dets` detections of a category in an image
 
 
 METRICS = {
@@ -68,7 +73,7 @@ METRICS = {
 }
 
 
-def evaluate(dataset: Dataset, results: Results, *, name: str = "results") -> Evaluation:
+def evaluate(dataset: Dataset, results: Results, *, name: str = "results", max_dets: int = MAX_DETS) -> Evaluation:
     """Compare detections with the objects of a dataset as pycocotools' COCOeval does; crowds are ignored regions.
 
     Equal scores count in the order of the image ids, within an image in that of `results`. Raises DataError, which
@@ -79,7 +84,7 @@ def evaluate(dataset: Dataset, results: Results, *, name: str = "results") -> Ev
     problems = unknown_ids(results, image_ids, category_ids)
     if problems:
         raise DataError(f"{name}: {len(problems)} id(s) that the annotation file does not have", problems)
-    curves = _curves(dataset, results, image_ids, category_ids)
+    curves = _curves(dataset, results, image_ids, category_ids, max_dets)
     numbers = {
         key: _mean(curves[metric.curve][metric.thresholds, ..., metric.area, metric.limit])
         for key, metric in METRICS.items()
@@ -87,11 +92,15 @@ def evaluate(dataset: Dataset, results: Results, *, name: str = "results") -> Ev
     # (thresholds, recall, categories)
     precision = curves["precision"][..., METRICS["ap"].area, METRICS["ap"].limit]
     per_category = {int(id_): _mean(precision[:, :, index]) for index, id_ in enumerate(category_ids)}
-    return Evaluation(**numbers, per_category=per_category)
+    return Evaluation(**numbers, per_category=per_category, max_dets=max_dets)
 
 
 def _curves(
-    dataset: Dataset, results: Results, image_ids: npt.NDArray[np.int64], category_ids: npt.NDArray[np.int64]
+    dataset: Dataset,
+    results: Results,
+    image_ids: npt.NDArray[np.int64],
+    category_ids: npt.NDArray[np.int64],
+    max_dets: int,
 ) -> dict[str, npt.NDArray[np.float64]]:
     """COCOeval's `precision` (thresholds, recall, categories, areas, limits) and `recall` (all but the second).
 
@@ -115,6 +124,7 @@ def _curves(
         np.searchsorted(category_ids, results.category_ids)[:, None],
     ]
     evaluation = hotcoco.COCOeval(truth, truth.load_res(np.hstack(columns)), "bbox")
+    evaluation.params.max_dets = [min(limit, max_dets) for limit in (1, 10)] + [max_dets]
     evaluation.evaluate()
     evaluation.accumulate()
     # Not summarize(), which prints.
@@ -143,7 +153,8 @@ def summary_table(evaluation: Evaluation, remark: str = "") -> list[str]:
     lines = []
     for curve in ("precision", "recall"):
         keys = [key for key, metric in METRICS.items() if metric.curve == curve]
-        lines.append("".join(f"{METRICS[key].label:>7}" for key in keys))
+        labels = {**{key: METRICS[key].label for key in keys}, "ar100": f"AR{evaluation.max_dets}"}
+        lines.append("".join(f"{labels[key]:>7}" for key in keys))
         row = "".join(f"{_percent(getattr(evaluation, key)):>7}" for key in keys)
         lines.append(f"{row}   {remark}" if remark else row)
     return lines

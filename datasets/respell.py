@@ -40,6 +40,14 @@ def image(record: dict[str, Any]) -> Respelled:
     return found.done()
 
 
+def unnamed_image(record: dict[str, Any]) -> Respelled:
+    """For what opens no image file: a name is not asked for, nor a size."""
+    found = image(record)
+    assert found.record is not None
+    name = found.record.get("file_name")
+    return found._replace(record={**found.record, "file_name": name if isinstance(name, str) else ""})
+
+
 def category(record: dict[str, Any]) -> Respelled:
     found = _Record(record)
     found.whole("id")

@@ -8,11 +8,10 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import msgspec
-import numpy as np
 
-from datasets.checks import RleJson, mask_box
-from datasets.masks import rle_runs
-from datasets.records import Id, Polygons, Rle
+from datasets.as_written import segmentation_box
+from datasets.checks import BOX_FROM_MASK
+from datasets.records import Id
 from datasets.respell import as_number, as_whole
 from datasets.result_names import Names, NotKnownError
 
@@ -21,7 +20,6 @@ IMAGE_NAME = "image by its file name, read"
 CATEGORY_ID = "category id in another spelling (text, 1.0), read"
 CATEGORY_NAME = "category by its name, read"
 NUMBER = "number in another spelling (text), read"
-BOX_FROM_MASK = "box missing, taken from the mask"
 
 Size = Annotated[float, msgspec.Meta(ge=0)]
 Score = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -51,7 +49,7 @@ def respelled(record: dict[str, Any], names: Names) -> tuple[dict[str, Any], lis
         kinds.append(NUMBER)
     box = found.get("bbox")
     if box is None or box == []:
-        around = _box_of(found.get("segmentation"))
+        around = segmentation_box(found.get("segmentation"))
         if around is not None:
             found["bbox"] = around
             kinds.append(BOX_FROM_MASK)
@@ -79,21 +77,3 @@ def _id(record: dict[str, Any], key: str, names: Names) -> str:
         record[key] = whole
         return IMAGE_ID if is_image else CATEGORY_ID
     return ""
-
-
-def _box_of(segmentation: Any) -> tuple[float, float, float, float] | None:
-    """The box around a mask; None where that is none."""
-    try:
-        found = msgspec.convert(segmentation, list[list[float]] | RleJson)
-        mask: Polygons | Rle
-        if isinstance(found, RleJson):
-            counts = found.counts if isinstance(found.counts, str) else np.array(found.counts, dtype=np.int64)
-            mask = Rle(found.size, counts)
-            rle_runs(mask)
-        else:
-            if not found or any(len(polygon) < 6 or len(polygon) % 2 for polygon in found):
-                return None
-            mask = tuple(np.array(polygon, dtype=np.float64) for polygon in found)
-        return mask_box(mask)
-    except (msgspec.ValidationError, ValueError, OverflowError, ZeroDivisionError):
-        return None

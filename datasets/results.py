@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from datasets.checks import Repairs
-from datasets.errors import DataError, Problems
+from datasets.errors import SHOWN, DataError, Problems
 from datasets.parsing import decode, explain, read_bytes
 from datasets.records import MAX_ID
 from datasets.result_files import read_unpacked, split
-from datasets.result_names import Names, NotKnownError
-from datasets.result_records import NO_SEGMENTATION, DetectionJson, respelled
+from datasets.result_names import Names, NotKnownError, Numbering
+from datasets.result_records import CATEGORY_NAME, NO_SEGMENTATION, DetectionJson, respelled
 
 # The largest score of a file whose scores are percents.
 PERCENT = 100.0
@@ -86,6 +86,35 @@ def read(path: Path, names: Names | None = None, repairs: Repairs | None = None)
     return _results(found)
 
 
+class Read(NamedTuple):
+    """Results with a dataset's own ids, and what was read in another spelling."""
+
+    results: Results
+    repairs: Repairs
+
+
+def read_numbered(path: Path, names: Names, numbering: Numbering, category_ids: Sequence[int]) -> Read:
+    """Read a file that numbers its categories so; `category_ids` are the dataset's. Raises DataError as `read` does."""
+    repairs = Repairs()
+    found = read(path, names, repairs)
+    if numbering != "ids" and CATEGORY_NAME in repairs.places:
+        raise DataError(
+            f"{path}: expected numbers of categories ({numbering}), found names", repairs.places[CATEGORY_NAME]
+        )
+    return Read(renumbered(found, numbering, category_ids, path), repairs)
+
+
+def numbering_advice(results: Results, category_ids: Sequence[int]) -> str:
+    """How to read categories that are not a dataset's, where they look like positions; else empty."""
+    count, found = len(category_ids), results.category_ids
+    if not len(found) or not count or np.isin(found, np.array(category_ids)).all():
+        return ""
+    for base in (0, 1):
+        if found.min() >= base and found.max() < count + base:
+            return f"If these are positions in the list of categories, from {base}: --categories contiguous{base}"
+    return ""
+
+
 def read_strictly(path: Path, *, by_file_name: Mapping[str, int] | None = None) -> Results:
     """Read a results file as a server does: COCO's own form and nothing else.
 
@@ -129,7 +158,7 @@ def _read_records(raws: list[msgspec.Raw], path: Path, names: Names, repairs: Re
         else:
             found.append(record)
     advice = ""
-    if 1 < highest <= PERCENT:
+    if 2 <= highest <= PERCENT:
         advice = "Scores above 1 look like percents; divide them by 100: jq '[.[] | .score /= 100]' FILE > NEW"
     problems.raise_if_any(f"{path}: {{n}} problem(s) in the results file", advice)
     return found
@@ -141,6 +170,7 @@ def _read_record(raw: msgspec.Raw, place: str, names: Names, repairs: Repairs) -
         return _DECODER.decode(raw)
     except msgspec.ValidationError as error:
         problem = explain(error, raw, place)
+    record: dict[str, Any] = {"bbox": None}
     kinds: list[str] = []
     try:
         record, kinds = respelled(msgspec.json.decode(raw, type=dict[str, Any]), names)
@@ -150,6 +180,8 @@ def _read_record(raw: msgspec.Raw, place: str, names: Names, repairs: Repairs) -
     except NotKnownError as unknown:
         return f"{place}{unknown}"
     except msgspec.ValidationError as error:
+        if "bbox" not in record:
+            return f"{place}.bbox: expected [x, y, width, height] or a mask to take it from, found neither"
         # What another spelling did not mend may be another key's fault than the first.
         return explain(error, raw, place) if kinds else problem
     except (msgspec.DecodeError, ValueError, RecursionError):
@@ -176,6 +208,23 @@ def _score(raw: msgspec.Raw) -> float:
         return msgspec.json.decode(raw, type=_OnlyScore).score
     except msgspec.ValidationError:
         return 0.0
+
+
+def renumbered(results: Results, numbering: Numbering, category_ids: Sequence[int], path: Path) -> Results:
+    """With the ids of a dataset for the positions in the order of these. Raises DataError for what is no position."""
+    if numbering == "ids":
+        return results
+    ids = np.array(sorted(category_ids), dtype=np.int64)
+    base = int(numbering.removeprefix("contiguous"))
+    places = results.category_ids - base
+    outside = (places < 0) | (places >= len(ids))
+    if outside.any():
+        found = np.unique(results.category_ids[outside])
+        shown = ", ".join(str(id_) for id_ in found[:SHOWN])
+        raise DataError(
+            f"{path}: expected category ids from {base} to {len(ids) - 1 + base} ({numbering}), found {shown}"
+        )
+    return msgspec.structs.replace(results, category_ids=ids[places])
 
 
 def _with_ids(data: bytes, path: Path, by_file_name: Mapping[str, int]) -> bytes:
@@ -228,6 +277,20 @@ def _strict_problem(raw: msgspec.Raw, place: str) -> str:
         by_name = problem.startswith(f"{place}.image_id: Expected `int`, got `str`")
         return f"{problem}; images go by their ids in the annotation file" if by_name else problem
     return ""
+
+
+def check_ids(
+    path: Path, results: Results, image_ids: Sequence[int], category_ids: Sequence[int], annotations: Path
+) -> None:
+    """Raises DataError for ids that an annotation file does not have."""
+    known = [np.array(sorted(ids), dtype=np.int64) for ids in (image_ids, category_ids)]
+    problems = unknown_ids(results, *known)
+    if problems:
+        raise DataError(
+            f"{path}: {len(problems)} id(s) that {annotations} does not have",
+            problems,
+            advice=numbering_advice(results, category_ids),
+        )
 
 
 def unknown_ids(results: Results, image_ids: npt.NDArray[np.int64], category_ids: npt.NDArray[np.int64]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,9 @@ import click
 from datasets import terminal
 
 if TYPE_CHECKING:
+    from ensemble.inputs import Inputs
     from ensemble.pipeline import Images, Model, Step
+    from ensemble.recipe import Recipe
 
 # Heavy imports stand inside the commands: `--help` must answer at once.
 
@@ -33,33 +35,34 @@ def main() -> None:
     """
 
 
-def truth(command: Callable[..., None]) -> Callable[..., None]:
-    """The options that say which images there are, and what is in them."""
-    options = [
+def truth(split: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The options that say which images there are, and what is in them; those of `split` where none is named."""
+    return terminal.with_options(
         click.option("--annotations", type=PATH, help="COCO file that lists the images; with or without objects."),
         click.option("--data", metavar="NAME|FILE", help="Instead: data in datasets/specs/, its --split."),
-        click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+        click.option("--split", type=click.Choice(["train", "val", "test"]), default=split, show_default=True),
+    )
 
 
-def training(command: Callable[..., None]) -> Callable[..., None]:
-    """The options that say what models of other tools were trained on."""
-    options = [
-        click.option(
-            "--trained-on", type=PATH, multiple=True, help="What they were trained on: a built folder, a COCO file."
-        ),
-        click.option("--images", "image_folder", type=PATH, help="The images, so that their content is compared too."),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+# What models of other tools were trained on.
+training = terminal.with_options(
+    click.option(
+        "--trained-on", type=PATH, multiple=True, help="What they were trained on: a built folder, a COCO file."
+    ),
+    click.option("--images", "image_folder", type=PATH, help="The images, so that their content is compared too."),
+)
 
-
-def _annotations(annotations: Path | None, data: str | None, split: str) -> Path:
-    return _where(annotations, data, split)[0]
+# How results files are understood.
+reading = terminal.with_options(
+    click.option(
+        "--categories",
+        "numberings",
+        metavar="[FILE=]HOW",
+        multiple=True,
+        help="How a file, or all, numbers its categories: ids, contiguous0, contiguous1 (positions from 0 or 1).",
+    ),
+    click.option("--trust", is_flag=True, help="Go on with results that cannot be right, which is an error otherwise."),
+)
 
 
 def _where(annotations: Path | None, data: str | None, split: str) -> tuple[Path, Path | None]:
@@ -75,41 +78,59 @@ def _where(annotations: Path | None, data: str | None, split: str) -> tuple[Path
     return split_input(data or "", msgspec.convert(split, SplitName))
 
 
-def _read(
-    results: Sequence[Path], trained_on: tuple[Path, ...], image_folder: Path | None, **where: Any
-) -> tuple[Images, list[Model]]:
-    """The images, the models' results, and which of the images they had been trained on."""
-    from datasets import provenance
-    from ensemble import pipeline
+def _read_about(annotations: Path, split: str, data: str | None, images: Images) -> str:
+    """Which images were read, so that a submission is not made of another split unawares."""
+    which = f"split {split} of {data}, " if data is not None else ""
+    return f"images: {which}{annotations}: {len(images.images):,}, {'with' if images.truth else 'without'} objects"
 
-    annotations, folder = _where(**where)
-    images = pipeline.read_images(annotations)
-    told = provenance.told(trained_on, images.images, image_folder or folder)
-    return images, pipeline.read_models(results, images, told)
+
+def _examined(models: list[Model], chosen: Recipe, images: Images, *, trust: bool, shown: bool) -> Inputs:
+    """Look at the results before anything is made of them, and show what was found.
+
+    Raises DataError for what cannot be right.
+    """
+    from ensemble import inputs
+
+    found = inputs.examine(models, chosen.weights(len(models)), images, chosen)
+    if shown:
+        notes = [f"note: {note}" for note in [*(found.problems if trust else []), *found.notes]]
+        click.echo("\n".join([*inputs.table(found), *notes, ""]))
+    found.check(trust=trust)
+    return found
 
 
 @main.command()
-@truth
-@click.option("--results", type=PATH, multiple=True, help="A model's COCO results file; one option each.")
+@truth("test")
+@click.option(
+    "--results",
+    "given",
+    metavar="[NAME=]FILE",
+    multiple=True,
+    help="A model's results; one option each. NAME: as the recipe calls the model, if the file's name does not tell.",
+)
 @click.option("--recipe", default="paper", show_default=True, help="paper or a YAML file.")
 @click.option("--output", type=PATH, required=True, help="COCO results file to write.")
 @training
+@reading
 @click.option("--format", "how", type=FORMATS, default="coco", help="vipriors: `image_id` is the image's file name.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
 def fuse(
-    results: tuple[Path, ...],
+    given: tuple[str, ...],
     recipe: str,
     output: Path,
     trained_on: tuple[Path, ...],
     image_folder: Path | None,
+    numberings: tuple[str, ...],
+    trust: bool,
     how: str,
     as_json: bool,
     **where: Any,
 ) -> None:
     """Suppress each model's boxes, fuse those of all models, and write a submission that `check` passes.
 
-    Without --results, those that the recipe names are read. With annotations that have boxes, the AP of every step is
-    shown.
+    Without --results, those that the recipe names are read. Before anything is fused, a table shows what each file
+    holds and how the models agree: `met` is the share of a model's best boxes that meet one of another's (IoU 0.5),
+    `same` the share of these with the same category. With annotations that have boxes, the AP of every step is shown.
 
     \b
     Example:
@@ -118,17 +139,29 @@ def fuse(
     from datasets import outputs, provenance
     from datasets.digests import sha256_file
     from datasets.results import write
-    from ensemble import pipeline
+    from ensemble import matching, pipeline
     from ensemble import recipe as recipes
     from ensemble.check import file_names
 
     path = recipes.find(recipe)
-    chosen = recipes.load(path)
-    paths = list(results) or [path.parent / model.results for model in chosen.models]
+    loaded = recipes.load(path)
+    files = [matching.parse(text) for text in given]
+    if not files:
+        files = [matching.Given(path.parent / model.results) for model in loaded.models]
+    chosen = matching.ordered(loaded, path, files)
+    paths = [item.path for item in files]
+    annotations, folder = _where(**where)
+    target = outputs.file_to_write(
+        output, [path, *paths, *trained_on, annotations], beside=lambda written: [provenance.path_of(written)]
+    )
+    images = pipeline.read_images(annotations)
+    told = provenance.told(trained_on, images.images, image_folder or folder)
     weights = chosen.weights(len(paths), name=str(path))
-    read = [path, *paths, *trained_on, _annotations(**where)]
-    target = outputs.file_to_write(output, read, beside=lambda written: [provenance.path_of(written)])
-    images, models = _read(paths, trained_on, image_folder, **where)
+    models = pipeline.read_models(paths, images, told, matching.numberings(numberings, paths, chosen))
+    about = _read_about(annotations, where["split"], where["data"], images)
+    if not as_json:
+        click.echo(about)
+    found = _examined(models, chosen, images, trust=trust, shown=not as_json)
     names = file_names(images) if how == "vipriors" else None
     with terminal.progress_bar("step") as progress:
         done = pipeline.run(models, images, chosen, progress=progress)
@@ -143,17 +176,31 @@ def fuse(
         write(target, done.results, file_names=names)
         provenance.forget(target)
     if as_json:
-        click.echo(json.dumps({"steps": [step._asdict() for step in done.steps], "notes": done.notes}, indent=1))
+        document = {
+            "images": {"annotations": str(annotations), "split": where["split"] if where["data"] else None},
+            "inputs": [row._asdict() for row in found.rows],
+            "steps": [step._asdict() for step in done.steps],
+            "notes": [*(found.problems if trust else []), *found.notes, *done.notes],
+        }
+        click.echo(json.dumps(document, indent=1))
         return
     click.echo("\n".join([*pipeline.table(done.steps), *done.notes, f"{output}: {len(done.results):,} detections"]))
 
 
 @main.command()
-@truth
-@click.option("--results", type=PATH, multiple=True, required=True, help="A model's results on it; one option each.")
+@truth("val")
+@click.option(
+    "--results",
+    "given",
+    metavar="[NAME=]FILE",
+    multiple=True,
+    required=True,
+    help="A model's results on it; one option each. NAME: as the recipe to start from calls the model.",
+)
 @click.option("--output", type=PATH, required=True, help="Recipe to write.")
 @click.option("--recipe", default="paper", show_default=True, help="Recipe to start from.")
 @training
+@reading
 @click.option("--trials", type=click.IntRange(1), default=60, show_default=True, help="Recipes to try.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option(
@@ -164,11 +211,13 @@ def fuse(
     help="Where images were trained on: refuse, tune all the same, or keep the recipe as it is.",
 )
 def tune(
-    results: tuple[Path, ...],
+    given: tuple[str, ...],
     output: Path,
     recipe: str,
     trained_on: tuple[Path, ...],
     image_folder: Path | None,
+    numberings: tuple[str, ...],
+    trust: bool,
     trials: int,
     seed: int,
     if_seen: str,
@@ -184,17 +233,27 @@ def tune(
     """
     import os
 
+    import msgspec
+
     from datasets import outputs, provenance
-    from ensemble import pipeline
+    from ensemble import matching, pipeline
     from ensemble import recipe as recipes
     from ensemble import tune as search
 
     path = recipes.find(recipe)
-    start = recipes.load(path)
-    start.weights(len(results), name=str(path))
+    files = [matching.parse(text) for text in given]
+    start = matching.ordered(recipes.load(path), path, files)
+    start.weights(len(files), name=str(path))
+    results = [item.path for item in files]
+    annotations, folder = _where(**where)
     # A recipe may be tuned further in its place.
-    target = outputs.file_to_write(output, [*results, *trained_on, _annotations(**where)])
-    images, models = _read(results, trained_on, image_folder, **where)
+    target = outputs.file_to_write(output, [*results, *trained_on, annotations])
+    images = pipeline.read_images(annotations)
+    told = provenance.told(trained_on, images.images, image_folder or folder)
+    how = matching.numberings(numberings, results, start)
+    models = pipeline.read_models(results, images, told, how)
+    click.echo(_read_about(annotations, where["split"], where["data"], images))
+    _examined(models, start, images, trust=trust, shown=True)
     # Relative to the recipe, as it names them.
     names = [os.path.relpath(item.resolve(), target.parent.resolve()) for item in results]
     with terminal.progress_bar("trial") as progress:
@@ -203,10 +262,15 @@ def tune(
         elif if_seen == "keep" and any(model.seen(images) for model in models):
             trials = 1
         tuned = search.tune(models, images, names=names, trials=trials, seed=seed, start=start, progress=progress)
-    done = pipeline.run(models, images, tuned.recipe)
+    numbered = [
+        msgspec.structs.replace(model, categories=numbering)
+        for model, numbering in zip(tuned.recipe.models, how, strict=True)
+    ]
+    best = msgspec.structs.replace(tuned.recipe, models=tuple(numbered))
+    done = pipeline.run(models, images, best)
     said = f"the recipe {recipe} as it is" if trials == 1 else f"the best of {tuned.trials} recipes"
     head = said if trials == 1 else f"{said}, seed {seed}"
-    _write_text(target, _with_table(recipes.dump(tuned.recipe), done.steps, head))
+    _write_text(target, _with_table(recipes.dump(best), done.steps, head))
     doubts = provenance.notes((model.path, model.known) for model in models)
     click.echo("\n".join([*pipeline.table(done.steps), *doubts, f"{output}: {said}"]))
 
@@ -230,10 +294,13 @@ def _write_text(path: Path, text: str) -> None:
 
 @main.command()
 @click.argument("submission", type=PATH)
-@truth
+@truth("test")
 @click.option("--format", "how", type=FORMATS, default="coco", help="vipriors: `image_id` is the image's file name.")
-def check(submission: Path, how: str, **where: Any) -> None:
-    """Lint a submission: ids, categories, boxes inside their images, scores, at most 100 an image. Exit 1 if refused.
+@click.option(
+    "--max-dets", type=click.IntRange(1), default=100, show_default=True, help="Detections that an image may have."
+)
+def check(submission: Path, how: str, max_dets: int, **where: Any) -> None:
+    """Lint a submission: ids, categories, boxes inside their images, scores, not too many. Exit 1 if refused.
 
     \b
     Example:
@@ -242,7 +309,11 @@ def check(submission: Path, how: str, **where: Any) -> None:
     from ensemble.check import check as lint
     from ensemble.pipeline import read_images
 
-    done = lint(submission, read_images(_annotations(**where)), "vipriors" if how == "vipriors" else "coco")
+    annotations, _ = _where(**where)
+    images = read_images(annotations)
+    done = lint(submission, images, "vipriors" if how == "vipriors" else "coco", max_dets)
+    if where["data"]:
+        click.echo(_read_about(annotations, where["split"], where["data"], images))
     click.echo(
         f"{submission}: good; {done.detections:,} detections in {done.images:,} images, {done.without:,} without any"
     )

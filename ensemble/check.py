@@ -30,26 +30,28 @@ class Checked(NamedTuple):
 def file_names(images: Images) -> dict[int, str]:
     """The file name of each image by its id. Raises DataError where two images have the same."""
     names = {image.id: image.file_name for image in images.images}
+    if not all(names.values()):
+        raise DataError(f"{images.path}: expected a file name for each image, found images without one")
     twice = [name for name, count in Counter(names.values()).items() if count > 1]
     if twice:
         raise DataError(f"{images.path}: expected a file name of its own for each image, found some twice", twice)
     return names
 
 
-def check(path: Path, images: Images, how: Format = "coco") -> Checked:
+def check(path: Path, images: Images, how: Format = "coco", max_dets: int = MAX_DETECTIONS) -> Checked:
     """Lint a submission. Raises DataError with every offender: see `problems_of` and `datasets.results.read`."""
     by_name = {name: id_ for id_, name in file_names(images).items()} if how == "vipriors" else None
     found = results.read_strictly(path, by_file_name=by_name)
     problems = Problems()
     for problem in unknown_ids(found, images):
         problems.add(problem)
-    problems.extend(problems_of(found, images))
+    problems.extend(problems_of(found, images, max_dets))
     problems.raise_if_any(f"{path}: {{n}} problem(s) in the submission")
     return Checked(len(found), len(images.images), len(images.images) - len(np.unique(found.image_ids)))
 
 
-def problems_of(found: Results, images: Images) -> Problems:
-    """Boxes without area or outside their image by more than 1 px, and images with more than 100 detections."""
+def problems_of(found: Results, images: Images, max_dets: int = MAX_DETECTIONS) -> Problems:
+    """Boxes without area or outside their image by more than 1 px, and images with more than `max_dets` detections."""
     sizes = {image.id: (image.width, image.height) for image in images.images}
     problems = Problems()
     boxes = found.boxes_xywh
@@ -64,6 +66,6 @@ def problems_of(found: Results, images: Images) -> Problems:
         width, height = limits[at].astype(int)
         problems.add(f"$[{at}].bbox: expected a box inside {width} x {height} px, found {boxes[at].tolist()}")
     ids, counts = np.unique(found.image_ids, return_counts=True)
-    for id_, count in zip(ids[counts > MAX_DETECTIONS], counts[counts > MAX_DETECTIONS], strict=True):
-        problems.add(f"image {id_}: expected at most {MAX_DETECTIONS} detections, found {count}")
+    for id_, count in zip(ids[counts > max_dets], counts[counts > max_dets], strict=True):
+        problems.add(f"image {id_}: expected at most {max_dets} detections, found {count}")
     return problems

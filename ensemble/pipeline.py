@@ -10,11 +10,12 @@ import msgspec
 import numpy as np
 
 from datasets import coco, provenance, results
-from datasets.checks import MAX_COORDINATE
+from datasets.checks import MAX_COORDINATE, Repairs
 from datasets.errors import DataError, Problems
-from datasets.evaluation import evaluate
+from datasets.evaluation import MAX_DETS, evaluate
 from datasets.provenance import Known, Told
 from datasets.records import Category, Dataset, Image
+from datasets.result_names import Names, Numbering
 from datasets.results import Results
 from datasets.seen import remark
 from ensemble import fuse, recipe, suppress
@@ -22,8 +23,6 @@ from ensemble.detections import Detections, best_of_each_image, from_results, to
 from ensemble.groups import Floats
 from ensemble.recipe import Recipe
 
-# A file whose boxes all end below this many pixels is taken to have them as fractions of the image.
-NORMALISED = 1.5
 # Decimals that are written: a thousandth of a pixel, a millionth of a score.
 BOX_DECIMALS, SCORE_DECIMALS = 3, 6
 
@@ -38,12 +37,18 @@ class Images(NamedTuple):
 
 
 class Model(NamedTuple):
-    """A results file, its detections, as many and as good as they are, and what is known of its making."""
+    """A results file, its detections, and what is known of its making.
+
+    `results` are sorted by masks, if there are any; `as_read` are in the file's order, and `repairs` what was read in
+    another spelling.
+    """
 
     path: Path
     results: Results
     detections: Detections
     known: Known = Known()
+    as_read: Results | None = None
+    repairs: Repairs | None = None
 
     def seen(self, images: Images) -> frozenset[int]:
         """The images that the model had been trained on, as far as that is known."""
@@ -71,16 +76,22 @@ class Fused(NamedTuple):
 
 def read_images(annotations: Path) -> Images:
     """Raises DataError for a bad annotation file."""
-    read = coco.read_images(annotations)
-    truth = coco.read(annotations).dataset if read.annotated else None
+    read = coco.read_images(annotations, named=False)
+    truth = coco.read(annotations, as_written=True).dataset if read.annotated and read.categories else None
     return Images(annotations, read.images, read.categories, truth)
 
 
-def read_models(paths: Sequence[Path], images: Images, trained_on: Told | None = None) -> list[Model]:
-    """Read and check every results file against the annotation file; `trained_on` is what the user says of them.
+def read_models(
+    paths: Sequence[Path],
+    images: Images,
+    trained_on: Told | None = None,
+    numberings: Sequence[Numbering] | None = None,
+) -> list[Model]:
+    """Read and check every results file against the annotation file.
 
-    Raises DataError for none, for the same file twice, for ids that the annotation file does not have (categories only
-    if it has some), for boxes that look like fractions of the image, and for those that no image could have.
+    `trained_on` is what the user says of them, `numberings` how each numbers its categories. Raises DataError for none,
+    for the same file twice, for ids that the annotation file does not have (categories only if it has some), and for
+    boxes that no image could have.
     """
     if not paths:
         raise DataError("expected at least one results file, found none")
@@ -88,20 +99,23 @@ def read_models(paths: Sequence[Path], images: Images, trained_on: Told | None =
     twice = [str(path) for at, path in enumerate(paths) if resolved.index(path.resolve()) != at]
     if twice:
         raise DataError("expected different results files, found some twice", twice)
-    return [_read_model(path, number, images, trained_on) for number, path in enumerate(paths)]
+    names = Names(images.images, images.categories)
+    chosen: Sequence[Numbering] = numberings or ["ids"] * len(paths)
+    return [
+        _read_model(path, number, images, names, trained_on, numbering)
+        for number, (path, numbering) in enumerate(zip(paths, chosen, strict=True))
+    ]
 
 
-def _read_model(path: Path, number: int, images: Images, trained_on: Told | None) -> Model:
-    found = results.read(path)
-    check_ids(path, found, images)
-    _check_coordinates(path, found)
-    if len(found) and float(np.max(found.boxes_xywh[:, :2] + found.boxes_xywh[:, 2:])) <= NORMALISED:
-        raise DataError(
-            f"{path}: expected boxes in pixels, found coordinates of at most {NORMALISED}, as fractions of the image "
-            "have; multiply x and width by the image's width, y and height by its height"
-        )
-    found = _by_mask(found)
-    return Model(path, found, from_results(found, number), provenance.read(path, trained_on))
+def _read_model(
+    path: Path, number: int, images: Images, names: Names, trained_on: Told | None, numbering: Numbering
+) -> Model:
+    found = results.read_numbered(path, names, numbering, [item.id for item in images.categories])
+    check_ids(path, found.results, images)
+    _check_coordinates(path, found.results)
+    sorted_ = _by_mask(found.results)
+    known = provenance.read(path, trained_on)
+    return Model(path, sorted_, from_results(sorted_, number), known, found.results, found.repairs)
 
 
 def _check_coordinates(path: Path, found: Results) -> None:
@@ -129,9 +143,8 @@ def _by_mask(found: Results) -> Results:
 
 def check_ids(path: Path, found: Results, images: Images) -> None:
     """Raises DataError for ids that the annotation file does not have; any category will do where it has none."""
-    problems = unknown_ids(found, images)
-    if problems:
-        raise DataError(f"{path}: {len(problems)} id(s) that {images.path} does not have", problems)
+    categories = [category.id for category in images.categories] or np.unique(found.category_ids).tolist()
+    results.check_ids(path, found, [image.id for image in images.images], categories, images.path)
 
 
 def unknown_ids(found: Results, images: Images) -> list[str]:
@@ -210,15 +223,15 @@ def run(
     for at, model in enumerate(models):
         progress("suppressing", at, len(models) + 1)
         about = _remark(model.seen(images), images)
-        steps.append(measured(str(model.path), model.detections, images, chosen, about))
+        steps.append(_measure(str(model.path), model.as_read or model.results, images, chosen, about))
         part = suppressed(model.detections, chosen.suppress)
         parts.append(part)
-        steps.append(measured("  after suppression", part, images, chosen, about))
+        steps.append(_measure("  after suppression", to_results(part), images, chosen, about))
     progress("fusing", len(models), len(models) + 1)
     found = finished(fused(parts, weights, chosen.fuse), images, chosen.detections_per_image)
     counted = [model for model, weight in zip(models, weights, strict=True) if weight > 0]
     about = _remark(frozenset().union(*(model.seen(images) for model in counted)), images)
-    steps.append(_measure_finished("fused", found, images, about))
+    steps.append(_measure("fused", _written(found), images, chosen, about))
     progress("fusing", len(models) + 1, len(models) + 1)
     notes = _notes(models, weights, images, found, chosen)
     return Fused(_with_masks(found, models, weights, chosen), steps, notes)
@@ -229,19 +242,18 @@ def _remark(seen: frozenset[int], images: Images) -> str:
     return remark(len(seen), len(images.images)) if images.truth is not None else ""
 
 
-def measured(name: str, detections: Detections, images: Images, chosen: Recipe, about: str = "") -> Step:
-    """The AP of detections as they would be submitted."""
-    if images.truth is None:
-        return Step(name, len(detections))
-    step = _measure_finished(name, finished(detections, images, chosen.detections_per_image), images, about)
-    return step._replace(detections=len(detections))
+def ap_of(detections: Detections, images: Images, chosen: Recipe) -> float:
+    """The AP of detections as they would be submitted; 0 where there is nothing to find."""
+    done = finished(detections, images, chosen.detections_per_image)
+    return _measure("", _written(done), images, chosen).ap or 0.0
 
 
-def _measure_finished(name: str, detections: Detections, images: Images, about: str) -> Step:
+def _measure(name: str, found: Results, images: Images, chosen: Recipe, about: str = "") -> Step:
+    """The AP of detections as they stand, which is what `datasets evaluate` gives for a file of them."""
     if images.truth is None:
-        return Step(name, len(detections))
-    evaluated = evaluate(images.truth, _written(detections), name=name)
-    return Step(name, len(detections), evaluated.ap, evaluated.ap50, about)
+        return Step(name, len(found))
+    evaluated = evaluate(images.truth, found, name=name, max_dets=max(MAX_DETS, chosen.detections_per_image))
+    return Step(name, len(found), evaluated.ap, evaluated.ap50, about)
 
 
 def _written(found: Detections) -> Results:
@@ -251,7 +263,8 @@ def _written(found: Detections) -> Results:
 
 
 def _notes(models: list[Model], weights: list[float], images: Images, found: Detections, chosen: Recipe) -> list[str]:
-    notes = [f"{model.path}: no detection at all" for model in models if not len(model.detections)]
+    notes = [f"{model.path}: {line.strip()}" for model in models if model.repairs for line in model.repairs.brief()]
+    notes += [f"{model.path}: no detection at all" for model in models if not len(model.detections)]
     notes += [f"{m.path}: weight 0, left out" for m, weight in zip(models, weights, strict=True) if weight == 0]
     if sum(weight > 0 for weight in weights) == 1:
         notes.append("one model alone: nothing to fuse")

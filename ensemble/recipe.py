@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 import yaml
 
 from datasets.errors import DataError
+from datasets.result_names import Numbering
 from ensemble.fuse import ScoreType
 from ensemble.suppress import Kind
 
 RECIPES = Path(__file__).parent / "recipes"
-# COCO counts the best 100 of an image, and the challenge takes no more.
-MAX_DETECTIONS = 100
+# COCO counts the best 100 of an image, and the challenge takes no more; other measures ask for up to so many.
+MAX_DETECTIONS, MOST_DETECTIONS = 100, 10_000
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 # Bounded, since the decay divides by it.
@@ -73,15 +74,19 @@ class FuseSoftNms(
 
 Suppression = SoftNms | Nms | NoSuppression
 Fusion = Wbf | Nmw | FuseNms | FuseSoftNms
+# By the name that a recipe has for each.
+SUPPRESSIONS: dict[str, type[msgspec.Struct]] = {"soft_nms": SoftNms, "nms": Nms, "none": NoSuppression}
+FUSIONS: dict[str, type[msgspec.Struct]] = {"wbf": Wbf, "nmw": Nmw, "nms": FuseNms, "soft_nms": FuseSoftNms}
 # Those that average boxes, which masks cannot follow.
 AVERAGING = (Wbf, Nmw)
 
 
 class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A results file, relative to the recipe, and what its scores count."""
+    """A results file, relative to the recipe, what its scores count, and how it numbers its categories."""
 
     results: str
     weight: Weight = 1.0
+    categories: Numbering = "ids"
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -90,7 +95,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     models: tuple[Model, ...] = ()
     suppress: Suppression = msgspec.field(default_factory=SoftNms)
     fuse: Fusion = msgspec.field(default_factory=Wbf)
-    detections_per_image: Annotated[int, msgspec.Meta(ge=1, le=MAX_DETECTIONS)] = MAX_DETECTIONS
+    detections_per_image: Annotated[int, msgspec.Meta(ge=1, le=MOST_DETECTIONS)] = MAX_DETECTIONS
     format: Literal[1] = 1
 
     def weights(self, count: int, *, name: str = "recipe") -> list[float]:
@@ -121,16 +126,57 @@ def find(name_or_path: str) -> Path:
 
 
 def load(path: Path) -> Recipe:
-    """Raises DataError naming the key and what was expected."""
+    """Raises DataError naming the place, what was found, and what there is to choose from."""
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return msgspec.convert(found, Recipe, strict=True)
-    except msgspec.ValidationError as error:
-        allowed = ", ".join(field for field in Recipe.__struct_fields__)
-        raise DataError(f"{path}: {error}; a recipe has the keys {allowed}, see ensemble/recipes/paper.yaml") from None
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         # ValueError: bytes that are no text, and what looks like a date and is none.
         raise DataError(f"{path}: not readable as YAML: {error}") from None
+    try:
+        return msgspec.convert(found, Recipe, strict=True)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise DataError(f"{path}: {error}", _unknown(found), advice=ADVICE) from None
+
+
+ADVICE = "docs/ensemble.md has the YAML of every method; ensemble/recipes/paper.yaml is a whole recipe."
+
+
+def _unknown(found: Any) -> list[str]:
+    """Every key, method and choice that there is not, with those that there are."""
+    if not isinstance(found, dict):
+        return []
+    problems = _unknown_keys("", found, Recipe)
+    for key, methods in (("suppress", SUPPRESSIONS), ("fuse", FUSIONS)):
+        problems += _unknown_method(key, found.get(key), methods)
+    models = found.get("models")
+    for at, model in enumerate(models if isinstance(models, list) else []):
+        problems += _unknown_keys(f"models[{at}].", model, Model)
+    return problems
+
+
+def _unknown_method(key: str, found: Any, methods: dict[str, type[msgspec.Struct]]) -> list[str]:
+    if not isinstance(found, dict):
+        return []
+    method = found.get("method")
+    if not isinstance(method, str) or method not in methods:
+        said = f"found {method!r}" if "method" in found else "found none"
+        return [f"{key}.method: expected one of {', '.join(methods)}, {said}"]
+    return _unknown_keys(f"{key}.", {name: value for name, value in found.items() if name != "method"}, methods[method])
+
+
+def _unknown_keys(place: str, found: Any, kind: type[msgspec.Struct]) -> list[str]:
+    if not isinstance(found, dict):
+        return []
+    known = get_type_hints(kind)
+    expected = f"one of {', '.join(known)}" if known else "no key beside method"
+    problems = []
+    for name, value in found.items():
+        if name not in known:
+            problems.append(f"{place}{name}: expected {expected}")
+        elif get_origin(known[name]) is Literal and value not in get_args(known[name]):
+            choices = ", ".join(map(str, get_args(known[name])))
+            problems.append(f"{place}{name}: expected one of {choices}, found {value!r}")
+    return problems
 
 
 def dump(recipe: Recipe) -> str:

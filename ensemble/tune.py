@@ -172,7 +172,7 @@ class _Search:
                 pipeline.suppressed(model.detections, chosen.suppress) for model in self._models
             ]
         fused = pipeline.fused(self._suppressed[chosen.suppress], weights, chosen.fuse)
-        return pipeline.measured("", fused, self._images, chosen).ap or 0.0
+        return pipeline.ap_of(fused, self._images, chosen)
 
 
 def _draw(rng: np.random.Generator, models: int) -> Trial:

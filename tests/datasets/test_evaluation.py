@@ -102,7 +102,9 @@ def oracle(given: Dataset, found: Results) -> Evaluation:
         coco.evaluate()
         coco.accumulate()
         coco.summarize()
-    numbers = {key: None if value == -1 else float(value) for key, value in zip(METRICS, coco.stats, strict=True)}
+    numbers: dict[str, Any] = {
+        key: None if value == -1 else float(value) for key, value in zip(METRICS, coco.stats, strict=True)
+    }
     precision = coco.eval["precision"][..., 0, 2]
     ids = sorted(item.id for item in given.categories)
     return Evaluation(**numbers, per_category={id_: mean(precision[:, :, at]) for at, id_ in enumerate(ids)})

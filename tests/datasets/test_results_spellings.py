@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from datasets import result_files, result_records, results
+from datasets import checks, result_files, result_records, results
 from datasets.checks import Repairs
 from datasets.errors import DataError
 from datasets.records import Category, Image
@@ -168,7 +168,7 @@ def test_a_box_that_is_missing_is_that_of_the_mask(box: Record, read: Read) -> N
     masked = record | {"segmentation": {"size": [4, 5], "counts": [9, 2, 2, 2, 5]}}
     ((_, _, found, _),), repairs = read([masked])
     assert found == [2.0, 1.0, 2.0, 2.0]
-    assert repairs == {result_records.BOX_FROM_MASK: 1}
+    assert repairs == {checks.BOX_FROM_MASK: 1}
 
 
 @pytest.mark.parametrize(
@@ -177,8 +177,7 @@ def test_a_box_that_is_missing_is_that_of_the_mask(box: Record, read: Read) -> N
 def test_a_box_that_no_mask_tells_is_refused(mask: Any, refused: Callable[..., DataError]) -> None:
     record = {key: value for key, value in RECORD.items() if key != "bbox"} | {"segmentation": mask}
     assert refused([record]).problems == [
-        f"$[0]: Object missing required field `bbox`, found {json.dumps(record)[:77]}"
-        + ("..." if len(json.dumps(record)) > 80 else "")
+        "$[0].bbox: expected [x, y, width, height] or a mask to take it from, found neither"
     ]
 
 
@@ -216,12 +215,10 @@ def test_what_a_server_would_not_read_is_refused_in_a_submission(record: Record,
     assert caught.value.problems == [problem]
 
 
-@pytest.mark.parametrize(
-    ("count", "said"), [(1, "expected one JSON list of detections, found one a line"), (2, "not valid JSON")]
-)
-def test_a_detection_a_line_is_no_submission(count: int, said: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_detection_a_line_is_no_submission(count: int, tmp_path: Path) -> None:
     path = tmp_path / "submission.json"
     path.write_text("\n".join([json.dumps(RECORD)] * count))
     with pytest.raises(DataError) as caught:
         results.read_strictly(path)
-    assert said in caught.value.headline
+    assert "expected one JSON list of detections, found one a line" in caught.value.headline

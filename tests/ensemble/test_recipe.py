@@ -136,7 +136,7 @@ WRONG = [
     (WBF % "skip_threshold: 2", "Expected `float` <= 1.0 - at `$.fuse.skip_threshold`"),
     (WBF % "score: mean", "'mean' - at `$.fuse.score`"),
     ("detections_per_image: 0", "Expected `int` >= 1 - at `$.detections_per_image`"),
-    ("detections_per_image: 101", "Expected `int` <= 100 - at `$.detections_per_image`"),
+    ("detections_per_image: 10001", "Expected `int` <= 10000 - at `$.detections_per_image`"),
     ("detections_per_image: 5.5", "Expected `int`, got `float` - at `$.detections_per_image`"),
     ("format: 2", "Invalid enum value 2 - at `$.format`"),
     ("", "Expected `object`, got `null`"),
@@ -154,7 +154,51 @@ def test_an_unknown_key_or_a_bad_value_is_refused_by_its_place(text: str, what: 
     message = str(caught.value)
     assert message.startswith(f"{path}: ")
     assert what in message
-    assert message.endswith("models, suppress, fuse, detections_per_image, format, see ensemble/recipes/paper.yaml")
+    assert message.endswith(recipe.ADVICE)
+
+
+@pytest.mark.parametrize(
+    ("text", "problems"),
+    [
+        (
+            "suppres: {method: nms}\nweights: [1, 2]",
+            [
+                "suppres: expected one of models, suppress, fuse, detections_per_image, format",
+                "weights: expected one of models, suppress, fuse, detections_per_image, format",
+            ],
+        ),
+        ("suppress: {method: softnms}", ["suppress.method: expected one of soft_nms, nms, none, found 'softnms'"]),
+        ("fuse: {method: none}", ["fuse.method: expected one of wbf, nmw, nms, soft_nms, found 'none'"]),
+        ("fuse: {iou_threshold: 0.5}", ["fuse.method: expected one of wbf, nmw, nms, soft_nms, found none"]),
+        ("suppress: {method: none, sigma: 1}", ["suppress.sigma: expected no key beside method"]),
+        (
+            "suppress: {method: nms, sigma: 1}\nfuse: {method: nmw, score: avg}",
+            [
+                "suppress.sigma: expected one of class_agnostic, iou_threshold",
+                "fuse.score: expected one of iou_threshold, skip_threshold",
+            ],
+        ),
+        (
+            "fuse: {method: wbf, score: mean}",
+            [
+                "fuse.score: expected one of avg, max, box_and_model_avg, absent_model_aware_avg, found 'mean'",
+            ],
+        ),
+        (
+            "models: [{results: a.json, categories: names, wight: 1}]",
+            [
+                "models[0].categories: expected one of ids, contiguous0, contiguous1, found 'names'",
+                "models[0].wight: expected one of results, weight, categories",
+            ],
+        ),
+    ],
+)
+def test_what_there_is_to_choose_from_is_listed_for_every_offender(
+    text: str, problems: list[str], write: Write
+) -> None:
+    with pytest.raises(DataError) as caught:
+        recipe.load(write(text))
+    assert caught.value.problems == problems
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,8 @@ class Loop(TrainerBase):  # type: ignore[misc]
 
 
 def evaluation(ap: float | None, ap50: float | None = 0.5) -> Evaluation:
-    return Evaluation(**{**dict.fromkeys(METRICS), "ap": ap, "ap50": ap50}, per_category={})
+    numbers: dict[str, Any] = {**dict.fromkeys(METRICS), "ap": ap, "ap50": ap50}
+    return Evaluation(**numbers, per_category={})
 
 
 def read(folder: Path, name: str) -> dict[str, Any]:

@@ -1,0 +1,261 @@
+"""Can results be what they are said to be? Where their boxes lie, and how they agree with other boxes of the pictures.
+
+Pure functions on arrays. Good results lie in their pictures, since every tool clips them; two models that both find
+something meet each other's boxes and call them the same. What breaks this has few causes, which are tried one by one.
+
+    N: boxes, P: pairs of boxes that meet
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from datasets.boxes import xywh_to_xyxy
+from datasets.records import Dataset
+from datasets.results import Results
+
+Floats = npt.NDArray[np.float64]
+Ids = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+
+# Pixels that tools round by.
+TOLERANCE = 1.0
+# A file whose boxes all end below this many pixels is taken to have them as fractions of the picture.
+NORMALISED = 1.5
+# In another format, this share of the boxes lies outside, and as good as none once they are read in it.
+MANY_OUTSIDE, NONE_OUTSIDE = 0.2, 0.01
+# Boxes that are compared: the best of each picture, of so many pictures, which stand for all.
+BEST, PICTURES = 10, 1000
+# Two boxes meet at this IoU. Good pairs of models: 64 % of the boxes; another format: at most 7 %; other pictures: 2 %.
+MEETS = 0.5
+HARDLY_MEETS, MEETS_WELL = 0.15, 0.3
+# Of those that meet, good pairs have 99 % of one category; ids shifted by one: none. Another numbering explains this
+# many more, of more than one category.
+SAME_WELL, EXPLAINS_MORE, DISTINCT = 0.6, 0.3, 2
+# Fewer boxes tell nothing.
+ENOUGH = 20
+
+FRACTIONS = (
+    f"expected boxes in pixels, found coordinates of at most {NORMALISED}, as fractions of the image have; multiply x "
+    "and width by the image's width, y and height by its height"
+)
+OTHER_FORMATS: Mapping[str, Callable[[Floats], Floats]] = {
+    "x, y, x, y": lambda boxes: boxes,
+    "centre x, centre y, width, height": lambda boxes: np.hstack(
+        [boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2]
+    ),
+    "y, x, y, x": lambda boxes: boxes[:, [1, 0, 3, 2]],
+    "y, x, height, width": lambda boxes: xywh_to_xyxy(boxes[:, [1, 0, 3, 2]]),
+}
+
+
+class Sizes:
+    """Widths and heights of pictures by id; those that are not known are infinite."""
+
+    def __init__(self, sizes: Mapping[int, tuple[int, int]]) -> None:
+        ids = sorted(sizes)
+        self._ids: Ids = np.array(ids, dtype=np.int64)
+        self._sizes: Floats = np.array([sizes[id_] for id_ in ids], dtype=np.float64).reshape(-1, 2)
+        self._sizes[self._sizes < 1] = np.inf
+
+    def of(self, image_ids: Ids) -> Floats:
+        """(N, 2)"""
+        if not len(self._ids):
+            return np.full((len(image_ids), 2), np.inf)
+        places = np.minimum(np.searchsorted(self._ids, image_ids), len(self._ids) - 1)
+        return np.where((self._ids[places] == image_ids)[:, None], self._sizes[places], np.inf)
+
+
+def pixels_outside(boxes_xyxy: Floats, sizes: Floats) -> Floats:
+    """(N,) how far each box reaches out of its picture, 0 for one inside, infinite where its corners are
+    swapped."""
+    out = np.maximum(-boxes_xyxy[:, :2], boxes_xyxy[:, 2:] - sizes).max(axis=1, initial=0.0)
+    return np.where((boxes_xyxy[:, 2:] < boxes_xyxy[:, :2]).any(axis=1), np.inf, out)
+
+
+def share_outside(boxes_xyxy: Floats, sizes: Floats) -> float:
+    """Of the boxes, by more than a pixel."""
+    return float(np.mean(pixels_outside(boxes_xyxy, sizes) > TOLERANCE)) if len(boxes_xyxy) else 0.0
+
+
+def are_fractions(results: Results) -> bool:
+    boxes = results.boxes_xywh
+    return len(boxes) > 0 and float(np.max(boxes[:, :2] + boxes[:, 2:])) <= NORMALISED
+
+
+def format_by_place(results: Results, sizes: Sizes) -> str:
+    """Another format in which the boxes lie in their pictures, where as they stand many do not; empty for none."""
+    limits = sizes.of(results.image_ids)
+    if len(results) < ENOUGH or share_outside(xywh_to_xyxy(results.boxes_xywh), limits) < MANY_OUTSIDE:
+        return ""
+    shares = {name: share_outside(read(results.boxes_xywh), limits) for name, read in OTHER_FORMATS.items()}
+    best = min(shares, key=shares.__getitem__)
+    return best if shares[best] <= NONE_OUTSIDE else ""
+
+
+def duplicates(results: Results) -> int:
+    """Detections that are the same as another in image, category, box and score."""
+    hashes: npt.NDArray[np.uint64] = np.zeros(len(results), dtype=np.uint64)
+    columns = (results.image_ids, results.category_ids, *results.boxes_xywh.T, results.scores)
+    # Sorting one number each is many times faster than sorting records of seven.
+    for column in columns:
+        hashes *= np.uint64(0x9E3779B97F4A7C15)
+        hashes += np.ascontiguousarray(column).view(np.uint64)
+        hashes ^= hashes >> np.uint64(29)
+    return len(hashes) - len(np.unique(hashes))
+
+
+class Boxes(NamedTuple):
+    """N boxes of some pictures, those of a picture side by side and the best first; `boxes` (N, 4) as they stand."""
+
+    image_ids: Ids
+    category_ids: Ids
+    boxes: Floats
+    scores: Floats
+
+
+def best_boxes(results: Results, image_ids: Ids, count: int) -> Boxes:
+    """The `count` best of each of these pictures."""
+    places = np.flatnonzero(np.isin(results.image_ids, image_ids))
+    places = places[np.lexsort((-results.scores[places], results.image_ids[places]))]
+    ids = results.image_ids[places]
+    starts = np.flatnonzero(np.append(True, ids[1:] != ids[:-1])) if len(ids) else np.empty(0, dtype=np.int64)
+    rank = np.arange(len(ids)) - np.repeat(starts, np.diff(np.append(starts, len(ids))))
+    places = places[rank < count]
+    columns = (results.image_ids, results.category_ids, results.boxes_xywh, results.scores)
+    return Boxes(*(column[places] for column in columns))
+
+
+def compared_pictures(image_ids: Ids) -> Ids:
+    """Some of the pictures, spread evenly, which stand for all."""
+    ids = np.unique(image_ids)
+    return ids if len(ids) <= PICTURES else ids[np.linspace(0, len(ids) - 1, PICTURES).astype(np.int64)]
+
+
+class Agreement(NamedTuple):
+    """How boxes agree with others: how many were compared, and the categories of the P that meet another, with that of
+    the best one that they meet."""
+
+    compared: int
+    own: Ids
+    others: Ids
+
+    @property
+    def met(self) -> float:
+        """The share of the boxes that meet another."""
+        return len(self.own) / self.compared if self.compared else 0.0
+
+    @property
+    def same(self) -> float:
+        """Of those, the share that have the same category."""
+        return float(np.mean(self.own == self.others)) if len(self.own) else 0.0
+
+
+def agreement(boxes: Boxes, others: Boxes, read: Callable[[Floats], Floats] = xywh_to_xyxy) -> Agreement:
+    """`read` makes corners of `boxes`; `others` are x, y, width, height. Only pictures that both have count."""
+    corners, other_corners = read(boxes.boxes), xywh_to_xyxy(others.boxes)
+    own: list[Ids] = []
+    met: list[Ids] = []
+    compared = 0
+    for id_ in np.intersect1d(boxes.image_ids, others.image_ids):
+        here, there = (slice(*np.searchsorted(ids, [id_, id_ + 1])) for ids in (boxes.image_ids, others.image_ids))
+        meet = _iou(corners[here], other_corners[there]) >= MEETS
+        (found,) = np.nonzero(meet.any(axis=1))
+        compared += len(meet)
+        own.append(boxes.category_ids[here][found])
+        # The others are sorted by score.
+        met.append(others.category_ids[there][meet[found].argmax(axis=1)])
+    empty = np.empty(0, dtype=np.int64)
+    return Agreement(compared, np.concatenate([empty, *own]), np.concatenate([empty, *met]))
+
+
+def _iou(boxes: Floats, others: Floats) -> Floats:
+    """(N, 4), (M, 4) corners -> (N, M); 0 for a box whose corners are swapped."""
+    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    shared = np.prod(np.clip(high - low, 0.0, None), axis=2)
+    areas, other_areas = (np.prod(np.clip(item[:, 2:] - item[:, :2], 0.0, None), axis=1) for item in (boxes, others))
+    union = areas[:, None] + other_areas - shared
+    iou: Floats = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return iou
+
+
+def format_by_agreement(boxes: Boxes, others: Boxes) -> str:
+    """Another format in which the boxes meet the others well, where as they stand they hardly do; empty for none."""
+    plain = agreement(boxes, others)
+    if plain.compared < ENOUGH or plain.met > HARDLY_MEETS:
+        return ""
+    shares = {name: agreement(boxes, others, read).met for name, read in OTHER_FORMATS.items()}
+    best = max(shares, key=shares.__getitem__)
+    return best if shares[best] >= max(MEETS_WELL, 3 * plain.met) else ""
+
+
+def numbering_by_agreement(found: Agreement, category_ids: Sequence[int]) -> str:
+    """What the category ids look like where another numbering explains far better which boxes meet than they do; empty
+    where they do, or where nothing explains it. `category_ids` are the dataset's."""
+    if len(found.own) < ENOUGH or found.same > SAME_WELL:
+        return ""
+    ids = np.array(sorted(category_ids), dtype=np.int64)
+    meanings = {name: meant for name, meant in _numberings(found.own, ids).items() if _explains(meant, found)}
+    if meanings:
+        # Of equal ones the first: where all ids follow each other, positions are a shift too.
+        return max(meanings, key=lambda name: float(np.mean(meanings[name] == found.others)))
+    pairs, counts = np.unique(np.stack([found.own, found.others], axis=1), axis=0, return_counts=True)
+    most = {int(own): pairs[at, 1] for at in np.argsort(counts, kind="stable") for own in pairs[at, :1]}
+    meant = np.array([most[own] for own in found.own.tolist()], dtype=np.int64)
+    # One that calls everything by the same name is bad, not numbered in another way.
+    is_numbering = len(set(most.values())) == len(most) >= DISTINCT
+    return "those of another list of categories" if is_numbering and _explains(meant, found) else ""
+
+
+def _numberings(own: Ids, ids: Ids) -> dict[str, Ids]:
+    """What category ids would mean, by another numbering."""
+    found = {"shifted by one (too low)": own + 1, "shifted by one (too high)": own - 1}
+    for base in (0, 1):
+        places = own - base
+        inside = (places >= 0) & (places < len(ids))
+        if inside.all():
+            found[f"positions from {base} in the list of categories (--categories contiguous{base})"] = ids[places]
+    return found
+
+
+def _explains(meant: Ids, found: Agreement) -> bool:
+    hits = meant == found.others
+    share = float(np.mean(hits))
+    return share >= max(SAME_WELL, found.same + EXPLAINS_MORE) and len(np.unique(found.own[hits])) >= DISTINCT
+
+
+def look(numbering: str) -> str:
+    """After "the ids look"."""
+    return numbering if numbering.startswith("shifted") else f"like {numbering}"
+
+
+def against_objects(dataset: Dataset, results: Results) -> list[str]:
+    """What results look like beside the objects of their pictures; nothing where they may be right."""
+    sizes = Sizes({image.id: (image.width, image.height) for image in dataset.images})
+    other = format_by_place(results, sizes)
+    if other:
+        return [f"many boxes lie outside their pictures; they look like {other}"]
+    objects = [item for item in dataset.annotations if not item.iscrowd]
+    truth = Results(
+        np.array([item.image_id for item in objects], dtype=np.int64),
+        np.array([item.category_id for item in objects], dtype=np.int64),
+        np.array([item.bbox for item in objects], dtype=np.float64).reshape(-1, 4),
+        np.ones(len(objects)),
+    )
+    pictures = compared_pictures(truth.image_ids)
+    best = best_boxes(results, pictures, BEST)
+    there = best_boxes(truth, pictures, len(objects))
+    found = agreement(best, there)
+    share = f"{100 * found.met:.0f} % of the best boxes meet an object"
+    other = format_by_agreement(best, there)
+    if other:
+        return [f"only {share}; they look like {other}"]
+    numbering = numbering_by_agreement(found, [item.id for item in dataset.categories])
+    if numbering:
+        return [f"{share}, {100 * found.same:.0f} % of these of its category; category ids look {look(numbering)}"]
+    return []

@@ -1,0 +1,174 @@
+"""What is told of results files before anything is made of them, and what cannot be right about them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+
+from datasets import plausibility
+from datasets.boxes import xywh_to_xyxy
+from datasets.errors import DataError
+from datasets.plausibility import Sizes
+from datasets.results import Results
+from ensemble import recipe
+from ensemble.pairs import Pairs, percent
+from ensemble.pipeline import Images, Model
+from ensemble.recipe import Recipe
+
+# Notes: this share of boxes outside, models whose highest scores differ so many times, scores that are all this low.
+SOME_OUTSIDE, OTHER_SCALE, LOW = 0.01, 5.0, 0.001
+
+
+class InputRow(NamedTuple):
+    """A results file: pictures with a detection, and its boxes; `outside` is the share of those that lie out of their
+    picture by more than a pixel, `furthest` the most pixels. `met` is the share of its best boxes that meet one of
+    another model, `same` the share of these with the same category; None with one model, or no picture in common."""
+
+    name: str
+    pictures: int
+    boxes: int
+    outside: float
+    furthest: float
+    lowest: float | None
+    highest: float | None
+    weight: float
+    duplicates: int
+    met: float | None = None
+    same: float | None = None
+
+
+class Inputs(NamedTuple):
+    """`problems` are what cannot be right, `notes` what is odd."""
+
+    rows: list[InputRow]
+    pictures: int
+    problems: list[str]
+    notes: list[str]
+
+    def check(self, *, trust: bool) -> None:
+        """Raises DataError for what cannot be right, unless the user trusts it."""
+        if self.problems and not trust:
+            raise DataError(
+                f"{len(self.problems)} thing(s) about the results files cannot be right",
+                self.problems,
+                advice="--trust goes on all the same.",
+            )
+
+
+def examine(models: Sequence[Model], weights: Sequence[float], images: Images, chosen: Recipe) -> Inputs:
+    """Look at every file alone, then at each pair of those that may be right."""
+    sizes = Sizes({image.id: (image.width, image.height) for image in images.images})
+    alone = [_alone(model, weight, sizes) for model, weight in zip(models, weights, strict=True)]
+    wrong = {at: text for at, model in enumerate(models) if (text := _cannot_be(model, sizes))}
+    pairs = Pairs([model.results for model in models])
+    names = [str(model.path) for model in models]
+    problems = [f"{names[at]}: {text}" for at, text in wrong.items()]
+    problems += pairs.problems(names, [item.id for item in images.categories], leave_out=set(wrong))
+    problems += _nothing_left(alone, chosen)
+    notes = [
+        f"{row.name}: {note}" for at, row in enumerate(alone) for note in _odd(row, chosen, is_explained=at in wrong)
+    ]
+    notes += [*_scale_notes(alone), *_copies(models), *([] if problems else pairs.notes(names))]
+    rows = [row._replace(met=pairs.met(at), same=pairs.same(at)) for at, row in enumerate(alone)]
+    return Inputs(rows, len(images.images), problems, notes)
+
+
+def _alone(model: Model, weight: float, sizes: Sizes) -> InputRow:
+    found = model.results
+    out = plausibility.pixels_outside(xywh_to_xyxy(found.boxes_xywh), sizes.of(found.image_ids))
+    return InputRow(
+        name=str(model.path),
+        pictures=len(np.unique(found.image_ids)),
+        boxes=len(found),
+        outside=float(np.mean(out > plausibility.TOLERANCE)) if len(out) else 0.0,
+        furthest=float(out.max(initial=0.0)),
+        lowest=float(found.scores.min()) if len(found) else None,
+        highest=float(found.scores.max()) if len(found) else None,
+        weight=weight,
+        duplicates=plausibility.duplicates(found),
+    )
+
+
+def _cannot_be(model: Model, sizes: Sizes) -> str:
+    """What is wrong with a file, as it can be told from itself; empty for nothing."""
+    if plausibility.are_fractions(model.results):
+        return plausibility.FRACTIONS
+    other = plausibility.format_by_place(model.results, sizes)
+    return f"many of its boxes lie outside their pictures; they look like {other}" if other else ""
+
+
+def _odd(row: InputRow, chosen: Recipe, *, is_explained: bool) -> list[str]:
+    notes = []
+    if row.outside >= SOME_OUTSIDE and not is_explained:
+        notes.append(f"{percent(row.outside)} of its boxes lie outside their pictures, by up to {row.furthest:,.0f} px")
+    if row.highest is not None and row.highest < max(LOW, _threshold(chosen)):
+        limit = _threshold(chosen)
+        lost = f", and the recipe leaves out all below {limit:g}" if row.highest < limit else ""
+        notes.append(f"no score is above {row.highest:.2g}{lost}")
+    if row.duplicates:
+        notes.append(f"{row.duplicates:,} detections are exact duplicates of others")
+    return notes
+
+
+def _threshold(chosen: Recipe) -> float:
+    """The score below which a recipe leaves detections out before it fuses them."""
+    return chosen.suppress.score_threshold if isinstance(chosen.suppress, recipe.SoftNms) else 0.0
+
+
+def _nothing_left(rows: Sequence[InputRow], chosen: Recipe) -> list[str]:
+    counted = [row for row in rows if row.weight > 0 and row.highest is not None]
+    limit = _threshold(chosen)
+    if not counted or any((row.highest or 0.0) >= limit for row in counted):
+        return []
+    return [
+        f"all scores are below {limit:g}, where the recipe leaves detections out (suppress.score_threshold), so that "
+        "none would be left: scale the scores, or lower the threshold"
+    ]
+
+
+def _scale_notes(rows: Sequence[InputRow]) -> list[str]:
+    counted = [row for row in rows if row.weight > 0 and row.highest]
+    if len(counted) < 2:
+        return []
+    low, high = (pick(counted, key=lambda row: row.highest or 0.0) for pick in (min, max))
+    if (high.highest or 0.0) < OTHER_SCALE * (low.highest or 0.0):
+        return []
+    return [
+        f"{low.name}: its scores reach {low.highest:.2g}, those of {high.name} {high.highest:.2g}; "
+        "models whose scores differ in scale are not weighed as they should be"
+    ]
+
+
+def _copies(models: Sequence[Model]) -> list[str]:
+    return [
+        f"{second.path}: the same detections as {first.path}"
+        for first, second in combinations(models, 2)
+        if len(first.results) and _are_same(first.results, second.results)
+    ]
+
+
+def _are_same(first: Results, second: Results) -> bool:
+    return len(first) == len(second) and all(
+        np.array_equal(getattr(first, name), getattr(second, name)) for name in ("scores", "image_ids", "boxes_xywh")
+    )
+
+
+def table(inputs: Inputs) -> list[str]:
+    """Lines: a file each."""
+    width = max([len("results"), *(len(row.name) for row in inputs.rows)])
+    compared = any(row.met is not None for row in inputs.rows)
+    head = f"{'results':<{width}}{'pictures':>16}{'boxes':>11}{'outside':>9}{'scores':>21}{'weight':>8}"
+    lines = [head + (f"{'met':>7}{'same':>7}" if compared else "")]
+    for row in inputs.rows:
+        scores = "-" if row.lowest is None else f"{row.lowest:.2g} to {row.highest:.2g}"
+        line = f"{row.name:<{width}}{f'{row.pictures:,} of {inputs.pictures:,}':>16}{row.boxes:>11,}"
+        line += f"{percent(row.outside):>9}{scores:>21}{row.weight:>8g}"
+        lines.append(line + (f"{_maybe(row.met):>7}{_maybe(row.same):>7}" if compared else ""))
+    return lines
+
+
+def _maybe(share: float | None) -> str:
+    return "-" if share is None else percent(share)

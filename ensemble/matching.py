@@ -1,0 +1,139 @@
+"""Which results file is whose: what a recipe says of a model goes with its name, not with its position.
+
+A recipe is tuned on one split and used on another, so that names differ in the split and agree in all else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from datasets.errors import DataError
+from datasets.result_names import NUMBERINGS, Numbering
+from ensemble.recipe import Model, Recipe
+
+# Words of a name that tell a split.
+SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing", "dev", "eval", "minival"})
+# Folders above a file that may tell models apart, as in runs/r50/val.json.
+DEPTH = 5
+
+_WORD = re.compile(r"[^\W_]+")
+
+
+class Given(NamedTuple):
+    """A results file as the user gave it: FILE, or NAME=FILE, with the name that the recipe has for the model."""
+
+    path: Path
+    name: str = ""
+
+
+def parse(text: str) -> Given:
+    """NAME=FILE, unless that is the name of a file itself."""
+    name, equals, path = text.partition("=")
+    return Given(Path(path), name) if equals and name and path and not Path(text).exists() else Given(Path(text))
+
+
+def numberings(texts: Sequence[str], paths: Sequence[Path], chosen: Recipe) -> list[Numbering]:
+    """How each file numbers its categories: as [FILE=]HOW in `texts` say, of which the last counts, or else the recipe.
+
+    Raises DataError for a text that is neither.
+    """
+    found: list[Numbering] = [model.categories for model in chosen.models] or ["ids"] * len(paths)
+    problems = []
+    for text in texts:
+        file, _, name = text.rpartition("=")
+        places = [at for at, path in enumerate(paths) if file in ("", str(path), path.name, path.stem)]
+        how = next((numbering for numbering in NUMBERINGS if numbering == name), None)
+        if how is None or not places:
+            problems.append(f"{text}: expected HOW or FILE=HOW, of a results file and {', '.join(NUMBERINGS)}")
+            continue
+        for place in places:
+            found[place] = how
+    if problems:
+        raise DataError("--categories: how results files number their categories", problems)
+    return found
+
+
+def ordered(chosen: Recipe, recipe_path: Path, given: Sequence[Given]) -> Recipe:
+    """The recipe with its models in the order of the files given.
+
+    Raises DataError where the recipe has another number of models, or where it cannot be told which file is whose.
+    """
+    models = chosen.models
+    if not models:
+        named = [item.name for item in given if item.name]
+        if named:
+            raise DataError(f"{recipe_path}: expected a recipe that names its models, found none for {named[0]!r}")
+        return chosen
+    chosen.weights(len(given), name=str(recipe_path))
+    if len({(model.weight, model.categories) for model in models}) == 1:
+        return chosen
+    places = _by_name(models, given, recipe_path) if any(item.name for item in given) else None
+    if places is None:
+        folder = recipe_path.parent
+        places = _match([folder / model.results for model in models], [item.path for item in given])
+    if places is None:
+        raise DataError(
+            f"{recipe_path}: expected results files of which each has the name of one of its models, but for the split",
+            [
+                f"the recipe's: {', '.join(model.results for model in models)}",
+                f"given: {', '.join(str(item.path) for item in given)}",
+            ],
+            advice=f"Say which is which: --results {Path(models[0].results).stem}={given[0].path}",
+        )
+    return msgspec.structs.replace(chosen, models=tuple(models[place] for place in places))
+
+
+def _by_name(models: Sequence[Model], given: Sequence[Given], recipe_path: Path) -> list[int]:
+    """The place of each file's model, by the names that the user gave."""
+    problems = []
+    places = []
+    for item in given:
+        called = {
+            at: {model.results, Path(model.results).name, Path(model.results).stem} for at, model in enumerate(models)
+        }
+        found = [at for at, names in called.items() if item.name in names]
+        if len(found) == 1 and found[0] not in places:
+            places.append(found[0])
+        else:
+            several = (
+                "a model that another file has" if len(found) == 1 else f"{len(found) or 'no'} models of that name"
+            )
+            problems.append(f"{item.path}: expected NAME=FILE, found {item.name!r}, {several}")
+    if problems:
+        names = ", ".join(model.results for model in models)
+        raise DataError(f"{recipe_path}: expected each of its models ({names}) once", problems)
+    return places
+
+
+def _names(model: Model) -> set[str]:
+    """What a user may call it."""
+    path = Path(model.results)
+    return {model.results, path.name, path.stem}
+
+
+def _match(names: Sequence[Path], files: Sequence[Path]) -> list[int] | None:
+    """The place of each file's name; None where it cannot be told."""
+    exact = [path.resolve() for path in names]
+    resolved = [path.resolve() for path in files]
+    if sorted(exact) == sorted(resolved):
+        return [exact.index(path) for path in resolved]
+    for depth in range(1, DEPTH + 1):
+        keys = [_key(path, depth) for path in exact]
+        wanted = [_key(path, depth) for path in resolved]
+        if len(set(keys)) == len(keys) and set(keys) == set(wanted) and len(set(wanted)) == len(wanted):
+            return [keys.index(key) for key in wanted]
+    return None
+
+
+def _key(path: Path, depth: int) -> tuple[tuple[str, ...], ...]:
+    """The words of a file's stem and of the folders above it, without those that tell a split."""
+    parts = [path.name.partition(".")[0], *(folder.name for folder in path.parents)][:depth]
+    return tuple(
+        tuple(word for word in map(str.lower, _WORD.findall(part)) if word.rstrip("0123456789") not in SPLITS)
+        for part in parts
+    )

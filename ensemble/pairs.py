@@ -1,0 +1,131 @@
+"""How models agree with each other, two by two, and what it tells where they do not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations, permutations
+from typing import NamedTuple
+
+import numpy as np
+
+from datasets import plausibility
+from datasets.plausibility import ENOUGH, HARDLY_MEETS, SAME_WELL, Agreement
+from datasets.results import Results
+
+# Boxes of a picture that the best ones of another model are held against.
+HELD_AGAINST = 100
+# Below this share of boxes that meet, two models whose best boxes score so much on average saw other pictures.
+OTHER_PICTURES, SURE = 0.03, 0.2
+
+
+class Verdict(NamedTuple):
+    """What is wrong between two models; `blamed` is the place of the one it must be, None where it may be either."""
+
+    first: int
+    second: int
+    blamed: int | None
+    what: str
+
+    def speaks_against(self, at: int) -> bool:
+        return self.blamed == at or (self.blamed is None and at in (self.first, self.second))
+
+
+class Pairs:
+    """The agreement of each model's best boxes with those of each other one."""
+
+    def __init__(self, models: Sequence[Results]) -> None:
+        self._count = len(models)
+        self._detections = [len(model) for model in models]
+        several = len(models) > 1
+        every = np.concatenate([np.empty(0, dtype=np.int64), *(model.image_ids for model in models if several)])
+        pictures = plausibility.compared_pictures(every)
+        self._best = [plausibility.best_boxes(model, pictures, plausibility.BEST) for model in models if several]
+        self._all = [plausibility.best_boxes(model, pictures, HELD_AGAINST) for model in models if several]
+        self._found: dict[tuple[int, int], Agreement] = {
+            (at, other): plausibility.agreement(self._best[at], self._all[other])
+            for at, other in permutations(range(len(self._best)), 2)
+        }
+
+    def met(self, at: int) -> float | None:
+        """The share of a model's best boxes that meet another's, of the other that it meets best; None without one."""
+        best = self._best_other(at)
+        return None if best is None else best.met
+
+    def same(self, at: int) -> float | None:
+        """Of those, the share that have the same category."""
+        best = self._best_other(at)
+        return best.same if best is not None and len(best.own) else None
+
+    def _best_other(self, at: int) -> Agreement | None:
+        others = [found for (own, _), found in self._found.items() if own == at and found.compared]
+        return max(others, key=lambda found: found.met, default=None)
+
+    def problems(self, names: Sequence[str], category_ids: Sequence[int], *, leave_out: set[int]) -> list[str]:
+        """What cannot be right, once for each model that most of the others speak against, and for each other pair."""
+        verdicts = [
+            verdict
+            for pair in combinations([at for at in range(self._count) if at not in leave_out], 2)
+            if (verdict := self._verdict(*pair, category_ids)) is not None
+        ]
+        against = {
+            at: [item for item in verdicts if at in item[:2] and item.blamed in (None, at)] for at in range(self._count)
+        }
+        others = self._count - len(leave_out) - 1
+        outvoted = {at for at, items in against.items() if others > 1 and 2 * len(items) > others}
+        blamed = outvoted | {item.blamed for item in verdicts if item.blamed is not None}
+        texts = []
+        for at in sorted(blamed):
+            verdict = against[at][0]
+            other = verdict.second if verdict.first == at else verdict.first
+            texts.append(f"{names[at]}: {self._figures(at, other)} of {names[other]}; {verdict.what}")
+        for item in verdicts:
+            if not blamed & {item.first, item.second}:
+                figures = self._figures(item.first, item.second)
+                texts.append(f"{names[item.first]}: {figures} of {names[item.second]}; {item.what}, or the other's do")
+        return texts
+
+    def _figures(self, at: int, other: int) -> str:
+        found = self._found[at, other]
+        return f"{percent(found.met)} of its boxes, {percent(found.same)} of these with the same category, meet boxes"
+
+    def _verdict(self, first: int, second: int, category_ids: Sequence[int]) -> Verdict | None:
+        ways = ((first, second), (second, first))
+        if min(self._found[way].compared for way in ways) < ENOUGH:
+            return None
+        formats = [plausibility.format_by_agreement(self._best[at], self._all[other]) for at, other in ways]
+        if any(formats):
+            blamed = None if all(formats) else ways[0 if formats[0] else 1][0]
+            return Verdict(first, second, blamed, f"they look like {formats[0] or formats[1]}")
+        numberings = [plausibility.numbering_by_agreement(self._found[way], category_ids) for way in ways]
+        if any(numberings):
+            positions = [numbering.startswith("positions") for numbering in numberings]
+            blamed = ways[positions.index(True)][0] if sum(positions) == 1 else None
+            numbering = numberings[positions.index(True)] if any(positions) else numberings[0] or numberings[1]
+            # Seen from the other one, a shift goes the other way.
+            what = numbering if blamed is not None else numbering.partition(" (too")[0]
+            return Verdict(first, second, blamed, f"its category ids look {plausibility.look(what)}")
+        met = max(self._found[way].met for way in ways)
+        sure = min(float(self._best[at].scores.mean()) for at in (first, second)) >= SURE
+        if met < OTHER_PICTURES and sure:
+            return Verdict(first, second, None, "they look like those of other pictures")
+        return None
+
+    def notes(self, names: Sequence[str]) -> list[str]:
+        """What is odd."""
+        notes = []
+        for at, other in combinations(range(self._count), 2):
+            found = self._found[at, other]
+            both = f"{names[at]} and {names[other]}"
+            if not found.compared and self._detections[at] and self._detections[other]:
+                notes.append(f"{both}: no picture in common")
+            elif found.compared >= ENOUGH and found.met < HARDLY_MEETS:
+                notes.append(f"{both}: hardly any boxes meet ({percent(found.met)})")
+            elif len(found.own) >= ENOUGH and found.same < SAME_WELL:
+                notes.append(f"{both}: of the boxes that meet, {percent(found.same)} have the same category")
+        return notes
+
+
+def percent(share: float) -> str:
+    """A share that is neither nothing nor all is not rounded to either."""
+    text = f"{100 * share:.0f}"
+    return f"{100 * share:.1f} %" if text in ("0", "100") and 0 < share < 1 else f"{text} %"
