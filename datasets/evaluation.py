@@ -43,7 +43,7 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     max_dets: int = MAX_DETS
 
     def numbers(self) -> dict[str, float | None]:
-        """The twelve by name, in COCO's order; `ar100` goes by its limit."""
+        """The twelve by name, in COCO's order; `ar100` goes by its limit, which may be that of another."""
         return {f"ar{self.max_dets}" if key == "ar100" else key: getattr(self, key) for key in METRICS}
 
 

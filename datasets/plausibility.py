@@ -33,6 +33,8 @@ BEST, PICTURES = 10, 1000
 # Two boxes meet at this IoU. Good pairs of models: 64 % of the boxes; another format: at most 7 %; other pictures: 2 %.
 MEETS = 0.5
 HARDLY_MEETS, MEETS_WELL = 0.15, 0.3
+# Read in their own format, so many times as many meet as in another.
+MEETS_BETTER = 3
 # Of those that meet, good pairs have 99 % of one category; ids shifted by one: none. Another numbering explains this
 # many more, of more than one category.
 SAME_WELL, EXPLAINS_MORE, DISTINCT = 0.6, 0.3, 2
@@ -187,11 +189,11 @@ def _iou(boxes: Floats, others: Floats) -> Floats:
 def format_by_agreement(boxes: Boxes, others: Boxes) -> str:
     """Another format in which the boxes meet the others well, where as they stand they hardly do; empty for none."""
     plain = agreement(boxes, others)
-    if plain.compared < ENOUGH or plain.met > HARDLY_MEETS:
+    if plain.compared < ENOUGH:
         return ""
     shares = {name: agreement(boxes, others, read).met for name, read in OTHER_FORMATS.items()}
     best = max(shares, key=shares.__getitem__)
-    return best if shares[best] >= max(MEETS_WELL, 3 * plain.met) else ""
+    return best if shares[best] >= max(MEETS_WELL, MEETS_BETTER * plain.met) else ""
 
 
 def numbering_by_agreement(found: Agreement, category_ids: Sequence[int]) -> str:

@@ -59,7 +59,7 @@ def mean(values: npt.NDArray[np.float64]) -> float | None:
     return float(values[values > -1].mean()) if (values > -1).any() else None
 
 
-def oracle(given: Dataset, found: Results) -> Evaluation:
+def oracle(given: Dataset, found: Results, max_dets: int = 100) -> Evaluation:
     """The same by pycocotools."""
     # Numbered from 1: pycocotools takes a match with the annotation 0 for none.
     truth = [
@@ -99,15 +99,21 @@ def oracle(given: Dataset, found: Results) -> Evaluation:
             side.createIndex()
             sides.append(side)
         coco = COCOeval(*sides, "bbox")
+        coco.params.maxDets = [1, 10, max_dets]
         coco.evaluate()
         coco.accumulate()
+        # Its summary is of 100 detections alone, and fails for another number.
+        coco.params.maxDets[2] = 100
+        coco.eval["params"] = coco.params
         coco.summarize()
     numbers: dict[str, Any] = {
         key: None if value == -1 else float(value) for key, value in zip(METRICS, coco.stats, strict=True)
     }
     precision = coco.eval["precision"][..., 0, 2]
     ids = sorted(item.id for item in given.categories)
-    return Evaluation(**numbers, per_category={id_: mean(precision[:, :, at]) for at, id_ in enumerate(ids)})
+    return Evaluation(
+        **numbers, per_category={id_: mean(precision[:, :, at]) for at, id_ in enumerate(ids)}, max_dets=max_dets
+    )
 
 
 def drawn(seed: int) -> tuple[Dataset, Results]:
@@ -154,6 +160,24 @@ def test_all_numbers_are_those_of_pycocotools(seed: int) -> None:
     given, found = drawn(seed)
 
     assert_equal(evaluate(given, found), oracle(given, found))
+
+
+@pytest.mark.parametrize("max_dets", [10, 20, 300])
+def test_more_or_fewer_detections_count_where_they_are_asked_for(max_dets: int) -> None:
+    given, found = drawn(4)
+    expected = oracle(given, found, max_dets)
+    assert_equal(evaluate(given, found, max_dets=max_dets), expected)
+    assert f"ar{max_dets}" in expected.numbers()
+
+
+def test_detections_beyond_a_hundred_count_where_they_are_asked_for() -> None:
+    """A picture of 150 objects, all found."""
+    boxes = [(float(at), 0.0, 1.0, 1.0) for at in range(150)]
+    given = dataset([1], [7], objects(1, 7, *boxes))
+    found = results(*((1, 7, box, 1 - at / 1000) for at, box in enumerate(boxes)))
+    assert evaluate(given, found).ar100 == pytest.approx(100 / 150)
+    assert evaluate(given, found, max_dets=150).ar100 == pytest.approx(1)
+    assert evaluate(given, found, max_dets=1).ar10 == pytest.approx(1 / 150)
 
 
 @pytest.mark.parametrize("seed", [1, 7, 9])

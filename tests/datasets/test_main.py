@@ -112,6 +112,8 @@ def test_evaluate_prints_fractions_as_json(evaluate: Evaluate) -> None:
             {"id": 18, "name": "dog", "objects": 1, "ap": ALL},
         ],
         "repairs": {},
+        "repairs_of_results": {},
+        "notes": [],
     }
     assert "per_category" not in json.loads(evaluate(DETECTIONS, "--json").out)
 
@@ -177,7 +179,7 @@ def test_evaluate_refuses_bad_results_with_1_and_every_place(evaluate: Evaluate,
     assert evaluate([DETECTIONS[0] | {"image_id": 6}]) == (
         1,
         "",
-        f"error: {path}: 1 id(s) that the annotation file does not have\n"
+        f"error: {path}: 1 id(s) that {tmp_path / 'instances.json'} does not have\n"
         "  $[0].image_id: expected the id of an image, found 6 (1 detection(s))\n",
     )
 
@@ -214,3 +216,67 @@ def test_check_decodes_and_follows_links_when_it_is_told_to(document: dict[str, 
         for problem in problems:
             assert problem in str(ended.exception)
             assert str(ended.exception).startswith("1 problem(s) in the image files\n")
+
+
+def test_evaluate_reads_images_by_stem_and_categories_by_name(evaluate: Evaluate) -> None:
+    named = [
+        {**item, "image_id": "a", "category_id": {18: "dog", 1: "person"}[item["category_id"]]} for item in DETECTIONS
+    ]
+
+    code, out, err = evaluate(named)
+
+    assert (code, err) == (0, "")
+    assert out.startswith(SUMMARY)
+    assert "results.json: repaired: 2 x category by its name, read (the first: $[0])\n" in out
+    assert "results.json: repaired: 2 x image by its file name, read (the first: $[0])\n" in out
+    assert json.loads(evaluate(named, "--json").out)["repairs_of_results"] == {
+        "category by its name, read": ["$[0]", "$[1]"],
+        "image by its file name, read": ["$[0]", "$[1]"],
+    }
+
+
+def test_evaluate_reads_positions_for_categories_where_it_is_told(evaluate: Evaluate) -> None:
+    """The categories are 1 and 18."""
+    for base in (0, 1):
+        positions = [{**item, "category_id": {1: 0, 18: 1}[item["category_id"]] + base} for item in DETECTIONS]
+        code, _, err = evaluate(positions)
+        assert code == 1
+        assert f"If these are positions in the list of categories, from {base}: --categories contiguous{base}" in err
+
+        assert evaluate(positions, "--categories", f"contiguous{base}").out.startswith(SUMMARY)
+
+    code, _, err = evaluate(DETECTIONS, "--categories", "contiguous0")
+    assert code == 1
+    assert "results.json: expected category ids from 0 to 1 (contiguous0), found 18" in err
+    code, _, err = evaluate([{**DETECTIONS[0], "category_id": "dog"}], "--categories", "contiguous0")
+    assert code == 1
+    assert "expected numbers of categories (contiguous0), found names\n  $[0]" in err
+
+
+def test_evaluate_counts_as_many_detections_as_it_is_told(evaluate: Evaluate) -> None:
+    assert "AR300" in evaluate(DETECTIONS, "--max-dets", "300").out
+    assert json.loads(evaluate(DETECTIONS, "--max-dets", "300", "--json").out)["ar300"] == ALL
+
+
+def test_evaluate_refuses_fractions(evaluate: Evaluate) -> None:
+    code, out, err = evaluate([{**DETECTIONS[0], "bbox": [0.25, 0.1, 0.5, 0.3]}])
+    assert (code, out) == (1, "")
+    assert "results.json: expected boxes in pixels, found coordinates of at most 1.5" in err
+
+
+def test_evaluate_says_what_results_look_like(evaluate: Evaluate, document: dict[str, Any]) -> None:
+    """Corners instead of sizes, of thirty boxes; the AP stands there all the same."""
+    boxes = [[x, y, 5, 5] for x in range(0, 30, 5) for y in range(0, 25, 5)]
+    document["annotations"] = [
+        {"id": at, "image_id": 5, "category_id": 1, "bbox": box, "area": 25, "iscrowd": 0}
+        for at, box in enumerate(boxes)
+    ]
+    detections = [
+        {"image_id": 5, "category_id": 1, "bbox": [x, y, x + width, y + height], "score": 0.5}
+        for x, y, width, height in boxes
+    ]
+
+    code, out, _ = evaluate(detections)
+
+    assert code == 0
+    assert "note: many boxes lie outside their pictures; they look like x, y, x, y\n" in out

@@ -46,6 +46,14 @@ def cli(*arguments: object) -> Ended:
     raise AssertionError("terminal.run always leaves the process")
 
 
+def below_inputs(out: str) -> list[str]:
+    """The lines below the table of the inputs, which an empty line ends."""
+    head, empty, below = out.partition("\n\n")
+    assert head.startswith("images: ")
+    assert empty
+    return below.splitlines()
+
+
 def write(path: Path, content: Any) -> Path:
     """As JSON, unless it is text or bytes already."""
     text = content if isinstance(content, str | bytes) else json.dumps(content)

@@ -16,6 +16,7 @@ from tests.ensemble.files import (
     Ended,
     Record,
     annotated,
+    below_inputs,
     categories,
     cli,
     listing,
@@ -114,7 +115,7 @@ def test_fuse_writes_the_results_and_prints_the_ap_of_each_step(tmp_path: Path) 
 
     assert (code, err) == (0, "")
     wide = len(str(a))
-    assert out.splitlines() == [
+    assert below_inputs(out) == [
         f"{'':{wide}}  detections     AP   AP50",
         f"{a}           2  100.0  100.0",
         f"{'  after suppression':{wide}}           2  100.0  100.0",
@@ -133,7 +134,7 @@ def test_fuse_prints_no_ap_for_a_test_file(folder: Path) -> None:
     code, out, err = fuse(folder, "test")
 
     assert (code, err) == (0, "")
-    table = out.splitlines()
+    table = below_inputs(out)
     assert table[0].split() == ["detections"]
     assert table[1].split() == [str(folder / "a.json"), "48"]
     assert table[5].split()[0] == "fused"
@@ -155,7 +156,12 @@ def test_fuse_prints_one_json_object_on_request(folder: Path) -> None:
 
     assert (code, err) == (0, "")
     printed = json.loads(out)
-    assert set(printed) == {"steps", "notes"}
+    assert set(printed) == {"images", "inputs", "steps", "notes"}
+    assert printed["images"] == {"annotations": str(folder / "val.json"), "split": None}
+    assert [(row["name"], row["boxes"]) for row in printed["inputs"]] == [
+        (str(folder / "a.json"), 48),
+        (str(folder / "b.json"), 48),
+    ]
     assert printed["notes"] == [UNKNOWN, "1 of 5 images without a detection"]
     names = [str(folder / "a.json"), "  after suppression", str(folder / "b.json"), "  after suppression", "fused"]
     assert [step["name"] for step in printed["steps"]] == names
@@ -179,7 +185,7 @@ def test_an_empty_results_file_is_allowed_and_reported(folder: Path) -> None:
 
     assert (code, err) == (0, "")
     assert f"{folder / 'a.json'}: no detection at all" in out.splitlines()
-    assert out.splitlines()[1].split() == [str(folder / "a.json"), "0", "0.0", "0.0"]
+    assert below_inputs(out)[1].split() == [str(folder / "a.json"), "0", "0.0", "0.0"]
     assert cli("check", "--annotations", folder / "val.json", folder / "out.json").code == 0
 
 
@@ -211,20 +217,40 @@ def test_the_recipe_s_results_are_taken_beside_it_where_none_are_given(
         code, out, _ = fuse(folder, "test", "--recipe", recipe, names=())
 
         assert code == 0
-        assert out.splitlines()[1].split() == [str(where / f"{up}a.json"), "48"]
+        assert below_inputs(out)[1].split() == [str(where / f"{up}a.json"), "48"]
         assert (folder / "out.json").read_bytes() == expected
 
 
-def test_given_results_take_the_place_of_the_recipe_s_with_its_weights(folder: Path) -> None:
-    recipe = write(folder / "mine.yaml", "models: [{results: gone.json, weight: 0}, {results: too.json, weight: 0.5}]")
+@pytest.mark.parametrize("order", ["ab", "ba"])
+def test_the_weights_of_a_recipe_belong_to_the_names_of_its_files(order: str, folder: Path) -> None:
+    """It was tuned on val, and is used on test; the order of the files given decides nothing."""
+    models = "models: [{results: old/a_val.json, weight: 0}, {results: old/b_val.json, weight: 0.5}]"
+    recipe = write(folder / "mine.yaml", models)
+    for name in "ab":
+        (folder / f"{name}_test.json").write_bytes((folder / f"{name}.json").read_bytes())
 
-    code, out, err = fuse(folder, "test", "--recipe", recipe)
+    code, out, err = fuse(folder, "test", "--recipe", recipe, names=tuple(f"{name}_test" for name in order))
 
     assert (code, err) == (0, "")
-    assert f"{folder / 'a.json'}: weight 0, left out" in out.splitlines()
+    assert f"{folder / 'a_test.json'}: weight 0, left out" in out.splitlines()
     alone = (folder / "out.json").read_bytes()
     assert fuse(folder, "test", names=("b",)).code == 0
     assert (folder / "out.json").read_bytes() == alone
+
+
+def test_files_of_other_names_are_refused_until_they_are_given_theirs(folder: Path) -> None:
+    models = "models: [{results: r50.json, weight: 0}, {results: r101.json, weight: 0.5}]"
+    recipe = write(folder / "mine.yaml", models)
+
+    code, out, err = fuse(folder, "test", "--recipe", recipe)
+
+    assert (code, out) == (1, "")
+    assert "the recipe's: r50.json, r101.json" in err
+    assert f"Say which is which: --results r50={folder / 'a.json'}" in err
+    given = ["--results", f"r101={folder / 'a.json'}", "--results", f"r50={folder / 'b.json'}"]
+    code, out, err = fuse(folder, "test", "--recipe", recipe, *given, names=())
+    assert (code, err) == (0, "")
+    assert f"{folder / 'b.json'}: weight 0, left out" in out.splitlines()
 
 
 def test_check_counts_what_is_good(folder: Path) -> None:
@@ -276,7 +302,11 @@ def test_data_by_name_stands_for_its_annotation_files(folder: Path) -> None:
     for options, split in (([], "test"), (["--split", "val"], "val"), (["--split", "test"], "test")):
         by_name = cli("fuse", "--data", spec, *options, *given)
         assert by_name.code == 0
-        assert by_name == fuse(folder, split)
+        by_path = fuse(folder, split)
+        assert by_name.out.splitlines()[0] == by_path.out.splitlines()[0].replace(
+            "images: ", f"images: split {split} of {spec}, "
+        )
+        assert by_name.out.splitlines()[1:] == by_path.out.splitlines()[1:]
         assert cli("check", "--data", spec, *options, folder / "out.json").code == 0
     # An image that val does not have.
     write(folder / "val.json", one_object() | {"images": [item for item in listing()["images"] if item["id"] != EMPTY]})

@@ -14,7 +14,7 @@ from datasets.digests import sha256_file
 from datasets.provenance import Provenance
 from ensemble import recipe, tune
 from ensemble.recipe import Model, Recipe
-from tests.ensemble.files import Ended, annotated, cli, oracle, predicted, write
+from tests.ensemble.files import Ended, annotated, below_inputs, cli, oracle, predicted, write
 
 Tune = Callable[..., Ended]
 
@@ -44,7 +44,7 @@ def test_tune_writes_the_best_recipe_under_the_table_that_it_prints(folder: Path
     code, out, err = tuned(folder, output)
 
     assert (code, err) == (0, "")
-    *table, unknown, last = out.splitlines()
+    *table, unknown, last = below_inputs(out)
     assert unknown.startswith("seen in training or not is unknown (a.json: no a.provenance.json; b.json: ")
     assert last == f"{output}: the best of 12 recipes"
     assert [line.split()[0] for line in table[1:]] == [
@@ -65,13 +65,13 @@ def test_tune_writes_the_best_recipe_under_the_table_that_it_prints(folder: Path
 
 def test_the_table_s_numbers_are_those_of_fuse_and_of_pycocotools(folder: Path) -> None:
     output = folder / "mine.yaml"
-    table = tuned(folder, output).out.splitlines()[:-2]
+    table = below_inputs(tuned(folder, output).out)[:-2]
 
     # The results are found by the recipe.
     code, out, err = fused(folder, output)
 
     assert (code, err) == (0, "")
-    assert out.splitlines()[: len(table)] == table
+    assert below_inputs(out)[: len(table)] == table
     ap, ap50 = oracle(folder / "val.json", folder / "out.json")
     assert table[-1].split()[2:] == [f"{100 * ap:.1f}", f"{100 * ap50:.1f}"]
     start, _ = oracle(folder / "val.json", fused_by_paper(folder))
@@ -137,11 +137,11 @@ def test_results_are_named_relative_to_the_recipe_wherever_it_is_written_from(
     found = fused(folder, Path(os.path.relpath(written)))
 
     assert (found.code, found.err) == (0, "")
-    assert "48" in found.out.splitlines()[1].split()
+    assert "48" in below_inputs(found.out)[1].split()
 
 
 def test_a_start_from_another_folder_keeps_its_values_and_not_its_names(folder: Path) -> None:
-    start = Recipe(models=(Model(results="x.json", weight=2.0), Model(results="y.json", weight=0.5)))
+    start = Recipe(models=(Model(results="x/b.json", weight=0.5), Model(results="x/a.json", weight=2.0)))
     path = write(folder / "elsewhere" / "start.yaml", recipe.dump(start))
 
     assert tuned(folder, folder / "mine.yaml", "--recipe", path, "--trials", 1).code == 0
@@ -181,10 +181,12 @@ def test_data_by_name_stands_for_its_annotation_file(folder: Path) -> None:
     expected = (folder / "mine.yaml").read_bytes()
     given = ["--results", folder / "a.json", "--results", folder / "b.json", "--output", folder / "mine.yaml"]
 
-    assert cli("tune", "--data", spec, "--split", "val", *given, "--trials", 12).code == 0
+    ended = cli("tune", "--data", spec, *given, "--trials", 12)
 
+    assert ended.code == 0
+    assert ended.out.splitlines()[0] == f"images: split val of {spec}, {folder / 'val.json'}: 5, with objects"
     assert (folder / "mine.yaml").read_bytes() == expected
-    code, out, err = cli("tune", "--data", spec, *given)
+    code, out, err = cli("tune", "--data", spec, "--split", "test", *given)
     assert (code, out, err) == (1, "", f"error: {spec}: expected the split test, found none\n")
 
 
@@ -197,7 +199,8 @@ def test_an_error_in_the_search_keeps_the_older_recipe(folder: Path, monkeypatch
     monkeypatch.setattr(tune._Search, "ap_of", stopped)
 
     code, out, err = tuned(folder, output)
-    assert (code, out, err.strip()) == (130, "", "interrupted")
+    assert (code, err.strip()) == (130, "interrupted")
+    assert below_inputs(out) == []
     assert output.read_text() == "older"
     assert sorted(path.name for path in folder.iterdir()) == ["a.json", "b.json", "mine.yaml", "val.json"]
 
@@ -214,9 +217,11 @@ def test_tune_refuses_images_that_were_trained_on(folder: Path) -> None:
     know(folder, "b")
     output = folder / "mine.yaml"
 
-    assert tuned(folder, output) == (
+    code, out, err = tuned(folder, output)
+
+    assert (code, below_inputs(out), err) == (
         1,
-        "",
+        [],
         f"error: {folder / 'val.json'}: expected images to tune on that no model was trained on, found some seen in "
         f"training\n  {folder / 'a.json'}: 2 of 5 images\nTune on other images, or say --if-seen tune to do it all the "
         "same, --if-seen keep to write the recipe to start from as it is.\n",
@@ -232,7 +237,7 @@ def test_tune_on_seen_images_says_so_next_to_every_ap(folder: Path) -> None:
     code, out, err = tuned(folder, output, "--if-seen", "tune")
 
     assert (code, err) == (0, "")
-    _, first, second, third, fourth, last, said = out.splitlines()
+    _, first, second, third, fourth, last, said = below_inputs(out)
     for line in (first, second, last):
         assert line.endswith("   seen in training: 2 of 5 images")
     assert not any("seen in" in line for line in (third, fourth))

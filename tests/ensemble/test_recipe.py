@@ -93,7 +93,7 @@ def test_what_was_dumped_is_loaded_to_the_last_digit(chosen: Recipe) -> None:
 
 def test_a_dumped_recipe_states_every_value() -> None:
     assert recipe.dump(Recipe(models=(Model(results="a.json", weight=0.5),), suppress=NoSuppression())) == (
-        "models:\n- results: a.json\n  weight: 0.5\n"
+        "models:\n- results: a.json\n  weight: 0.5\n  categories: ids\n"
         "suppress:\n  method: none\n"
         "fuse:\n  method: wbf\n  iou_threshold: 0.55\n  skip_threshold: 0.0\n  score: avg\n"
         "detections_per_image: 100\n"
