@@ -219,9 +219,8 @@ def test_check_decodes_and_follows_links_when_it_is_told_to(document: dict[str, 
 
 
 def test_evaluate_reads_images_by_stem_and_categories_by_name(evaluate: Evaluate) -> None:
-    named = [
-        {**item, "image_id": "a", "category_id": {18: "dog", 1: "person"}[item["category_id"]]} for item in DETECTIONS
-    ]
+    names = ("dog", "person")
+    named = [{**item, "image_id": "a", "category_id": name} for item, name in zip(DETECTIONS, names, strict=True)]
 
     code, out, err = evaluate(named)
 
@@ -238,7 +237,8 @@ def test_evaluate_reads_images_by_stem_and_categories_by_name(evaluate: Evaluate
 def test_evaluate_reads_positions_for_categories_where_it_is_told(evaluate: Evaluate) -> None:
     """The categories are 1 and 18."""
     for base in (0, 1):
-        positions = [{**item, "category_id": {1: 0, 18: 1}[item["category_id"]] + base} for item in DETECTIONS]
+        places = (base + 1, base)
+        positions = [{**item, "category_id": place} for item, place in zip(DETECTIONS, places, strict=True)]
         code, _, err = evaluate(positions)
         assert code == 1
         assert f"If these are positions in the list of categories, from {base}: --categories contiguous{base}" in err
@@ -267,10 +267,8 @@ def test_evaluate_refuses_fractions(evaluate: Evaluate) -> None:
 def test_evaluate_says_what_results_look_like(evaluate: Evaluate, document: dict[str, Any]) -> None:
     """Corners instead of sizes, of thirty boxes; the AP stands there all the same."""
     boxes = [[x, y, 5, 5] for x in range(0, 30, 5) for y in range(0, 25, 5)]
-    document["annotations"] = [
-        {"id": at, "image_id": 5, "category_id": 1, "bbox": box, "area": 25, "iscrowd": 0}
-        for at, box in enumerate(boxes)
-    ]
+    same = {"image_id": 5, "category_id": 1, "area": 25, "iscrowd": 0}
+    document["annotations"] = [{"id": at, "bbox": box, **same} for at, box in enumerate(boxes)]
     detections = [
         {"image_id": 5, "category_id": 1, "bbox": [x, y, x + width, y + height], "score": 0.5}
         for x, y, width, height in boxes

@@ -13,7 +13,6 @@ from ensemble.inputs import Inputs
 from ensemble.pipeline import Images
 from ensemble.recipe import NoSuppression, Recipe, SoftNms
 from tests.ensemble.files import (
-    EMPTY,
     SIZES,
     Record,
     annotated,
@@ -220,7 +219,3 @@ def test_positions_are_ids_where_the_recipe_or_the_command_says_so(tmp_path: Pat
     assert "categories: contiguous0" in (tmp_path / "mine.yaml").read_text()
     assert cli("fuse", *given[:4], "--recipe", tmp_path / "mine.yaml").code == 0
     assert output.read_bytes() == expected
-
-
-def test_the_empty_picture_is_not_covered(images: Images) -> None:
-    assert EMPTY in {image.id for image in images.images}
