@@ -29,7 +29,7 @@ NORMALISED = 1.5
 # In another format, this share of the boxes lies outside, and as good as none once they are read in it.
 MANY_OUTSIDE, NONE_OUTSIDE = 0.2, 0.01
 # Boxes that are compared: the best of each picture, of so many pictures, which stand for all.
-BEST, PICTURES = 10, 1000
+BEST, PICTURES = 10, 300
 # Two boxes meet at this IoU. Good pairs of models: 64 % of the boxes; another format: at most 7 %; other pictures: 2 %.
 MEETS = 0.5
 HARDLY_MEETS, MEETS_WELL = 0.15, 0.3
@@ -189,7 +189,7 @@ def _iou(boxes: Floats, others: Floats) -> Floats:
 def format_by_agreement(boxes: Boxes, others: Boxes) -> str:
     """Another format in which the boxes meet the others well, where as they stand they hardly do; empty for none."""
     plain = agreement(boxes, others)
-    if plain.compared < ENOUGH:
+    if plain.compared < ENOUGH or MEETS_BETTER * plain.met > 1:
         return ""
     shares = {name: agreement(boxes, others, read).met for name, read in OTHER_FORMATS.items()}
     best = max(shares, key=shares.__getitem__)
