@@ -106,7 +106,9 @@ def keep(path: Path, name: str) -> Path:
 
 
 def forget_old_epochs(folder: Path, max_to_keep: int) -> None:
-    """Remove the checkpoints of all but the newest `max_to_keep` epochs."""
+    """Remove the checkpoints of all but the newest `max_to_keep` epochs; of none where that is -1."""
+    if max_to_keep < 0:
+        return
     found = list(epochs_in(folder).values())
     for path in found[: max(0, len(found) - max_to_keep)]:
         path.unlink(missing_ok=True)

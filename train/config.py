@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from datasets.errors import DataError
-from train import config_checks
+from train import config_checks, config_keys
 
 CONFIGS = Path(__file__).parent / "configs"
 SCHEDULES = CONFIGS / "schedules"
@@ -88,7 +89,7 @@ def default() -> Any:
     cfg.SOLVER.AMP.DTYPE = "fp16"
     # A checkpoint every so many iterations, beside the one at the end of each epoch.
     cfg.SOLVER.CHECKPOINT_PERIOD = 1000
-    # Checkpoints of the newest epochs that stay, beside the best and the last one.
+    # Checkpoints of the newest epochs that stay, beside the best and the last one; -1 keeps all.
     cfg.SOLVER.MAX_TO_KEEP = 3
     cfg.SEED = 0
     cfg.MODEL.DEVICE = "auto"
@@ -116,8 +117,40 @@ def load(model: str, schedule: str, overrides: Sequence[str] = ()) -> Any:
             raise DataError(f"{name}: expected a YAML file or one of {', '.join(known)}, found neither")
         _merge_file(cfg, path)
     merge_overrides(cfg, overrides)
-    check(cfg)
+    ignored = config_keys.asked_for(list(overrides[::2])) + config_keys.ignored(flat(cfg), *_references())
+    check(cfg, list(dict.fromkeys(ignored)))
     return cfg
+
+
+def _references() -> tuple[dict[str, Any], dict[str, Any]]:
+    """Detectron2's own values and ours, of which none was asked for by anybody."""
+    from train import compat  # noqa: F401 - before detectron2
+
+    # isort: split
+    from detectron2.config import get_cfg
+
+    ours = default()
+    _merge_file(ours, CONFIGS / "base.yaml")
+    return flat(get_cfg()), flat(ours)
+
+
+def dump(cfg: Any) -> str:
+    """The configuration as YAML, with the keys that are obeyed and no other."""
+    import yaml
+
+    def kept(node: dict[str, Any], prefix: str) -> dict[str, Any]:
+        found = {}
+        for key, value in node.items():
+            name = f"{prefix}{key}"
+            if isinstance(value, dict):
+                inner = kept(value, f"{name}.")
+                if inner:
+                    found[key] = inner
+            elif not config_keys.remedy(name):
+                found[key] = _as_lists(value)
+        return found
+
+    return str(yaml.safe_dump(kept(cfg, "")))
 
 
 def from_text(text: str, origin: str) -> Any:
@@ -147,6 +180,9 @@ def _merge_file(cfg: Any, path: Path) -> None:
     version = found.pop("VERSION", cfg.VERSION)
     if version != cfg.VERSION:
         raise DataError(f"{path}: VERSION: expected {cfg.VERSION}, found {version!r}")
+    unknown = _unknown_keys(found, cfg)
+    if unknown:
+        raise DataError(f"{path}: expected keys that there are; {_REFERENCE}", unknown)
     try:
         cfg.merge_from_other_cfg(CfgNode(_with_floats(found, cfg)))
     except KeyError as error:
@@ -193,6 +229,19 @@ def _over(upper: dict[str, Any], lower: dict[str, Any], origin: str, depth: int 
     }
 
 
+def _unknown_keys(found: dict[str, Any], known: dict[str, Any], prefix: str = "") -> list[str]:
+    """Each key of a file that there is not, with the most similar one that there is."""
+    problems = []
+    for key, value in found.items():
+        if key not in known:
+            similar = difflib.get_close_matches(str(key), list(known), n=1)
+            meant = f"; did you mean {prefix}{similar[0]}?" if similar else ""
+            problems.append(f"{prefix}{key}: no such key{meant}")
+        elif isinstance(value, dict) and isinstance(known[key], dict):
+            problems += _unknown_keys(value, known[key], f"{prefix}{key}.")
+    return problems
+
+
 def _with_floats(found: dict[str, Any], defaults: Any) -> dict[str, Any]:
     """Whole numbers as floats where the key's value is one, which Detectron2 would refuse: `EPOCHS: 12`."""
     result: dict[str, Any] = {}
@@ -230,11 +279,15 @@ def _plain(error: Exception) -> str:
     return str(error.args[0]) if error.args else str(error)
 
 
-def check(cfg: Any) -> None:
-    """Raises DataError, naming every key, for what would otherwise fail or mislead hours later."""
-    problems = config_checks.missing_values(flat(cfg), flat(default())) or config_checks.problems_of(cfg)
-    if problems:
-        raise DataError("the configuration cannot be used", problems)
+def check(cfg: Any, ignored: Sequence[str] = ()) -> None:
+    """Raises DataError, naming every key, for what would otherwise fail or mislead hours later.
+
+    `ignored` are the problems of keys that are set and would have no effect.
+    """
+    values = flat(cfg)
+    problems = config_checks.missing_values(values, flat(default())) or config_checks.problems_of(cfg, values)
+    if problems or ignored:
+        raise DataError("the configuration cannot be used", [*ignored, *problems])
 
 
 def differences(before: Any, now: Any) -> list[Difference]:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from train import config_rules
+
 # Those of timm's ResNeSts whose every norm can have 32 groups: radix 2, cardinality 1, width 64, as in their paper.
 RESNESTS = ("resnest14d", "resnest26d", "resnest50d", "resnest101e", "resnest200e", "resnest269e")
 
@@ -22,35 +24,12 @@ def missing_values(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> li
     ]
 
 
-def problems_of(cfg: Any) -> list[str]:
-    """Every key that a run must not have as it is, of a configuration with all its values."""
-    problems = []
-    for key, name, known in (
-        ("MODEL.PROPOSAL_GENERATOR.NAME", cfg.MODEL.PROPOSAL_GENERATOR.NAME, ["IgnoreAwareRPN"]),
-        (
-            "MODEL.ROI_HEADS.NAME",
-            cfg.MODEL.ROI_HEADS.NAME,
-            ["IgnoreAwareROIHeads", "IgnoreAwareCascadeROIHeads"],
-        ),
-        ("MODEL.META_ARCHITECTURE", cfg.MODEL.META_ARCHITECTURE, ["GeneralizedRCNN"]),
-        ("MODEL.DEVICE", cfg.MODEL.DEVICE, ["auto", "cpu", "cuda"]),
-        ("SOLVER.AMP.DTYPE", cfg.SOLVER.AMP.DTYPE, ["fp16", "bf16"]),
-        ("INPUT.FORMAT", cfg.INPUT.FORMAT, ["BGR", "RGB"]),
-        ("INPUT.RANDOM_FLIP", cfg.INPUT.RANDOM_FLIP, ["horizontal", "none"]),
-        ("INPUT.MASK_FORMAT", cfg.INPUT.MASK_FORMAT, ["polygon"]),
-        ("INPUT.MIN_SIZE_TRAIN_SAMPLING", cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING, ["choice", "range"]),
-        ("SOLVER.LR_SCHEDULER_NAME", cfg.SOLVER.LR_SCHEDULER_NAME, ["WarmupMultiStepLR", "WarmupCosineLR"]),
-    ):
-        if name not in known:
-            problems.append(f"{key}: expected {' or '.join(known)}, found {name!r}")
-    for key, unused in (
-        ("INPUT.CROP.ENABLED", cfg.INPUT.CROP.ENABLED),
-        ("MODEL.KEYPOINT_ON", cfg.MODEL.KEYPOINT_ON),
-        ("MODEL.LOAD_PROPOSALS", cfg.MODEL.LOAD_PROPOSALS),
-        ("TEST.PRECISE_BN.ENABLED", cfg.TEST.PRECISE_BN.ENABLED),
-    ):
-        if unused:
-            problems.append(f"{key}: expected False, since this trainer has no such thing, found True")
+def problems_of(cfg: Any, values: Mapping[str, Any]) -> list[str]:
+    """Every key that a run must not have as it is, of a configuration; `values` are its dotted key -> value."""
+    problems = config_rules.broken(values)
+    if not problems:
+        # What goes together can only be said of values that are good by themselves.
+        problems += config_rules.disagreeing(values)
     problems += _size_problems(cfg)
     if not all(type(epoch) in (int, float) for epoch in cfg.SOLVER.STEP_EPOCHS):
         problems.append(f"SOLVER.STEP_EPOCHS: expected numbers, found {list(cfg.SOLVER.STEP_EPOCHS)}")

@@ -102,10 +102,11 @@ def fit(request: Request) -> None:
             parent = weights.find_parent(cfg.MODEL.WEIGHTS, allow_pretrained=request.allow_pretrained)
         else:
             resume.keep_parent(before, cfg, given=request.init is not None)
+        _check_frozen(cfg)
         data, validation, seen = _read(request, cfg, before, parent, main)
         schedule = solver.schedule_of(cfg, len(data.records))
         cfg.MODEL.MASK_ON = data.masks
-        cfg.MODEL.ROI_HEADS.NUM_CLASSES = len(data.categories)
+        _set_classes(cfg, len(data.categories))
         for note in [
             *data.notes,
             *(validation.notes if validation else ["no validation data: no AP, no best checkpoint"]),
@@ -120,6 +121,26 @@ def fit(request: Request) -> None:
                 say(f"{request.output}: this run is complete; nothing to do")
                 return
         _train(_Run(request, cfg, data, validation, seen, schedule, division, before, parent, say))
+
+
+def _set_classes(cfg: Any, count: int) -> None:
+    """Raises DataError where another number than that of the data's categories was asked for."""
+    asked = cfg.MODEL.ROI_HEADS.NUM_CLASSES
+    if asked not in (count, config.default().MODEL.ROI_HEADS.NUM_CLASSES):
+        raise DataError(
+            f"MODEL.ROI_HEADS.NUM_CLASSES: expected {count}, the number of categories of the data, from which it is "
+            f"set, found {asked}"
+        )
+    cfg.MODEL.ROI_HEADS.NUM_CLASSES = count
+
+
+def _check_frozen(cfg: Any) -> None:
+    """Raises DataError for random layers that would never be trained."""
+    if cfg.MODEL.BACKBONE.FREEZE_AT and not cfg.MODEL.WEIGHTS:
+        raise DataError(
+            "MODEL.BACKBONE.FREEZE_AT: expected 0 without --init, since layers that are frozen would stay random, "
+            f"found {cfg.MODEL.BACKBONE.FREEZE_AT} (Detectron2's own default is 2; train/configs/base.yaml has 0)"
+        )
 
 
 def _configuration(request: Request, resumes: bool) -> Any:
@@ -184,7 +205,7 @@ def _train(run: _Run) -> None:
         run.say(line)
     report = None
     if comm.is_main_process():
-        (run.request.output / CONFIG).write_text(cfg.dump(), encoding="utf-8")
+        (run.request.output / CONFIG).write_text(config.dump(cfg), encoding="utf-8")
         report = ReportHook(run.request.output, schedule, start.first)
     epochs = EpochHook(
         run.request.output,

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from datasets.errors import DataError
 from train import compat  # noqa: F401 - before detectron2
 
 # isort: split
@@ -17,6 +18,17 @@ from detectron2.modeling import build_model
 from detectron2.modeling.backbone.resnet import BasicBlock, BasicStem, BottleneckBlock
 
 from train import backbones, heads
+
+# As its assertions, look-ups and torch itself refuse what does not go together.
+_UNBUILDABLE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NotImplementedError,
+    TypeError,
+    ValueError,
+)
 
 
 def build(cfg: Any, device: torch.device | str = "cpu", *, seed: int | None = None) -> nn.Module:
@@ -33,13 +45,23 @@ def build(cfg: Any, device: torch.device | str = "cpu", *, seed: int | None = No
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
-        model: nn.Module = build_model(plain)
+        model = _built(plain)
     if cfg.MODEL.RESNETS.ZERO_INIT_LAST_NORM:
         zero_init_last_norms(model)
     if cfg.MODEL.CHECKPOINT_ACTIVATIONS:
         checkpoint_activations(model)
     weigh_losses(model, cfg.MODEL.LOSS_WEIGHTS)
     return model.to(device)
+
+
+def _built(cfg: Any) -> nn.Module:
+    """Raises DataError where Detectron2 cannot make a model of it, which no rule foresaw."""
+    try:
+        model: nn.Module = build_model(cfg)
+    except _UNBUILDABLE as error:
+        said = str(error) or type(error).__name__
+        raise DataError(f"no model can be built of this configuration: {said}; see the keys under MODEL") from error
+    return model
 
 
 def zero_init_last_norms(model: nn.Module) -> None:

@@ -26,6 +26,7 @@ from datasets.sources import chunks
 from train import (
     checkpoint,
     config,
+    config_keys,
     devices,
     inference,
     lineage,
@@ -188,7 +189,8 @@ def _configuration(loaded: checkpoint.Loaded, request: Request) -> Any:
         for key, value in RAW.items():
             config.merge_overrides(cfg, [key, str(value)])
     config.merge_overrides(cfg, request.overrides)
-    config.check(cfg)
+    keys = list(request.overrides[::2])
+    config.check(cfg, [*config_keys.of_training(keys), *config_keys.refused(keys)])
     return cfg
 
 

@@ -142,8 +142,12 @@ def test_overrides_that_are_refused_name_the_key(overrides: list[str], expected:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("SOLVER: {EPOCH: 1.0}", "Non-existent config key: SOLVER.EPOCH; Detectron2's config reference and "),
-        ("EPOCHS: 1.0", "Non-existent config key: EPOCHS; "),
+        (
+            "SOLVER: {EPOCH: 1.0}\nDATA: {X: 1}",
+            "expected keys that there are; Detectron2's config reference and train/config.py name all keys\n"
+            "  SOLVER.EPOCH: no such key; did you mean SOLVER.EPOCHS?\n  DATA: no such key",
+        ),
+        ("EPOCHS: 1.0", "expected keys that there are; "),
         ("SOLVER: {EPOCHS: many}", "Type mismatch (<class 'float'> vs. <class 'str'>)"),
         ("SOLVER: {EPOCHS: 2020-01-01}", "Key SOLVER.EPOCHS with value <class 'datetime.date'> is not a valid type"),
         ("SOLVER: [1]", "Type mismatch ("),
