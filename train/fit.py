@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
@@ -279,12 +280,12 @@ def _batches(cfg: Any, data: TrainingData, division: Division, first: int, last:
 
 def _loop(trainer: Trainer, run: _Run, first: int) -> None:
     """The iterations; a signal ends them after a step, with everything saved. Raises DataError where they diverge."""
-    with stop_on_signal(trainer) as stopped_by:
+    with stop_on_signal(trainer, alone=comm.get_world_size() == 1) as asked:
         try:
             trainer.train(first, run.schedule.last)
         except StoppedError:
             run.say(f"stopped at iteration {trainer.iter + 1:,}, all saved; --resume goes on from there")
-            leave(stopped_by)
+            leave(asked.first)
         except DivergedError as error:
             raise DataError(wording.diverged(error, run.request.output, run.cfg)) from None
         except RuntimeError as error:
@@ -338,4 +339,7 @@ def _parallel(network: nn.Module, device: torch.device) -> nn.Module:
         return network
     # `launch` gave each process a GPU of its own.
     ids = [torch.cuda.current_device()] if device.type == "cuda" else None
-    return DistributedDataParallel(network, device_ids=ids, broadcast_buffers=False)
+    with warnings.catch_warnings():
+        # Of the name that torch 2.14 has for it, which no earlier one knows.
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+        return DistributedDataParallel(network, device_ids=ids, broadcast_buffers=False)
