@@ -97,7 +97,7 @@ def fit(request: Request) -> None:
     with ExitStack() as stack:
         if main:
             stack.enter_context(resume.locked(request.output))
-        before = resume.find_before(request.output, resume=request.resume)
+        before = resume.find_in_all(request.output, resume=request.resume)
         parent = None
         if before is None:
             parent = weights.find_parent(cfg.MODEL.WEIGHTS, allow_pretrained=request.allow_pretrained)
@@ -107,6 +107,7 @@ def fit(request: Request) -> None:
         schedule = solver.schedule_of(cfg, len(data.records))
         cfg.MODEL.MASK_ON = data.masks
         cfg.MODEL.ROI_HEADS.NUM_CLASSES = len(data.categories)
+        resume.check_same_everywhere(cfg, data)
         for note in [
             *data.notes,
             *(validation.notes if validation else ["no validation data: no AP, no best checkpoint"]),
