@@ -24,6 +24,7 @@ from train import (
     lineage,
     model,
     resume,
+    shared_memory,
     solver,
     weights,
     wording,
@@ -150,6 +151,7 @@ def _init_file(init: Path) -> Path:
 
 def _train(run: _Run) -> None:
     cfg, schedule, division, validation = run.cfg, run.schedule, run.division, run.validation
+    shared_memory.check(_loads(run), cfg.DATALOADER.NUM_WORKERS)
     device = devices.device_of(cfg)
     precision = solver.precision_of(cfg, device, run.say)
     network = model.build(cfg, device, seed=cfg.SEED)
@@ -262,6 +264,13 @@ def _plan(run: _Run, start: _Start, network: nn.Module, device: torch.device, pr
             else []
         ),
     ]
+
+
+def _loads(run: _Run) -> list[shared_memory.Load]:
+    """Workers of the training wait with their batches while it is validated."""
+    training = shared_memory.training_load(run.cfg, run.data.records, run.division.part)
+    validation = [shared_memory.inference_load(run.cfg, run.validation.records)] if run.validation else []
+    return [training, *validation]
 
 
 def _batches(cfg: Any, data: TrainingData, division: Division, first: int, last: int) -> Iterator[list[dict[str, Any]]]:
