@@ -78,8 +78,10 @@ def save(path: Path, content: dict[str, Any]) -> Path:
             os.fsync(file.fileno())
         temporary.replace(path)
     except (OSError, RuntimeError) as error:
-        # Where the disk is full, torch speaks of positions in the file.
+        # Where the disk is full, or the user does not want to wait, torch speaks of positions in the file.
         cause = error if isinstance(error, OSError) else error.__context__
+        if isinstance(cause, KeyboardInterrupt):
+            raise cause from None
         if not isinstance(cause, OSError):
             raise
         raise DataError(f"{path}: the checkpoint cannot be written: {cause.strerror}") from None

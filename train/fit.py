@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
@@ -23,6 +24,7 @@ from train import (
     lineage,
     model,
     resume,
+    shared_memory,
     solver,
     weights,
     wording,
@@ -96,7 +98,7 @@ def fit(request: Request) -> None:
     with ExitStack() as stack:
         if main:
             stack.enter_context(resume.locked(request.output))
-        before = resume.find_before(request.output, resume=request.resume)
+        before = resume.find_in_all(request.output, resume=request.resume)
         parent = None
         if before is None:
             parent = weights.find_parent(cfg.MODEL.WEIGHTS, allow_pretrained=request.allow_pretrained)
@@ -107,6 +109,7 @@ def fit(request: Request) -> None:
         schedule = solver.schedule_of(cfg, len(data.records))
         cfg.MODEL.MASK_ON = data.masks
         _set_classes(cfg, len(data.categories))
+        resume.check_same_everywhere(cfg, data)
         for note in [
             *data.notes,
             *(validation.notes if validation else ["no validation data: no AP, no best checkpoint"]),
@@ -169,6 +172,7 @@ def _init_file(init: Path) -> Path:
 
 def _train(run: _Run) -> None:
     cfg, schedule, division, validation = run.cfg, run.schedule, run.division, run.validation
+    shared_memory.check(_loads(run), cfg.DATALOADER.NUM_WORKERS)
     device = devices.device_of(cfg)
     precision = solver.precision_of(cfg, device, run.say)
     network = model.build(cfg, device, seed=cfg.SEED)
@@ -283,6 +287,13 @@ def _plan(run: _Run, start: _Start, network: nn.Module, device: torch.device, pr
     ]
 
 
+def _loads(run: _Run) -> list[shared_memory.Load]:
+    """Workers of the training wait with their batches while it is validated."""
+    training = shared_memory.training_load(run.cfg, run.data.records, run.division.part)
+    validation = [shared_memory.inference_load(run.cfg, run.validation.records)] if run.validation else []
+    return [training, *validation]
+
+
 def _batches(cfg: Any, data: TrainingData, division: Division, first: int, last: int) -> Iterator[list[dict[str, Any]]]:
     """This process's parts of the batches of iterations `first` to `last`."""
     sampler = BatchSampler(
@@ -300,12 +311,12 @@ def _batches(cfg: Any, data: TrainingData, division: Division, first: int, last:
 
 def _loop(trainer: Trainer, run: _Run, first: int) -> None:
     """The iterations; a signal ends them after a step, with everything saved. Raises DataError where they diverge."""
-    with stop_on_signal(trainer) as stopped_by:
+    with stop_on_signal(trainer, alone=comm.get_world_size() == 1) as asked:
         try:
             trainer.train(first, run.schedule.last)
         except StoppedError:
             run.say(f"stopped at iteration {trainer.iter + 1:,}, all saved; --resume goes on from there")
-            leave(stopped_by)
+            leave(asked.first)
         except DivergedError as error:
             raise DataError(wording.diverged(error, run.request.output, run.cfg)) from None
         except RuntimeError as error:
@@ -359,4 +370,7 @@ def _parallel(network: nn.Module, device: torch.device) -> nn.Module:
         return network
     # `launch` gave each process a GPU of its own.
     ids = [torch.cuda.current_device()] if device.type == "cuda" else None
-    return DistributedDataParallel(network, device_ids=ids, broadcast_buffers=False)
+    with warnings.catch_warnings():
+        # Of the name that torch 2.14 has for it, which no earlier one knows.
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+        return DistributedDataParallel(network, device_ids=ids, broadcast_buffers=False)

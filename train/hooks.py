@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from datasets.evaluation import Evaluation
 from datasets.seen import remark
-from train import checkpoint, compat  # noqa: F401 - compat before detectron2
+from train import checkpoint, compat, stopping  # noqa: F401 - compat before detectron2
 from train.schedule import Schedule
 from train.trainer import DivergedError
 
@@ -112,18 +112,20 @@ class EpochHook(HookBase):  # type: ignore[misc]
         if is_best and found is not None and found.ap is not None:
             self.best = Best(epoch, found.ap, self._seen, self._images)
         # The last one comes last: whatever it says of the best one is true of the files by then.
-        path = self._save(checkpoint.epoch_name(epoch), done)
-        if path is not None:
-            if is_best:
-                checkpoint.keep(path, checkpoint.BEST)
-            checkpoint.keep(path, checkpoint.LAST)
-            checkpoint.forget_old_epochs(self._folder, self._max_to_keep)
+        with stopping.SAVING:
+            path = self._save(checkpoint.epoch_name(epoch), done)
+            if path is not None:
+                if is_best:
+                    checkpoint.keep(path, checkpoint.BEST)
+                checkpoint.keep(path, checkpoint.LAST)
+                checkpoint.forget_old_epochs(self._folder, self._max_to_keep)
 
     def _save(self, name: str, done: int) -> Path | None:
         _check_weights(self.trainer.model, done)
         if not comm.is_main_process():
             return None
-        return checkpoint.save(self._folder / name, self._content(done, self.best))
+        with stopping.SAVING:
+            return checkpoint.save(self._folder / name, self._content(done, self.best))
 
 
 def _check_weights(model: torch.nn.Module, done: int) -> None:

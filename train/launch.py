@@ -6,19 +6,17 @@ Detectron2's own launcher insists on CUDA.
 from __future__ import annotations
 
 import multiprocessing
-import multiprocessing.connection
 import os
-import pickle
-import signal
 import socket
-import sys
-import threading
-import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from multiprocessing import resource_tracker
 from typing import Any, NamedTuple, NoReturn
 
 from datasets.errors import DataError
+from train import meeting, stopping
+from train.children import Child, Reporter, report_of, supervise
 
 # Reading and checking a large dataset comes before the first exchange.
 TIMEOUT = timedelta(hours=2)
@@ -46,7 +44,7 @@ class World(NamedTuple):
             return f"--rank: expected 0 to {self.machines - 1} with --machines {self.machines}, found {self.machine}"
         if self.machines > 1 and self.url is None:
             return "--dist-url: expected the address of machine 0 (tcp://10.0.0.1:29500) with --machines, found none"
-        return None
+        return None if self.url is None else meeting.problem(self.url)
 
 
 def launch(function: Callable[..., None], world: World, *arguments: Any) -> None:
@@ -61,35 +59,27 @@ def launch(function: Callable[..., None], world: World, *arguments: Any) -> None
         function(*arguments)
         return
     url = world.url or f"tcp://127.0.0.1:{free_port()}"
+    meeting.check_address(url, serves=world.machine == 0)
     context = multiprocessing.get_context("spawn")
-    children: list[_Child] = []
-    for rank in range(world.processes):
-        # One pipe each: two errors at a time must not run into one another.
-        receiver, sender = context.Pipe(duplex=False)
-        process = context.Process(target=_work, args=(rank, world, url, sender, function, arguments))
-        process.start()
-        sender.close()
-        children.append(_Child(process, receiver))
-    # They agree among themselves on where to stop; this process only passes on what a cluster sends it.
-    before = signal.signal(signal.SIGTERM, lambda *_: _end(children))
+    with _quiet_tracker():
+        resource_tracker.ensure_running()
+    supervise(
+        lambda rank: Child(context, _work, (rank, world, url, function, arguments)), world.processes, world.machines
+    )
+
+
+@contextmanager
+def _quiet_tracker() -> Iterator[None]:
+    """Python's tracker removes what processes leave behind that end at once; it is no news that they did."""
+    before = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = ",".join([*([before] if before else []), "ignore:resource_tracker"])
     try:
-        _wait(children)
+        yield
     finally:
-        signal.signal(signal.SIGTERM, before)
-        _end(children)
-
-
-class _Child(NamedTuple):
-    process: Any
-    receiver: Any
-
-    def error(self) -> BaseException | None:
-        """What it raised, if it could still say so."""
-        try:
-            found: BaseException | None = pickle.loads(self.receiver.recv_bytes()) if self.receiver.poll() else None
-        except EOFError:
-            return None
-        return found
+        if before is None:
+            del os.environ["PYTHONWARNINGS"]
+        else:
+            os.environ["PYTHONWARNINGS"] = before
 
 
 def free_port() -> int:
@@ -99,79 +89,29 @@ def free_port() -> int:
         return port
 
 
-def _wait(children: list[_Child]) -> None:
-    """Until all are done, or one has failed, whose error is raised."""
-    interrupted = False
-    while running := [child for child in children if child.process.is_alive()]:
-        try:
-            sentinels = [child.process.sentinel for child in running]
-            ready = multiprocessing.connection.wait([*sentinels, *(child.receiver for child in running)])
-            # A long message fits into no pipe: its sender waits until it is read.
-            for child in running:
-                error = child.error() if child.receiver in ready else None
-                if error is not None:
-                    raise error
-        except KeyboardInterrupt:
-            # Ctrl-C reached them as well; they save and end.
-            interrupted = True
-        if any(child.process.exitcode for child in children):
-            break
-    failed = [child for child in children if child.process.exitcode]
-    for late in (child.error() for child in failed):
-        if late is not None:
-            raise late
-    if interrupted:
-        raise KeyboardInterrupt
-    if failed:
-        raise DataError(
-            f"a training process ended with exit code {failed[0].process.exitcode} (-9: killed, as happens when memory "
-            "runs out); what it had saved is there, and --resume goes on from it"
-        )
-
-
-def _end(children: list[_Child]) -> None:
-    for child in children:
-        if child.process.is_alive():
-            child.process.terminate()
-    for child in children:
-        # Time to end a step and save.
-        child.process.join(timeout=60)
-        if child.process.is_alive():
-            child.process.kill()
-            child.process.join()
-
-
 def _work(
-    rank: int, world: World, url: str, sender: Any, function: Callable[..., None], arguments: tuple[Any, ...]
-) -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    rank: int, world: World, url: str, function: Callable[..., None], arguments: tuple[Any, ...], reporter: Reporter
+) -> NoReturn:
+    reporter.obey()
+    # Whatever it waits for before its first step, there is nothing to save.
+    stopping.end_by_default()
     try:
         join(rank, world, url)
         function(*arguments)
         _part()
-    except (DataError, KeyboardInterrupt, SystemExit) as error:
-        sender.send_bytes(pickle.dumps(error))
-        _leave(error)
-    except BaseException:
-        # A bug, or a GPU that failed: Python's own end would wait for exchanges that never come.
-        traceback.print_exc()
-        _leave(SystemExit(1))
-    _leave(SystemExit(0))
-
-
-def _leave(error: BaseException) -> NoReturn:
-    """End at once: an orderly end would wait for the other processes, which wait for this one.
-
-    After a good run too: threads of gloo that still hold objects of Python abort a process that shuts down (seen in 4
-    of 140 runs; pytorch/pytorch#179291).
-    """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1)
+    except KeyboardInterrupt:
+        stopping.leave_now(130)
+    except SystemExit as error:
+        stopping.leave_now(error.code if isinstance(error.code, int) else 1)
+    except BaseException as error:
+        reporter.send(report_of(error))
+        stopping.leave_now(1)
+    stopping.leave_now(0)
 
 
 def join(rank: int, world: World, url: str) -> None:
-    """Make this process number `rank` of its machine in `world`. Raises DataError where its GPU is missing."""
+    """Make this process number `rank` of its machine in `world`. Raises DataError where its GPU is
+    missing, or where the others are not those that it expects."""
     import torch
     from torch import distributed
 
@@ -193,7 +133,7 @@ def join(rank: int, world: World, url: str) -> None:
         torch.set_num_threads(max(1, torch.get_num_threads() // world.processes))
     distributed.init_process_group(
         "nccl" if on_gpu else "gloo",
-        init_method=url,
+        store=meeting.meet(url, meeting.Place(world.machines, world.processes, world.machine, rank)),
         world_size=world.size,
         rank=world.machine * world.processes + rank,
         timeout=TIMEOUT,
@@ -222,11 +162,3 @@ def _part() -> None:
 
     comm.synchronize()
     distributed.destroy_process_group()
-
-
-def _end_with_parent() -> None:
-    """A parent that was killed cannot end its processes."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from datasets.errors import DataError
+from train import stopping
 from train.catalog import Record
 from train.mapper import InferenceMapper, TrainingMapper
 from train.sampler import BatchSampler, Key
@@ -53,7 +54,7 @@ def training_batches(
         batch_sampler=sampler,
         num_workers=workers,
         collate_fn=_as_list,
-        worker_init_fn=_one_thread,
+        worker_init_fn=_begin,
     )
     return _raising(loader)
 
@@ -74,7 +75,7 @@ def inference_batches(
         batch_size=batch,
         num_workers=workers,
         collate_fn=_as_list,
-        worker_init_fn=_one_thread,
+        worker_init_fn=_begin,
     )
     return _raising(loader)
 
@@ -99,11 +100,13 @@ def _started(loader: DataLoader[Any]) -> Iterator[Any]:
     if loader.num_workers:
         cv2.setNumThreads(1)
     try:
-        return iter(loader)
+        with stopping.blocked():
+            return iter(loader)
     finally:
         cv2.setNumThreads(threads)
 
 
-def _one_thread(_worker: int) -> None:
+def _begin(_worker: int) -> None:
+    stopping.leave_signals_to_parent()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)

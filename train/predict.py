@@ -31,6 +31,7 @@ from train import (
     inference,
     lineage,
     model,
+    shared_memory,
     solver,
     weights,
     wording,
@@ -93,6 +94,8 @@ def predict(request: Request, progress: terminal.Progress) -> Predicted | None:
     output = _output_of(request, read.images)
     records = _records(read.images, request.images, progress if is_main else None)
     seen_ids = sorted(ids_in(seen, read.images, request.images, progress)) if is_main else []
+    load = shared_memory.whole_images_load(records) if request.tta else shared_memory.inference_load(cfg, records)
+    shared_memory.check([load], cfg.DATALOADER.NUM_WORKERS)
     network = model.build(cfg, "cpu")
     weights.load_exactly(network, loaded.content["model"], loaded.path)
     precision.prepare(network)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Callable, Iterator
+import socket
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from datasets.errors import DataError
 from datasets.seen import NOTHING, SeenImages
-from train import checkpoint, config
+from train import checkpoint, compat, config  # noqa: F401 - compat before detectron2
 from train.checkpoint import Loaded
 from train.data import TrainingData
 from train.lineage import RANDOM
 from train.sampler import Division
+
+# isort: split
+from detectron2.utils import comm
 
 LOCK = ".lock"
 
@@ -51,6 +55,75 @@ def find_before(output: Path, *, resume: bool) -> Loaded | None:
     if missing:
         raise DataError(f"{path}: expected a checkpoint to go on from, found none of {', '.join(missing)}")
     return loaded
+
+
+class Found(NamedTuple):
+    """What `find_before` found in one process, on one machine."""
+
+    machine: str
+    iteration: int | None
+    """None where there is no run to go on with."""
+    sha256: str = ""
+    error: DataError | None = None
+
+
+def find_in_all(output: Path, *, resume: bool) -> Loaded | None:
+    """`find_before`, in every process. Raises DataError, in each of them, where it does in one, and where they do not
+    find the same run: some would go on with it, the others begin anew."""
+    before, error = None, None
+    try:
+        before = find_before(output, resume=resume)
+    except DataError as caught:
+        error = caught
+    mine = Found(socket.gethostname(), None, error=error)
+    if before is not None:
+        mine = mine._replace(iteration=int(before.content["iteration"]), sha256=before.sha256)
+    check_found(output, comm.all_gather(mine))
+    return before
+
+
+def check_found(output: Path, found: Sequence[Found]) -> None:
+    """Raises DataError for what one process could not read, or where they did not find the same."""
+    for item in found:
+        if item.error is not None:
+            raise item.error
+    if len({(item.iteration, item.sha256) for item in found}) > 1:
+        raise DataError(
+            f"{output / checkpoint.LAST}: expected the same file on every machine, found different ones",
+            list(dict.fromkeys(map(_described, enumerate(found)))),
+            advice="Put --output on a disk that all machines share, or copy this file from machine 0 to the others.",
+        )
+
+
+def _described(numbered: tuple[int, Found]) -> str:
+    number, item = numbered
+    what = "no run" if item.iteration is None else f"iteration {item.iteration:,} (SHA-256 {item.sha256[:12]})"
+    return f"process {number} on {item.machine}: {what}"
+
+
+def check_same_everywhere(cfg: Any, data: TrainingData) -> None:
+    """Raises DataError, in every process, where they are about to train with another configuration or dataset."""
+    # Weights are those of the first process, wherever the others have theirs.
+    ignored = {*config.FREE_ON_RESUME, "MODEL.WEIGHTS"}
+    mine = {key: value for key, value in config.flat(cfg).items() if key not in ignored}
+    about = {**data.identity, "images": len(data.records)}
+    mine.update({f"dataset, {key}": value for key, value in about.items()})
+    everyone = comm.all_gather((socket.gethostname(), mine))
+    problems = differences_between(everyone)
+    if problems:
+        raise DataError("the processes were given different configurations or datasets", problems)
+
+
+def differences_between(everyone: Sequence[tuple[str, dict[str, Any]]]) -> list[str]:
+    """Where (machine, values by name) of another process are not those of the first."""
+    first_machine, first = everyone[0]
+    found = {
+        f"{name}: {first.get(name)!r} on {first_machine}, {other.get(name)!r} in process {number} on {machine}": None
+        for number, (machine, other) in enumerate(everyone)
+        for name in sorted(first.keys() | other.keys())
+        if first.get(name) != other.get(name)
+    }
+    return list(found)
 
 
 def _check_leftovers(output: Path) -> None:

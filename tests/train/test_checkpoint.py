@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
 import pickle
 import resource
@@ -337,3 +338,24 @@ def test_other_content_than_ours_is_one_error(changed: dict[str, Any], problem: 
     with pytest.raises(DataError, match="expected a checkpoint that this project made, found other content") as caught:
         checkpoint.read(path)
     assert caught.value.problems == [problem]
+
+
+class _Interrupted(io.BytesIO):
+    """A file during whose writing somebody presses Ctrl-C a second time."""
+
+    def write(self, data: Any) -> int:
+        if self.tell() > 1000:
+            raise KeyboardInterrupt
+        return super().write(data)
+
+
+def test_an_interrupted_save_is_an_interruption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = checkpoint.save(tmp_path / checkpoint.LAST, {"model": {"a": torch.zeros(3)}})
+    before = path.read_bytes()
+    monkeypatch.setattr(Path, "open", lambda *_: _Interrupted())
+
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save(path, {"model": {"a": torch.zeros(10_000)}})
+
+    monkeypatch.undo()
+    assert path.read_bytes() == before

@@ -304,17 +304,29 @@ def test_pretrained_weights_are_refused_and_go_on_record(spec: str, whole: Path,
 def test_a_signal_stops_after_a_step_and_saves(spec: str, whole: Path, tmp_path: Path) -> None:
     output = tmp_path / "stopped"
     # No other reason to save before the end of the first epoch.
-    arguments = command(spec, output, SOLVER__CHECKPOINT_PERIOD="0")
-    process = subprocess.Popen(arguments, env=ENVIRONMENT, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    arguments = command(spec, output, SOLVER__CHECKPOINT_PERIOD="0", DATALOADER__NUM_WORKERS="2")
+    process = subprocess.Popen(
+        arguments,
+        env=ENVIRONMENT,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     assert process.stdout is not None
     lines = []
     for line in process.stdout:
         lines.append(line)
         if line.startswith("epoch"):
-            process.send_signal(signal.SIGTERM)
+            # To the loader's workers as well; `timeout` does it twice.
+            os.killpg(process.pid, signal.SIGTERM)
+            time.sleep(0.1)
+            os.killpg(process.pid, signal.SIGTERM)
             break
-    rest, _ = process.communicate(timeout=120)
-    assert process.returncode == 128 + signal.SIGTERM, lines
+    rest, said = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM, (lines, said)
+    assert said == ""
     assert "all saved; --resume goes on from there" in rest
     assert run(command(spec, output, "--resume", SOLVER__CHECKPOINT_PERIOD="0")).returncode == 0
     assert_same(weights(output), weights(whole))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from torch import distributed
 
 from datasets.errors import DataError
+from train import stopping
 from train.launch import World, launch
 
 
@@ -25,6 +27,7 @@ from train.launch import World, launch
         ),
         (World(machine=1), "--rank: expected 0 to 0 with --machines 1, found 1"),
         (World(machines=2), "--dist-url: expected the address of machine 0 (tcp://10.0.0.1:29500)"),
+        (World(machines=2, url="10.0.0.1"), "--dist-url: expected tcp://HOST:PORT, found 10.0.0.1"),
     ],
 )
 def test_a_world_that_cannot_be_is_named(world: World, problem: str | None) -> None:
@@ -71,3 +74,51 @@ def test_gpus_that_are_not_there_do_not_become_processes_on_the_cpu(tmp_path: Pa
     with pytest.raises(DataError, match=r"expected 2 GPU.*, found none: .*MODEL.DEVICE cpu"):
         launch(note_process, World(processes=2), tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def fail_in_the_third(how: str, folder: Path) -> None:
+    import torch
+    from detectron2.utils import comm
+    from torch import distributed
+
+    if comm.get_rank() == 0:
+        # A checkpoint of which the last bytes are still to be written when another one fails.
+        with stopping.SAVING:
+            (folder / "begun").touch()
+            time.sleep(0.5)
+            (folder / "saved").touch()
+        time.sleep(600)
+    while not (folder / "begun").exists():
+        time.sleep(0.01)
+    if comm.get_rank() == 2:
+        if how == "killed":
+            os.kill(os.getpid(), 9)
+        if how == "bug":
+            raise ZeroDivisionError("a bug of ours")
+        raise DataError("the third has failed", [f"problem {at}" for at in range(3000)])
+    # What breaks where another one is gone.
+    distributed.all_reduce(torch.ones(1))
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        ("error", "the third has failed"),
+        ("killed", r"ended with exit code -9 \(-9: killed"),
+        ("bug", "1"),
+    ],
+)
+def test_the_error_of_one_ends_all(how: str, expected: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    begun = time.monotonic()
+    with pytest.raises((DataError, SystemExit), match=expected) as caught:
+        launch(fail_in_the_third, World(processes=4, device="cpu"), how, tmp_path)
+    # Far less than the 60 seconds for each that used to be waited, more than four starts take under load.
+    assert time.monotonic() - begun < 45
+    if how == "error":
+        assert isinstance(caught.value, DataError)
+        assert len(caught.value.problems) == 3000
+    # A file that was being written is whole.
+    assert (tmp_path / "saved").exists()
+    said = capfd.readouterr().err
+    assert said.count("Traceback") == (1 if how == "bug" else 0), said
+    assert ("ZeroDivisionError: a bug of ours" in said) == (how == "bug")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import shutil
 import signal
+import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -192,6 +195,36 @@ def test_a_worker_takes_one_core_and_leaves_this_process_its_own(drawn_data: Tra
     assert found == [{"torch": 1, "cv2": 1}] * len(drawn_data.records)
     assert (torch.get_num_threads(), cv2.getNumThreads()) == (2, 2)
     assert next(inference_batches(drawn_data.records, _threads, 0)) == [{"torch": 2, "cv2": 2}]
+
+
+@pytest.mark.usefixtures("deadline")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_workers_leave_signals_to_their_parent(drawn_data: TrainingData, number: signal.Signals) -> None:
+    batches = train_on(drawn_data, 2)
+    found = [next(batches)]
+    workers = multiprocessing.active_children()
+    assert len(workers) == 2
+
+    # From somebody else, as to a whole group.
+    subprocess.run(["kill", f"-{int(number)}", *(str(worker.pid) for worker in workers)], check=True)
+    time.sleep(0.1)
+    found += list(batches)
+
+    assert content(iter(found)) == content(train_on(drawn_data, 0))
+    assert not any(worker.is_alive() for worker in workers)
+
+
+@pytest.mark.usefixtures("deadline")
+def test_workers_end_when_their_parent_says_so(drawn_data: TrainingData) -> None:
+    batches = train_on(drawn_data, 2)
+    next(batches)
+    workers = multiprocessing.active_children()
+
+    for worker in workers:
+        worker.terminate()
+        worker.join()
+
+    assert [worker.exitcode for worker in workers] == [0, 0]
 
 
 def _threads(_record: Record) -> dict[str, Any]:
