@@ -160,6 +160,20 @@ def is_trainable(source: Source) -> bool:
     return any(not item.iscrowd for item in source.annotations)
 
 
+# Categories that are shown one by one; of more, the most and the least common ones.
+_SHOWN = 12
+
+
+def histogram_notes(categories: Categories, counts: npt.NDArray[np.int64]) -> list[str]:
+    """A line on how many objects there are of each category."""
+    order = np.argsort(-counts, kind="stable").tolist()
+    named = [f"{categories.names[at]} {counts[at]:,}" for at in order]
+    if len(named) <= _SHOWN:
+        return [f"  of each category: {', '.join(named)}"]
+    half = _SHOWN // 2
+    return [f"  of the categories, most: {', '.join(named[:half])}; fewest: {', '.join(named[-half:])}"]
+
+
 def histogram(sources: Iterable[Source], categories: Categories) -> npt.NDArray[np.int64]:
     """(K,) objects of each class, crowds aside."""
     classes = [categories.class_of(item.category_id) for s in sources for item in s.annotations if not item.iscrowd]

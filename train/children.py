@@ -58,7 +58,9 @@ def _is_of_exchange(error: BaseException) -> bool:
     from torch import distributed
 
     # gloo has no exception of its own.
-    return isinstance(error, distributed.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error).lower())
+    return isinstance(error, distributed.DistError) or (
+        isinstance(error, RuntimeError) and "gloo" in str(error).lower()
+    )
 
 
 def is_over(ended: Sequence[Ended], now: float) -> bool:

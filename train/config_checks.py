@@ -58,6 +58,15 @@ def problems_of(cfg: Any, values: Mapping[str, Any]) -> list[str]:
     return problems
 
 
+def norms_without_gpu(values: Mapping[str, Any]) -> list[str]:
+    """Norms that torch has on GPUs only."""
+    return [
+        f"{key}: expected a norm that a CPU has, such as GN or naiveSyncBN, found {value}"
+        for key, value in values.items()
+        if key.endswith(".NORM") and value in ("SyncBN", "nnSyncBN") and key in config_rules.RULES
+    ]
+
+
 def _resnest_problems(cfg: Any) -> list[str]:
     """What is wrong with a model on ResNeSt, if it is one."""
     if cfg.MODEL.BACKBONE.NAME != "build_resnest_fpn_backbone":

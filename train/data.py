@@ -100,6 +100,7 @@ def read_training(
             f"{bare:,} of {objects:,} have none"
         )
     with_masks = not bare if masks is None else masks
+    counts = catalog.histogram(sources, categories)
     return TrainingData(
         records=Records(
             catalog.to_record(item, categories, masks=with_masks, on_stored_pixels=stored) for item in sources
@@ -107,12 +108,13 @@ def read_training(
         categories=categories,
         masks=with_masks,
         tall=np.array([item.image.height > item.image.width for item in sources], dtype=np.bool_),
-        histogram=catalog.histogram(sources, categories),
+        histogram=counts,
         identity=_identity(source, read, categories, left_out) | leniency.decided(),
         left_out=left_out,
         seen=_seen(source, read, progress),
         notes=[
             *_size_notes(source, read, sources),
+            *catalog.histogram_notes(categories, counts),
             *_subset_notes(categories, left_out),
             *_mask_notes(objects, bare, with_masks),
             *(f"repaired: {count:,} x {kind}" for kind, count in read.repairs.counts().items()),
@@ -162,6 +164,8 @@ def read_validation(
         )
     if not seen.complete:
         notes.append("  not all that the first weights were trained on is known: some of these may be seen, too")
+    if not any(not item.iscrowd for entry in read.sources for item in entry.annotations):
+        notes.append("  warning: no object to find in them: there will be no AP, and no best checkpoint")
     records = Records(
         catalog.to_record(item, data.categories, masks=False, on_stored_pixels=stored) for item in read.sources
     )

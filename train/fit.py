@@ -20,6 +20,7 @@ from datasets.sources import Input
 from train import (
     checkpoint,
     config,
+    config_checks,
     devices,
     lineage,
     model,
@@ -36,7 +37,7 @@ from train.loader import training_batches
 from train.mapper import TrainingMapper
 from train.precision import Precision
 from train.sampler import BatchSampler, Division
-from train.schedule import Schedule, describe
+from train.schedule import Schedule, describe, short
 from train.stopping import leave, stop_on_signal
 from train.trainer import DivergedError, Trainer
 from train.validate import validate
@@ -174,6 +175,9 @@ def _train(run: _Run) -> None:
     cfg, schedule, division, validation = run.cfg, run.schedule, run.division, run.validation
     shared_memory.check(_loads(run), cfg.DATALOADER.NUM_WORKERS)
     device = devices.device_of(cfg)
+    problems = config_checks.norms_without_gpu(config.flat(cfg)) if device.type != "cuda" else []
+    if problems:
+        raise DataError("the configuration cannot be used on a CPU", problems)
     precision = solver.precision_of(cfg, device, run.say)
     network = model.build(cfg, device, seed=cfg.SEED)
     start = _start(run, network)
@@ -277,7 +281,8 @@ def _plan(run: _Run, start: _Start, network: nn.Module, device: torch.device, pr
         f"{run.request.model}: {size}, on {wording.place(device, run.division)}"
         + (f", mixed precision ({precision.name})" if precision.dtype else ""),
         *([unused] if (unused := devices.unused_gpu(device, run.cfg.MODEL.DEVICE)) else []),
-        *describe(run.schedule),
+        *describe(run.schedule, cosine=run.cfg.SOLVER.LR_SCHEDULER_NAME == "WarmupCosineLR"),
+        *short(run.schedule),
         *wording.weighted(run.cfg),
         *(
             [f"going on from iteration {start.first:,}, epoch {run.schedule.epoch(start.first):.2f}"]

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from datasets.evaluation import Evaluation
 from datasets.seen import remark
 from train import checkpoint, compat, stopping  # noqa: F401 - compat before detectron2
-from train.schedule import Schedule
+from train.schedule import Schedule, long
 from train.trainer import DivergedError
 
 # isort: split
@@ -28,6 +28,8 @@ from detectron2.utils.events import JSONWriter, TensorboardXWriter
 METRICS = "metrics.json"
 # Iterations between two lines of metrics.
 PERIOD = 20
+# Iterations after which it is known how long the others will take.
+PACE_KNOWN = 20
 # Seconds between two lines of progress where there is no terminal to renew one on.
 QUIET_PERIOD = 30.0
 
@@ -171,6 +173,9 @@ class ReportHook(HookBase):  # type: ignore[misc]
         elif now - self._shown > QUIET_PERIOD or done == self._start + 1:
             self.say(self._progress(done, now))
             self._shown = now
+        if done == self._start + PACE_KNOWN:
+            for line in long((now - self._begun) / PACE_KNOWN * (self._schedule.last - done)):
+                self.say(line)
 
     def _progress(self, done: int, now: float) -> str:
         storage = self.trainer.storage

@@ -11,6 +11,11 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
+# Iterations below which a network from scratch has hardly begun.
+FEW_ITERATIONS = 200
+# A run that takes longer is told of.
+LONG_DAYS = 7.0
+
 
 class Schedule(NamedTuple):
     """A run of `images` a batch of `batch` at a time, in iterations. `learning_rate` is that after the warm-up."""
@@ -95,14 +100,36 @@ def derive(
     )
 
 
-def describe(schedule: Schedule) -> list[str]:
+def describe(schedule: Schedule, *, cosine: bool = False) -> list[str]:
     """What is about to happen, for people."""
-    steps = ", ".join(f"{step:,}" for step in schedule.steps) or "none"
+    steps = "lowered at " + (", ".join(f"{step:,}" for step in schedule.steps) or "none")
+    if cosine:
+        steps = "then along half a cosine to 0 (SOLVER.STEP_EPOCHS is not heeded)"
     whole = max(1, schedule.at(schedule.epochs))
     early = f" (SOLVER.MAX_ITER ends it at {schedule.last:,})" if schedule.last < whole else ""
     return [
         f"{schedule.images:,} images, batch {schedule.batch}: "
         f"{schedule.images / schedule.batch:,.1f} iterations an epoch",
         f"{schedule.epochs:g} epochs = {whole:,} iterations{early}; learning rate {schedule.learning_rate:g} after "
-        f"{schedule.warmup:,} of warm-up, lowered at {steps}",
+        f"{schedule.warmup:,} of warm-up, {steps}",
+    ]
+
+
+def short(schedule: Schedule) -> list[str]:
+    """A line on a run that is over before it has learnt anything, if it is."""
+    if schedule.last <= schedule.warmup:
+        return [f"warning: the run ends within the {schedule.warmup:,} iterations of warm-up (SOLVER.WARMUP_EPOCHS)"]
+    if schedule.last < FEW_ITERATIONS:
+        return [f"warning: {schedule.last:,} iterations are very few for a network from scratch; see SOLVER.EPOCHS"]
+    return []
+
+
+def long(seconds_left: float) -> list[str]:
+    """A line on a run that will take weeks, if it will."""
+    days = seconds_left / 86400
+    if days < LONG_DAYS:
+        return []
+    return [
+        f"warning: at this pace the run takes {days:,.0f} more days; smaller pictures (INPUT.MIN_SIZE_TRAIN), a "
+        "smaller model, fewer epochs (SOLVER.EPOCHS), SOLVER.AMP.ENABLED True or more GPUs (--gpus) make it shorter"
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
+from torch import distributed, nn
 
 from datasets.evaluation import Evaluation, evaluate
 from train import compat, inference  # noqa: F401 - compat before detectron2
@@ -17,7 +17,13 @@ from detectron2.utils import comm
 
 
 def validate(network: nn.Module, cfg: Any, data: TrainingData, validation: ValidationData) -> Evaluation | None:
-    """Each process takes its share of the images; the first one gets the result."""
+    """Each process takes its share of the images; the first one gets the result.
+
+    All with the statistics of the first one's batch norm, which are those that are saved.
+    """
+    if comm.get_world_size() > 1:
+        for buffer in network.buffers():
+            distributed.broadcast(buffer, 0)
     with inference.evaluating(network):
         batches = inference_batches(
             validation.records,
