@@ -119,6 +119,7 @@ def test_records_are_the_images_of_the_file_in_its_order(drawn: Input) -> None:
     assert told(data) == [
         f"training: 8 images of {drawn.annotations}",
         "  27 objects, 2 ignored regions that cost no loss",
+        "  of each category: person 14, car 12, toothbrush 1, dog 0",
     ]
 
 
@@ -170,7 +171,7 @@ def test_without_a_single_mask_there_is_no_mask_head(draw: Draw, tmp_path: Path)
     data = training(draw(tmp_path, only=(7, 3), masks=False))
 
     assert not data.masks
-    assert told(data)[2:] == ["  boxes only: no object has a segmentation, so there is no mask head"]
+    assert told(data)[3:] == ["  boxes only: no object has a segmentation, so there is no mask head"]
     assert [len(item.boxes_xyxy) for item in data.records] == [2, 3]
 
 
@@ -178,7 +179,7 @@ def test_with_some_masks_missing_there_is_no_mask_head_and_the_count_is_told(dra
     data = training(edit(draw(tmp_path, only=(7, 3)), bare(700, 301)))
 
     assert not data.masks
-    assert told(data)[2:] == ["  2 of 4 objects have no segmentation, so there is no mask head"]
+    assert told(data)[3:] == ["  2 of 4 objects have no segmentation, so there is no mask head"]
     assert all(outline == () for item in data.records for outline in item.polygons)
 
 
