@@ -95,7 +95,8 @@ def conclude(ended: Sequence[Ended], asked: int | None, machines: int) -> None:
     if asked is not None or stopped:
         stopping.leave(asked if asked is not None else stopped[0] - 128)
     if reports:
-        line = reports[0].traceback.strip().splitlines()[-1]
+        # Without gloo's guesses at the cause.
+        line = reports[0].traceback.strip().splitlines()[-1].partition(". This is typically")[0]
         where = " of another machine has failed or was stopped; its own output says why" if machines > 1 else " is gone"
         raise DataError(f"the exchange with other processes broke, as where one{where}: {line}")
 

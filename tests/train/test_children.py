@@ -62,6 +62,12 @@ def test_the_error_that_began_it_is_raised(ended: list[Ended], expected: str) ->
         conclude(ended, None, 1)
 
 
+def test_guesses_of_gloo_are_left_out() -> None:
+    long = failed(5.0, "Connection reset by peer. This is typically caused by bugs. GLHF!", of_exchange=True)
+    with pytest.raises(DataError, match=r"RuntimeError: Connection reset by peer$"):
+        conclude([long], None, 1)
+
+
 def test_what_broke_on_another_machine_is_said_there() -> None:
     with pytest.raises(DataError, match="one of another machine has failed or was stopped; its own output says why"):
         conclude([BROKEN], None, 2)
@@ -122,6 +128,7 @@ def test_errors_that_a_user_can_put_right_cross_over(error: Exception) -> None:
     ("error", "of_exchange"),
     [
         (RuntimeError("[third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer"), True),
+        (RuntimeError("Gloo connectFullMesh failed with [...] no error"), True),
         (distributed.DistBackendError("NCCL error"), True),
         (torch.cuda.OutOfMemoryError("no memory"), False),
         (ZeroDivisionError(), False),
