@@ -110,7 +110,7 @@ def test_a_run_that_goes_on_otherwise_fails(settings: Settings, monkeypatch: pyt
     # At the kill the weight is 0; at the end it is what the file says.
     found = iter([torch.tensor([0.0]), torch.tensor([1.5]), torch.tensor([1.0])])
     monkeypatch.setattr(runs, "_weights", lambda _: next(found))
-    (row,) = run(runs.resume, settings)
+    _, row = run(runs.resume, settings)
     assert row.ok is False
     assert "the change since then differs by 5.0e-01 (at most 0)" in row.text
 
