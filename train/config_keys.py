@@ -256,6 +256,10 @@ def of_training(keys: list[str]) -> list[str]:
     return [
         f"{key}: for training only"
         for key in keys
-        if any(key == begin or (key.startswith(begin) and begin.endswith(".")) for begin in TRAINING)
+        # Mixed precision is for both.
+        if (
+            not key.startswith("SOLVER.AMP.")
+            and any(key == begin or (key.startswith(begin) and begin.endswith(".")) for begin in TRAINING)
+        )
         or key.startswith(("INPUT.MIN_SIZE_TRAIN", "INPUT.MAX_SIZE_TRAIN"))
     ]

@@ -177,7 +177,7 @@ def test_the_check_runs_on_the_cpu(tmp_path: Path, few: dict[str, str]) -> None:
     data = ["--data", str(Path(few["annotations"]).parents[1])]
     data += ["--val-annotations", few["val_annotations"], "--val-images", few["val_images"]]
     done = CliRunner().invoke(
-        gpu_check.main, ["--cpu", "--minutes", "4", "--output", str(output), "--only", "resume,predict", *data]
+        gpu_check.main, ["--cpu", "--minutes", "12", "--output", str(output), "--only", "resume,predict", *data]
     )
     assert done.exit_code == 0, done.output
     found = msgspec.json.decode((output / report.JSON).read_bytes(), type=Report)

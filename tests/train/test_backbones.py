@@ -302,5 +302,9 @@ def test_what_a_resnest_cannot_be_is_refused(overrides: list[str], expected: str
     assert text.count("\n") == 1
 
 
-def test_a_resnet_asks_nothing_of_resnest() -> None:
-    assert small_config("r50-bn", "MODEL.RESNEST.NAME", "none").MODEL.RESNETS.NORM == "BN"
+def test_a_resnet_does_not_heed_resnest() -> None:
+    assert small_config("r50-bn").MODEL.RESNETS.NORM == "BN"
+    with pytest.raises(
+        DataError, match=r"MODEL\.RESNEST\.NAME: for models with MODEL\.BACKBONE\.NAME build_resnest_fpn"
+    ):
+        small_config("r50-bn", "MODEL.RESNEST.NAME", "resnest14d")
