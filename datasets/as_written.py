@@ -7,19 +7,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from datasets.checks import (
-    AREA_MISSING,
-    BOX_FROM_MASK,
-    CROWD_MISSING,
-    AnnotationJson,
-    Repairs,
-    RleJson,
-    TracedAnnotationJson,
-    as_rle,
-    mask_box,
-    segmentation_area,
-    shown_box,
-)
+from datasets.checks import AnnotationJson, Repairs, RleJson, as_rle, box_of, completed, mask_box, shown_box
 from datasets.errors import Problems
 from datasets.records import Annotation, BoxXYWH, Polygons, Rle
 
@@ -29,31 +17,15 @@ def check_as_written(found: AnnotationJson, place: str, repairs: Repairs, proble
 
     For measuring, where any change would change what is measured.
     """
-    box, area = found.bbox, found.area
-    mask = _any_mask(found.segmentation) if box is None or area is None else None
+    # Made only where something is taken from it.
+    mask = _any_mask(found.segmentation) if found.bbox is None or found.area is None else None
+    box = box_of(found, mask, place, repairs, problems)
     if box is None:
-        box = mask_box(mask)
-        if box is None:
-            problems.add(f"{place}.bbox: expected [x, y, width, height] or a mask to take it from, found neither")
-            return None
-        repairs.add(BOX_FROM_MASK, place)
+        return None
     if box[2] < 0 or box[3] < 0:
         problems.add(f"{place}.bbox: expected a width and height of at least 0, found {shown_box(box)}")
         return None
-    if area is None:
-        repairs.add(AREA_MISSING, place)
-        area = segmentation_area(mask) or box[2] * box[3]
-    if found.iscrowd is None:
-        repairs.add(CROWD_MISSING, place)
-    return Annotation(
-        id=found.id,
-        image_id=found.image_id,
-        category_id=found.category_id,
-        bbox=box,
-        area=area,
-        iscrowd=found.iscrowd or 0,
-        source_annotation_id=found.source_annotation_id if isinstance(found, TracedAnnotationJson) else None,
-    )
+    return completed(found, box, found.area, mask, place, repairs, kept=None)
 
 
 def _any_mask(found: list[list[float]] | RleJson | None) -> Polygons | Rle | None:

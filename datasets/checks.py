@@ -165,22 +165,45 @@ def check_annotation(
     """The annotation, repaired; None where it was left out or is wrong (then `problems` says why)."""
     before = problems.count
     segmentation = _checked_segmentation(found.segmentation, f"{place}.segmentation", image, repairs, problems)
-    given = found.bbox
+    given = box_of(found, segmentation, place, repairs, problems)
     if given is None:
-        given = mask_box(segmentation)
-        if given is None:
-            problems.add(f"{place}.bbox: expected [x, y, width, height] or a mask to take it from, found neither")
-            return None
-        repairs.add(BOX_FROM_MASK, place)
+        return None
     box = _checked_box(given, f"{place}.bbox", image, repairs, problems, clip_boxes)
     if box is not None and _overhang(given, image) > BOX_TOLERANCE + FLOAT_NOISE:
         _check_meets(box, segmentation, f"{place}.bbox", problems)
     if problems.count > before or box is None:
         return None
-    area = found.area
-    if area is None or area <= 0:
+    area = found.area if found.area is not None and found.area > 0 else None
+    return completed(found, box, area, segmentation, place, repairs, segmentation)
+
+
+def box_of(
+    found: AnnotationJson, mask: Polygons | Rle | None, place: str, repairs: Repairs, problems: Problems
+) -> BoxXYWH | None:
+    """The box as it stands, or that around the mask; None where there is neither, which `problems` says."""
+    if found.bbox is not None:
+        return found.bbox
+    box = mask_box(mask)
+    if box is None:
+        problems.add(f"{place}.bbox: expected [x, y, width, height] or a mask to take it from, found neither")
+        return None
+    repairs.add(BOX_FROM_MASK, place)
+    return box
+
+
+def completed(
+    found: AnnotationJson,
+    box: BoxXYWH,
+    area: float | None,
+    mask: Polygons | Rle | None,
+    place: str,
+    repairs: Repairs,
+    kept: Polygons | Rle | None,
+) -> Annotation:
+    """The annotation with this box, and the area of `mask` or box where there is none; `kept` is its segmentation."""
+    if area is None:
         repairs.add(AREA_MISSING, place)
-        area = segmentation_area(segmentation) or box[2] * box[3]
+        area = segmentation_area(mask) or box[2] * box[3]
     if found.iscrowd is None:
         repairs.add(CROWD_MISSING, place)
     return Annotation(
@@ -190,7 +213,7 @@ def check_annotation(
         bbox=box,
         area=area,
         iscrowd=found.iscrowd or 0,
-        segmentation=segmentation,
+        segmentation=kept,
         source_annotation_id=found.source_annotation_id if isinstance(found, TracedAnnotationJson) else None,
     )
 

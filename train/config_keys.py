@@ -204,6 +204,7 @@ TRAINING = (
     "MODEL.CHECKPOINT_ACTIVATIONS",
     "MODEL.BACKBONE.FREEZE_AT",
     "INPUT.MIN_SIZE_TRAIN",
+    "INPUT.MIN_SIZE_TRAIN_",
     "INPUT.MAX_SIZE_TRAIN",
     "INPUT.RANDOM_FLIP",
     "INPUT.MASK_FORMAT",
@@ -220,8 +221,7 @@ def obeyed() -> set[str]:
 
 def remedy(key: str) -> str:
     """What to do instead of setting a key; empty for one that is obeyed."""
-    found = (text for begin, text in REFUSED.items() if key == begin or (begin[-1] in "._" and key.startswith(begin)))
-    return next(found, "")
+    return next((text for begin, text in REFUSED.items() if _begins(key, begin)), "")
 
 
 def ignored(values: Mapping[str, Any], *references: Mapping[str, Any]) -> list[str]:
@@ -253,13 +253,11 @@ def refused(keys: list[str]) -> list[str]:
 
 def of_training(keys: list[str]) -> list[str]:
     """A problem for each key that `predict` has no use for."""
-    return [
-        f"{key}: for training only"
-        for key in keys
-        # Mixed precision is for both.
-        if (
-            not key.startswith("SOLVER.AMP.")
-            and any(key == begin or (key.startswith(begin) and begin.endswith(".")) for begin in TRAINING)
-        )
-        or key.startswith(("INPUT.MIN_SIZE_TRAIN", "INPUT.MAX_SIZE_TRAIN"))
-    ]
+    # Mixed precision is for both.
+    own = [key for key in keys if not key.startswith("SOLVER.AMP.")]
+    return [f"{key}: for training only" for key in own if any(_begins(key, begin) for begin in TRAINING)]
+
+
+def _begins(key: str, begin: str) -> bool:
+    """Is `key` this one, or one of those that begin so where `begin` ends with a dot or an underscore?"""
+    return key == begin or (begin[-1] in "._" and key.startswith(begin))
