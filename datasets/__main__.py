@@ -144,7 +144,7 @@ def evaluate(
     from datasets.result_names import Names, Numbering
     from datasets.results import check_ids, read_numbered
 
-    dataset, repairs, _ = coco.read(annotations, provenance=build_of(annotations) is not None, as_written=True)
+    dataset, repairs, *_ = coco.read(annotations, provenance=build_of(annotations) is not None, as_written=True)
     category_ids = [item.id for item in dataset.categories]
     names = Names(dataset.images, dataset.categories)
     found, spellings = read_numbered(results, names, msgspec.convert(categories, Numbering), category_ids)

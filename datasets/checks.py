@@ -137,12 +137,20 @@ class Asked(NamedTuple):
 EVERYTHING = Asked()
 
 
-def check_image(image: CocoImage, place: str, problems: Problems, asked: Asked = EVERYTHING) -> bool:
-    """Whether an image record is good; where not, `problems` says why."""
+def check_image(
+    image: CocoImage, place: str, problems: Problems, asked: Asked = EVERYTHING, size_unknown: str = ""
+) -> bool:
+    """Whether an image record is good; where not, `problems` says why.
+
+    `size_unknown` is what is wrong with the file that a missing size was to be read from.
+    """
     before = problems.count
     if asked.sizes and (image.width < 1 or image.height < 1):
         found = f"{image.width} x {image.height}" if image.width or image.height else "none"
-        problems.add(f"{place}: expected a width and height of at least 1 px, or a file that tells them, found {found}")
+        why = f"; {image.file_name}: {size_unknown}" if size_unknown else ""
+        problems.add(
+            f"{place}: expected a width and height of at least 1 px, or a file that tells them, found {found}{why}"
+        )
     if not asked.names:
         return problems.count == before
     try:

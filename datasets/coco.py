@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, NamedTuple
 
@@ -35,12 +35,24 @@ from datasets.records import Annotation, Category, CocoImage, Dataset, Image
 from datasets.stream import DatasetWriter, annotation_body
 
 
+class Unsized(NamedTuple):
+    """An image record, and what is wrong with the file that its size would have been read from."""
+
+    id: int
+    file_name: str
+    why: str
+
+
 class ReadFile(NamedTuple):
-    """A checked annotation file, what was repaired in it, and the SHA-256 of its bytes."""
+    """A checked annotation file, what was repaired in it, and the SHA-256 of its bytes.
+
+    `unsized` are images that were left out (--skip-bad): neither the record nor its file tells their size.
+    """
 
     dataset: Dataset
     repairs: Repairs
     sha256: str
+    unsized: list[Unsized]
 
 
 def read(
@@ -69,7 +81,7 @@ def read(
     asked = Asked(names=not as_written, sizes=not as_written)
     found = _images(document, kinds[0], images, mending, asked)
     annotations = _annotations(document, data, kinds[1], found, categories, mending, as_written)
-    _raise_problems(path, mending.problems, leniency)
+    _raise_problems(path, mending.problems, leniency, unsized=bool(found.unsized))
     if strict:
         mending.repairs.as_problems().raise_if_any(f"{path}: {{n}} problem(s) that --strict does not repair")
     dataset = Dataset(
@@ -79,7 +91,7 @@ def read(
         images=_as_images(found.records.values()),
         annotations=annotations,
     )
-    return ReadFile(dataset, mending.repairs, sha256)
+    return ReadFile(dataset, mending.repairs, sha256, found.unsized)
 
 
 def _split(data: Buffer, path: Path, *, images_only: bool = False) -> Document:
@@ -93,11 +105,14 @@ def _split(data: Buffer, path: Path, *, images_only: bool = False) -> Document:
         return Document.split(mended, path, images_only=images_only)
 
 
-def _raise_problems(path: Path, problems: Problems, leniency: Leniency | None) -> None:
+def _raise_problems(path: Path, problems: Problems, leniency: Leniency | None, *, unsized: bool = False) -> None:
     if problems.count:
+        kinds = ["images"] if unsized else []
+        if any(problem.startswith("$.annotations[") for problem in problems.kept):
+            kinds.append("annotations")
         advice = ""
-        if leniency is not None and any(problem.startswith("$.annotations[") for problem in problems.kept):
-            advice = "--skip-bad leaves out annotations that cannot be used, and counts them."
+        if leniency is not None and kinds:
+            advice = f"--skip-bad leaves out {' and '.join(kinds)} that cannot be used, and counts them."
         headline = f"{path}: {problems.count} problem(s) in the annotation file"
         raise DataError(headline, problems.kept, problems.count, advice)
 
@@ -136,10 +151,14 @@ def read_images(path: Path, images: Path | None = None, *, named: bool = True) -
 
 @dataclass(frozen=True)
 class _Known(Generic[Record]):
-    """Records that others refer to, by id; `refused` are the ids of bad ones, so that no reference is reported too."""
+    """Records that others refer to, by id; `refused` are the ids of bad ones, so that no reference is reported too.
+
+    `unsized` are those among them whose size nothing tells.
+    """
 
     records: dict[int, Record]
     refused: set[int | None]
+    unsized: list[Unsized] = field(default_factory=list)
 
 
 def _categories(document: Document, mending: Mending) -> _Known[Category]:
@@ -170,22 +189,30 @@ def _images(
     known: _Known[CocoImage] = _Known({}, set())
     mend = mending.by(respell.image if asked.names else respell.unnamed_image)
     for place, record in parse_records(document.images, kind, "images", mending.problems, known.refused, mend=mend):
+        why = ""
         if folder is not None and min(record.width, record.height) < 1:
-            _read_size(record, place, folder, mending)
-        if check_image(record, place, mending.problems, asked):
-            known.records[record.id] = record
-        else:
+            why = _read_size(record, place, folder, mending)
+        if why:
+            known.unsized.append(Unsized(record.id, record.file_name, why))
+        if (why and mending.leniency.skip_bad) or not check_image(record, place, mending.problems, asked, why):
             known.refused.add(record.id)
+        else:
+            known.records[record.id] = record
     return known
 
 
-def _read_size(image: CocoImage, place: str, folder: Path, mending: Mending) -> None:
-    """Take the size that a record lacks from its file; where that is not to be had, the record says what is wrong."""
+def _read_size(image: CocoImage, place: str, folder: Path, mending: Mending) -> str:
+    """Take the size that a record lacks from its file; returns what is wrong with that, if it is not to be had."""
     try:
-        image.width, image.height = upright_size(read_file(locate(folder, image.file_name).path))
+        path = locate(folder, image.file_name).path
     except ValueError:
-        return
+        return ""  # the name itself is refused
+    try:
+        image.width, image.height = upright_size(read_file(path))
+    except ValueError as error:
+        return str(error)
     mending.repairs.add(SIZE_FROM_FILE, place)
+    return ""
 
 
 def _as_images(records: Iterable[CocoImage]) -> list[Image]:

@@ -15,6 +15,7 @@ from datasets.parsing import decode, read_bytes
 GZIP = b"\x1f\x8b"
 # A file that unpacks to more is unpacked by the user: a few kilobytes may hold more than any memory does.
 MOST_UNPACKED = 1 << 30
+_PART = 1 << 20
 
 
 def read_unpacked(path: Path) -> bytes:
@@ -23,16 +24,26 @@ def read_unpacked(path: Path) -> bytes:
     if data[: len(GZIP)] != GZIP:
         return data
     try:
-        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
-            unpacked = file.read(MOST_UNPACKED + 1)
+        # Counted before any of it is kept.
+        too_large = _unpacked_length(data) > MOST_UNPACKED
+        unpacked = b"" if too_large else gzip.decompress(data)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: expected a results file compressed by gzip, found a damaged one: {error}") from None
-    if len(unpacked) > MOST_UNPACKED:
+    if too_large:
         raise DataError(
             f"{path}: expected a results file of at most {MOST_UNPACKED:,} bytes, found a larger one once it is "
             "unpacked; if that is right, unpack it first: gunzip FILE"
         )
     return unpacked
+
+
+def _unpacked_length(data: bytes) -> int:
+    """How many bytes it unpacks to, counted until they are more than MOST_UNPACKED."""
+    length = 0
+    with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+        while length <= MOST_UNPACKED and (part := file.read1(_PART)):
+            length += len(part)
+    return length
 
 
 def split(data: bytes, path: Path) -> list[msgspec.Raw]:

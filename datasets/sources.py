@@ -85,6 +85,7 @@ def read_inputs(
     licenses: list[dict[str, Any]] = []
     sources = []
     repairs = Repairs()
+    skipped = []
     names = told_apart([item.annotations.name for item in inputs])
     for index, (item, file) in enumerate(zip(inputs, read, strict=True)):
         _check_same_categories(
@@ -102,13 +103,14 @@ def read_inputs(
                 repairs.add(BACKSLASHES, f"{names[index]} {image.file_name}")
             sources.append(Source(index, image, annotations[image.id], path))
         repairs.extend(file.repairs, f"{names[index]} ")
+        skipped += [Skipped(index, *left_out) for left_out in file.unsized]
     warnings = [
         f"{name}: {warning}"
         for name, file in zip(names, read, strict=True)
         for warning in suspicions.find(file.dataset.annotations, file.dataset.categories)
     ]
     sha256 = [file.sha256 for file in read]
-    return Inputs(inputs, sha256, first.categories, licenses, sources, repairs, warnings=warnings)
+    return Inputs(inputs, sha256, first.categories, licenses, sources, repairs, skipped, warnings)
 
 
 def told_apart(names: list[str]) -> list[str]:
@@ -200,8 +202,11 @@ def examine_images(
     With `skip_bad`, bad images go from `inputs.sources` to `inputs.skipped` instead, and so that none is missed, every
     file is decoded whole. Raises DataError where no image is left.
     """
-    problems = Problems()
     folders = [item.images.absolute() for item in inputs.inputs]
+    if not sources and inputs.skipped:
+        left_out = [f"{folders[item.input] / item.file_name}: {item.why}" for item in inputs.skipped]
+        raise DataError(f"{len(left_out)} problem(s) in the image files", left_out, advice=_NONE_LEFT)
+    problems = Problems()
     chunked = list(chunks(sources, FILES_PER_TASK))
     tasks = ([_image_file(source, folders) for source in chunk] for chunk in chunked)
     look = partial(examine_files, thorough=thorough or skip_bad, follow_links=follow_links)
@@ -217,7 +222,7 @@ def examine_images(
         done += len(chunk)
         yield done
     if not skip_bad or problems.count == len(sources):
-        advice = "no image would be left; replace these files" if skip_bad else _LEAVE_OUT
+        advice = _NONE_LEFT if skip_bad else _LEAVE_OUT
         problems.raise_if_any("{n} problem(s) in the image files", advice=advice)
     if inputs.skipped:
         bad = {(item.input, item.id) for item in inputs.skipped}
@@ -227,6 +232,7 @@ def examine_images(
         inputs.repairs.as_problems().raise_if_any("{n} problem(s) that --strict does not repair")
 
 
+_NONE_LEFT = "no image would be left; replace these files"
 _LEAVE_OUT = "replace these files, or leave these images out: --skip-bad"
 
 

@@ -31,7 +31,7 @@ def first(document: Document, **changes: Any) -> Document:
 
 @pytest.mark.parametrize("box", [[-7.5, 5, 60, 10], [39, 29, 500, 500], [10, 5, 0, 10], [10, 5, 20, 0.0]])
 def test_a_box_stays_as_it_is(box: list[float], document: Document, read: Read) -> None:
-    dataset, repairs, _ = read(first(document, bbox=box), as_written=True)
+    dataset, repairs, *_ = read(first(document, bbox=box), as_written=True)
     assert list(dataset.annotations[0].bbox) == box
     assert repairs.counts() == {}
 
@@ -43,7 +43,7 @@ def test_the_area_stays_too_whatever_it_is(document: Document, read: Read) -> No
 
 def test_what_is_missing_is_computed(document: Document, read: Read) -> None:
     """The polygon goes around 20 x 10 px."""
-    dataset, repairs, _ = read(first(document, bbox=None, area=None, iscrowd=None), as_written=True)
+    dataset, repairs, *_ = read(first(document, bbox=None, area=None, iscrowd=None), as_written=True)
     assert (dataset.annotations[0].bbox, dataset.annotations[0].area) == ((10, 5, 20, 10), 200)
     assert repairs.counts() == {checks.BOX_FROM_MASK: 1, checks.AREA_MISSING: 1, checks.CROWD_MISSING: 1}
 
@@ -65,7 +65,7 @@ def test_names_and_sizes_of_images_are_not_asked_for(change: Document, document:
 
 def test_a_mask_of_another_size_refuses_nothing(document: Document, read: Read) -> None:
     mask = {"size": [1, 1], "counts": "a"}
-    dataset, _, _ = read(first(document, segmentation=mask), as_written=True)
+    dataset, *_ = read(first(document, segmentation=mask), as_written=True)
     assert dataset.annotations[0].segmentation is None
 
 

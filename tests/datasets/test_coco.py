@@ -29,7 +29,7 @@ def changed(document: Document, keys: tuple[str | int, ...], value: Any) -> Docu
 
 
 def test_a_right_document_is_read_without_repairs(document: Document, read: Read) -> None:
-    dataset, repairs, _ = read(document)
+    dataset, repairs, *_ = read(document)
 
     assert dataset.info == document["info"]
     assert dataset.licenses == document["licenses"]

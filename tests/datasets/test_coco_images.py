@@ -33,7 +33,7 @@ def read_images(tmp_path: Path) -> ReadOnly:
 def test_images_categories_and_checksum_are_those_that_read_finds(
     document: Document, read: Callable[..., ReadFile], read_images: ReadOnly
 ) -> None:
-    dataset, _, sha256 = read(document)
+    dataset, _, sha256, _ = read(document)
 
     assert read_images(document) == ReadImages(dataset.images, dataset.categories, sha256, annotated=True)
     assert sha256 == hashlib.sha256(json.dumps(document).encode()).hexdigest()

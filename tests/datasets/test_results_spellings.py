@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -157,8 +158,15 @@ def test_a_damaged_gzip_is_refused(length: int, refused: Callable[..., DataError
 def test_a_gzip_that_unpacks_to_more_than_any_memory_is_not_unpacked(
     refused: Callable[..., DataError], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(result_files, "MOST_UNPACKED", 1000)
-    assert "unpack it first: gunzip FILE" in refused(gzip.compress(b" " * 1001)).headline
+    monkeypatch.setattr(result_files, "MOST_UNPACKED", 1 << 24)
+    packed = gzip.compress(b" " * (1 << 25))
+    tracemalloc.start()
+    try:
+        assert "unpack it first: gunzip FILE" in refused(packed).headline
+        # Parts of it at a time, and never as much as would be read.
+        assert tracemalloc.get_traced_memory()[1] < 1 << 23
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("box", [{}, {"bbox": None}, {"bbox": []}])

@@ -228,3 +228,32 @@ def test_nothing_is_skipped_where_nothing_would_be_left(document: Document, lay:
     with pytest.raises(DataError, match=r"2 problem\(s\) in the image files") as caught:
         examined(found, skip_bad=True)
     assert caught.value.advice == "no image would be left; replace these files"
+
+
+def test_an_image_whose_size_nothing_tells_is_refused_by_its_file_or_skipped(document: Document, lay: Lay) -> None:
+    for image in document["images"]:
+        del image["width"], image["height"]
+    where = lay("first", document)
+    bad = where.images / "a.png"
+    bad.write_bytes(b"no picture")
+
+    with pytest.raises(DataError) as caught:
+        read_inputs([where], leniency=checks.STRICT)
+    (problem,) = caught.value.problems
+    assert problem.startswith("$.images[0]: expected a width and height of at least 1 px, or a file that tells them, ")
+    assert "found none; a.png: expected a JPEG or PNG file, found " in problem
+    assert caught.value.advice == "--skip-bad leaves out images that cannot be used, and counts them."
+
+    # Its annotations go with it, and nothing is said of them.
+    found = read_inputs([where], leniency=checks.Leniency(skip_bad=True))
+    assert examined(found, skip_bad=True) == [1]
+    assert [(source.image.id, source.annotations) for source in found.sources] == [(9, [])]
+    assert [(item.input, item.id, item.file_name) for item in found.skipped] == [(0, 5, "a.png")]
+    assert found.repairs.counts() == {checks.SIZE_FROM_FILE: 1}
+
+    (where.images / "sub" / "b.png").write_bytes(b"")
+    found = read_inputs([where], leniency=checks.Leniency(skip_bad=True))
+    with pytest.raises(DataError, match=r"2 problem\(s\) in the image files") as caught:
+        examined(found, skip_bad=True)
+    assert caught.value.advice == "no image would be left; replace these files"
+    assert caught.value.problems[0].startswith(f"{bad}: expected a JPEG or PNG file, found ")

@@ -1,0 +1,252 @@
+"""Commands that are killed at random moments and given again until they are done: what comes of it, to the byte."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.measuring import descendants, environment
+from benchmarks.torture import forked, judging
+from benchmarks.torture.forked import Outcome
+from benchmarks.torture.judging import Offence, Tree
+
+# A command that does not end within so many times what it takes when nothing kills it hangs.
+PATIENCE = 10.0
+# What Python tells an audit hook of: whatever changes a file or a folder is among these.
+STEPS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "os.link", "os.scandir"}
+# Seconds within which processes whose parent was killed must be gone.
+ORPHANS_SECONDS = 30.0
+
+# What is killed: all its processes, the first one alone, or one of those that it has started.
+VICTIMS = ("group", "first", "other")
+
+
+class Target(NamedTuple):
+    """A command to kill. `start` runs it in a folder, which is empty at first, and kills it as `Moment` says.
+
+    `same` is what must be the same at the end, by name; `whole` says what is wrong with what stands there after a kill.
+    """
+
+    name: str
+    about: str
+    start: Callable[[Path, Moment | None], Ended]
+    same: Callable[[Path], Tree]
+    whole: Callable[[Path, Tree], list[Offence]]
+    victims: tuple[str, ...] = VICTIMS
+
+
+class Moment(NamedTuple):
+    """When to kill, as a share of the time that the command takes, or of its file steps; and what."""
+
+    share: float
+    victim: str
+    by_step: bool
+
+
+class Ended(NamedTuple):
+    """How a command ended; `killed` is whether it was still at work at the moment it was to be killed."""
+
+    outcome: Outcome
+    killed: bool
+
+
+class Kill(NamedTuple):
+    """What came of a run of the command: killed or not, in which chain of runs, after which moments; `struck` is how
+    many kills there were so far."""
+
+    struck: int
+    chain: int
+    moments: tuple[Moment, ...]
+    ended: str
+    command: tuple[str, ...]
+    found: list[Offence]
+    said: str
+
+
+def torture(target: Target, kills: int, seed: int, work: Path, show: Callable[[Kill], None]) -> None:
+    """Kill the command until `kills` of them have struck, and compare each chain's end with a run that nothing killed.
+
+    A chain is the same command again and again in one folder, until it is done; its folder stays where something is
+    wrong. `show` is called after each run. Raises RuntimeError where the command fails by itself.
+    """
+    draw = random.Random(f"{seed} {target.name}")
+    clean = work / "clean"
+    clean.mkdir()
+    ended = target.start(clean, None)
+    expected = target.same(clean)
+    if ended.outcome.code or not expected:
+        raise RuntimeError(f"{target.name} fails when nothing kills it:\n{ended.outcome.err[-2000:]}")
+    struck = chain = 0
+    while struck < kills:
+        chain += 1
+        folder = work / f"chain-{chain:04d}"
+        folder.mkdir()
+        moments: list[Moment] = []
+        is_done = False
+        while not is_done:
+            moment = Moment(draw.random(), draw.choice(target.victims), draw.random() < 0.5)
+            ended = target.start(folder, moment if struck < kills else None)
+            if ended.killed:
+                struck += 1
+                moments.append(moment)
+            found = _judge(target, folder, expected, ended)
+            what = f"killed: {moment.victim}" if ended.killed else f"exit {ended.outcome.code}"
+            outcome = ended.outcome
+            show(Kill(struck, chain, tuple(moments), what, outcome.command, found, outcome.err))
+            is_done = bool(found) or not (ended.killed or outcome.code)
+        if not found:
+            shutil.rmtree(folder)
+
+
+def _judge(target: Target, folder: Path, expected: Tree, ended: Ended) -> list[Offence]:
+    outcome = ended.outcome
+    if outcome.late and not ended.killed:
+        return [Offence("hang", f"did not end within {outcome.seconds:.0f} s")]
+    if "Traceback (most recent call last)" in outcome.err:
+        return [Offence("traceback", judging.last_frame(outcome.err))]
+    if ended.killed:
+        return target.whole(folder, expected)
+    if outcome.code:
+        return [Offence("cannot go on", f"exit code {outcome.code}: {outcome.err.strip()[-300:]}")]
+    found = target.same(folder)
+    different = [name for name in expected if found.get(name) != expected[name]]
+    more = [name for name in found if name not in expected]
+    return [
+        *(Offence("different", name) for name in different[:1]),
+        *(Offence("left behind", name) for name in more[:1]),
+    ]
+
+
+class Forks:
+    """Starts a command of the project in forks, whose kills may strike before any step that changes a file."""
+
+    def __init__(self, command: Callable[[Path], tuple[str, ...]], watched: str) -> None:
+        """Steps are counted that name what begins with `watched`, in the folder."""
+        self._command = command
+        self._watched = watched
+        self._seconds, self._steps = 0.0, 0
+
+    def __call__(self, folder: Path, moment: Moment | None) -> Ended:
+        said = folder.with_name(f"{folder.name}-said")
+        said.mkdir(exist_ok=True)
+        steps = said / "steps"
+        watched = os.fsencode(folder / self._watched)
+        kill_before = round(moment.share * self._steps) if moment is not None and moment.by_step else None
+        seconds = PATIENCE * max(self._seconds, 6.0)
+        if moment is not None and not moment.by_step:
+            seconds = moment.share * self._seconds
+        outcome = forked.run(
+            self._command(folder), said, seconds=seconds, prepare=lambda: _count_steps(watched, kill_before, steps)
+        )
+        if moment is None:
+            self._seconds = max(self._seconds, outcome.seconds)
+            self._steps = max(self._steps, steps.stat().st_size)
+        shutil.rmtree(said)
+        return Ended(outcome, moment is not None and outcome.code == -signal.SIGKILL)
+
+
+def _count_steps(watched: bytes, kill_before: int | None, count: Path) -> None:
+    """Leave a byte in `count` for each step of this process that names what is watched; kill it before one of them."""
+    heard = 0
+    # Opened once, and not by this name again: the hook would hear itself.
+    descriptor = os.open(count, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+
+    def hear(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal heard
+        if event not in STEPS or not isinstance(arguments[0], (str, bytes, os.PathLike)):
+            return
+        if os.fsencode(arguments[0]).startswith(watched):
+            if heard == kill_before:
+                os.kill(os.getpid(), signal.SIGKILL)
+            heard += 1
+            os.write(descriptor, b".")
+
+    sys.addaudithook(hear)
+
+
+class Processes:
+    """Starts a command as users do, in processes of its own."""
+
+    def __init__(self, command: Callable[[Path], list[str]]) -> None:
+        self._command = command
+        self._seconds = 0.0
+
+    def __call__(self, folder: Path, moment: Moment | None) -> Ended:
+        said = folder.with_name(f"{folder.name}-said")
+        began = time.perf_counter()
+        with said.open("w+b") as file:
+            process = subprocess.Popen(
+                self._command(folder),
+                cwd=folder,
+                env=environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            killed = late = False
+            try:
+                if moment is not None:
+                    killed = _strike(process, moment, self._seconds)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(PATIENCE * max(self._seconds, 6.0))
+                late = process.poll() is None
+                left = [] if late else _orphans(process.pid)
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        seconds = time.perf_counter() - began
+        text = said.read_text(encoding="utf-8", errors="replace")
+        said.unlink()
+        if moment is None:
+            self._seconds = max(self._seconds, seconds)
+        if left:
+            text += f"\nprocesses that outlive it: {left}"
+            late = True
+        # A command that lost one of its processes may say so and end with an error; it was killed all the same.
+        excused = killed and process.returncode != 0 and not late
+        outcome = Outcome(tuple(self._command(folder)), process.returncode, "", text, seconds, 0.0, late)
+        return Ended(outcome, excused)
+
+
+def _strike(process: subprocess.Popen[bytes], moment: Moment, seconds: float) -> bool:
+    """SIGKILL at the moment; whether there was anything left to kill."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(moment.share * seconds)
+        return False
+    victims = [process.pid]
+    if moment.victim == "other":
+        victims = [random.Random(moment.share).choice(sorted(descendants(process.pid)) or victims)]
+    with contextlib.suppress(ProcessLookupError):
+        if moment.victim == "group":
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            os.kill(victims[0], signal.SIGKILL)
+    return True
+
+
+def _orphans(group: int) -> list[str]:
+    """What is left of a process group after a while that is long enough for its processes to find their parent gone."""
+    deadline = time.monotonic() + ORPHANS_SECONDS
+    while (left := list(_members(group))) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return left
+
+
+def _members(group: int) -> Iterator[str]:
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            head, _, rest = stat.read_text().rpartition(") ")
+            state, _, number, *_ = rest.split()
+            if int(number) == group and state != "Z":
+                yield head
