@@ -129,7 +129,7 @@ def plan(as_json: bool, executor: AbstractContextManager[Run], **chosen: Any) ->
         *terminal.warning_lines(warned),
         f"about {_bytes(planned.bytes)} and {_duration(planned.seconds)} with one worker (estimated)",
     ]
-    click.echo("\n".join(lines))
+    terminal.show(*lines)
 
 
 @main.command()
@@ -171,7 +171,7 @@ def build(output: Path, link: bool, restart: bool, executor: AbstractContextMana
         *terminal.warning_lines([*built.prepared.inputs.warnings, *warnings(built.counts, request.recipe)]),
         f"{output}: {_bytes(built.bytes)} of images in {_duration(time.monotonic() - start)}",
     ]
-    click.echo("\n".join(lines))
+    terminal.show(*lines)
 
 
 @main.command()

@@ -95,7 +95,7 @@ def check(
         f"{document['categories']:,} categories present"
     )
     for line in [*inputs.repairs.lines(), *terminal.skipped_lines(inputs), *terminal.warning_lines(inputs.warnings)]:
-        click.echo(line)
+        terminal.show(line)
 
 
 @main.command()
@@ -181,7 +181,7 @@ def evaluate(
         *(f"note: {text}" for text in odd),
         *provenance.notes([(results, known)]),
     ]
-    click.echo("\n".join(lines))
+    terminal.show(*lines)
 
 
 if __name__ == "__main__":

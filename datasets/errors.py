@@ -1,8 +1,19 @@
-"""The one exception that a user is meant to read."""
+"""The one exception that a user is meant to read, and text that a terminal shows as it is."""
 
 from __future__ import annotations
 
 SHOWN = 20
+
+# What moves a terminal's cursor, rings its bell or turns its text around; names in other people's files may hold it.
+_CONTROLS = {
+    code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+    for code in (*range(9), *range(11, 32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+}
+
+
+def printable(text: str) -> str:
+    """The text with control characters by their numbers; line breaks and tabs stay."""
+    return text.translate(_CONTROLS)
 
 
 class DataError(Exception):
@@ -30,7 +41,7 @@ class DataError(Exception):
             lines.append(f"  ... and {hidden} more")
         if self.advice:
             lines.append(self.advice)
-        return "\n".join(lines)
+        return printable("\n".join(lines))
 
     def __reduce__(self) -> tuple[type[DataError], tuple[str, list[str], int, str]]:
         """Keep the problems when the error crosses from a worker process to its parent."""

@@ -205,8 +205,10 @@ def examine_images(
     folders = [item.images.absolute() for item in inputs.inputs]
     if not sources and inputs.skipped:
         left_out = [f"{folders[item.input] / item.file_name}: {item.why}" for item in inputs.skipped]
-        raise DataError(f"{len(left_out)} problem(s) in the image files", left_out, advice=_NONE_LEFT)
+        files = _listed_in(inputs, {item.input for item in inputs.skipped})
+        raise DataError(f"{files}: {len(left_out)} problem(s) in the image files", left_out, advice=_NONE_LEFT)
     problems = Problems()
+    listed = set()
     chunked = list(chunks(sources, FILES_PER_TASK))
     tasks = ([_image_file(source, folders) for source in chunk] for chunk in chunked)
     look = partial(examine_files, thorough=thorough or skip_bad, follow_links=follow_links)
@@ -215,6 +217,7 @@ def examine_images(
         for source, result in zip(chunk, results, strict=True):
             if isinstance(result, str):
                 problems.add(f"{source.path}: {result}")
+                listed.add(source.input)
                 if skip_bad:
                     inputs.skipped.append(Skipped(source.input, source.image.id, source.image.file_name, result))
                 continue
@@ -223,7 +226,8 @@ def examine_images(
         yield done
     if not skip_bad or problems.count == len(sources):
         advice = _NONE_LEFT if skip_bad else _LEAVE_OUT
-        problems.raise_if_any("{n} problem(s) in the image files", advice=advice)
+        files = _listed_in(inputs, listed)
+        problems.raise_if_any(f"{files}: {{n}} problem(s) in the image files", advice=advice)
     if inputs.skipped:
         bad = {(item.input, item.id) for item in inputs.skipped}
         inputs.sources = [source for source in inputs.sources if (source.input, source.image.id) not in bad]
@@ -234,6 +238,11 @@ def examine_images(
 
 _NONE_LEFT = "no image would be left; replace these files"
 _LEAVE_OUT = "replace these files, or leave these images out: --skip-bad"
+
+
+def _listed_in(inputs: Inputs, places: set[int]) -> str:
+    """The annotation files at these places, for messages about the images that they list."""
+    return ", ".join(dict.fromkeys(str(inputs.inputs[place].annotations) for place in sorted(places)))
 
 
 def _image_file(source: Source, folders: list[Path]) -> ImageFile:

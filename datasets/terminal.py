@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from datasets.errors import SHOWN, DataError
+from datasets.errors import SHOWN, DataError, printable
 
 if TYPE_CHECKING:
     from datasets.sources import Inputs
@@ -65,9 +65,14 @@ def run(command: click.Command, prog_name: str) -> None:
     sys.exit(result if isinstance(result, int) else 0)
 
 
+def show(*lines: str) -> None:
+    """Lines of a result that people read; names in them may hold anything."""
+    click.echo(printable("\n".join(lines)))
+
+
 def note(text: str) -> None:
     """Say something beside the result, which may be piped to other tools."""
-    click.echo(text, err=True)
+    click.echo(printable(text), err=True)
 
 
 def pairs(annotations: Sequence[Path], images: Sequence[Path]) -> list[tuple[Path, Path]]:

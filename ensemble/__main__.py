@@ -94,7 +94,7 @@ def _examined(models: list[Model], chosen: Recipe, images: Images, *, trust: boo
     found = inputs.examine(models, chosen.weights(len(models)), images, chosen)
     if shown:
         notes = [f"note: {note}" for note in [*(found.problems if trust else []), *found.notes]]
-        click.echo("\n".join([*inputs.table(found), *notes, ""]))
+        terminal.show(*inputs.table(found), *notes, "")
     found.check(trust=trust)
     return found
 
@@ -184,7 +184,7 @@ def fuse(
         }
         click.echo(json.dumps(document, indent=1))
         return
-    click.echo("\n".join([*pipeline.table(done.steps), *done.notes, f"{output}: {len(done.results):,} detections"]))
+    terminal.show(*pipeline.table(done.steps), *done.notes, f"{output}: {len(done.results):,} detections")
 
 
 @main.command()
@@ -272,7 +272,7 @@ def tune(
     head = said if trials == 1 else f"{said}, seed {seed}"
     _write_text(target, _with_table(recipes.dump(best), done.steps, head))
     doubts = provenance.notes((model.path, model.known) for model in models)
-    click.echo("\n".join([*pipeline.table(done.steps), *doubts, f"{output}: {said}"]))
+    terminal.show(*pipeline.table(done.steps), *doubts, f"{output}: {said}")
 
 
 def _with_table(text: str, steps: list[Step], said: str) -> str:

@@ -5,6 +5,9 @@ Each row breaks a good dataset in the way that its source is known for, gives it
 of, or refused with the way out. The rules behind it have their tests in tests/datasets and tests/augment.
 """
 
+# A row a line.
+# ruff: noqa: E501
+
 from __future__ import annotations
 
 import gzip
@@ -146,8 +149,9 @@ def too_wide(export: Export) -> None:
     export.document["images"].append({"id": 9, "file_name": "wide.png", "width": 70_000, "height": 1})
 
 
-def no_objects(export: Export) -> None:
-    export.document["annotations"] = []
+def linked_from_outside(export: Export) -> None:
+    export.file.rename(export.folder / "other.jpg")
+    export.file.symlink_to("../other.jpg")
 
 
 def only_crowds(export: Export) -> None:
@@ -208,9 +212,9 @@ KINDS = [
     Kind("a supercategory of 0", lambda e: e.document["categories"][0].update(supercategory=0), "read"),
     Kind("info that is a list, licences of null", lambda e: e.document.update(info=["by me"], licenses=None), "read"),
     # The bytes of the file.
-    Kind("gzip", lambda e: None, "refused", "gunzip", data=lambda text: gzip.compress(text.encode())),
-    Kind("UTF-16", lambda e: None, "refused", "UTF-16", data=lambda text: text.encode("utf-16")),
-    Kind("a byte order mark", lambda e: None, "read", data=lambda text: b"\xef\xbb\xbf" + text.encode()),
+    Kind("gzip", lambda _: None, "refused", "gunzip", data=lambda text: gzip.compress(text.encode())),
+    Kind("UTF-16", lambda _: None, "refused", "UTF-16", data=lambda text: text.encode("utf-16")),
+    Kind("a byte order mark", lambda _: None, "read", data=lambda text: b"\xef\xbb\xbf" + text.encode()),
     # Legal, and surely a mistake.
     Kind("cvat 7030: crowds only", only_crowds, "warned", "crowd"),
     Kind("automlForImages 27: boxes as fractions", as_fractions, "warned", "fraction"),
@@ -230,7 +234,7 @@ KINDS = [
     Kind("HEIC by the name of a JPEG", bytes_of(heic), "refused", "HEIC", ("--skip-bad",), "skipped: 1"),
     Kind("cut short", bytes_of(lambda data: data[: len(data) // 2]), "refused", "cut short", ("--skip-bad",), "skipped: 1"),
     Kind("no size, and no picture to read it from", lambda e: (without("images", "width", "height")(e), e.file.write_bytes(b"")), "refused", "a.jpg: expected a JPEG or PNG file", ("--skip-bad",), "skipped: 1"),
-    Kind("a link out of the folder", lambda e: e.file.rename(e.folder / "other.jpg") and e.file.symlink_to("../other.jpg"), "refused", "--follow-links", ("--follow-links",)),
+    Kind("a link out of the folder", linked_from_outside, "refused", "--follow-links", ("--follow-links",)),
 ]  # fmt: skip
 
 

@@ -5,6 +5,9 @@ for, and both are given to `ensemble fuse`, the broken one also to `datasets eva
 tests in tests/datasets and tests/ensemble.
 """
 
+# A row a line.
+# ruff: noqa: E501
+
 from __future__ import annotations
 
 import gzip
@@ -113,7 +116,7 @@ def made(tmp_path: Path) -> Made:
     """40 images with 8 objects each, well inside; the category follows the place, so that ids cannot be mixed up."""
     draw = np.random.default_rng(0)
     images = [{"id": id_, "file_name": f"{id_:06d}.jpg", "width": WIDTH, "height": HEIGHT} for id_ in range(1, 41)]
-    objects = []
+    objects: list[dict[str, Any]] = []
     for image in images:
         for _ in range(8):
             width, height = draw.uniform(30, 90, 2)

@@ -241,7 +241,7 @@ def lineage(runs: tuple[Path, ...], epoch: str | None, as_json: bool) -> None:
         click.echo(json.dumps([line.document(item) for item in loaded], indent=1, ensure_ascii=False))
         return
     for item in loaded:
-        click.echo("\n".join(line.describe(item)))
+        terminal.show(*line.describe(item))
 
 
 if __name__ == "__main__":

@@ -331,9 +331,7 @@ def _loop(trainer: Trainer, run: _Run, first: int) -> None:
 
 
 def _print(text: str) -> None:
-    import click
-
-    click.echo(text)
+    terminal.show(text)
 
 
 def _silent(_text: str) -> None:

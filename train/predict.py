@@ -92,7 +92,7 @@ def predict(request: Request, progress: terminal.Progress) -> Predicted | None:
     device = devices.device_of(cfg)
     precision = solver.precision_of(cfg, device, terminal.note if is_main else _silent)
     output = _output_of(request, read.images)
-    records = _records(read.images, request.images, progress if is_main else None)
+    records = _records(read.images, request.annotations, request.images, progress if is_main else None)
     seen_ids = sorted(ids_in(seen, read.images, request.images, progress)) if is_main else []
     load = shared_memory.whole_images_load(records) if request.tta else shared_memory.inference_load(cfg, records)
     shared_memory.check([load], cfg.DATALOADER.NUM_WORKERS)
@@ -209,8 +209,11 @@ def _output_of(request: Request, listed: list[Image]) -> Path:
     return path
 
 
-def _records(listed: list[Image], folder: Path, progress: terminal.Progress | None) -> Records:
-    """With `progress`, raises DataError naming every image that is missing or cannot be read."""
+def _records(listed: list[Image], annotations: Path, folder: Path, progress: terminal.Progress | None) -> Records:
+    """Images that an annotation file lists.
+
+    With `progress`, raises DataError naming every one that is missing or cannot be read.
+    """
     if not folder.is_dir():
         raise DataError(f"{folder}: expected the folder of the images, found none")
     files = [
@@ -218,7 +221,7 @@ def _records(listed: list[Image], folder: Path, progress: terminal.Progress | No
         for item in listed
     ]
     # Only the first process looks; the others are told.
-    stored = bool(comm.all_gather(progress is not None and _ignores_orientations(files, folder, progress))[0])
+    stored = bool(comm.all_gather(progress is not None and _ignores_orientations(files, annotations, progress))[0])
     return Records(
         Record(
             path=str(file.path),
@@ -235,7 +238,7 @@ def _records(listed: list[Image], folder: Path, progress: terminal.Progress | No
     )
 
 
-def _ignores_orientations(files: list[ImageFile], folder: Path, progress: terminal.Progress) -> bool:
+def _ignores_orientations(files: list[ImageFile], annotations: Path, progress: terminal.Progress) -> bool:
     """Whether the sizes in the annotation file are those of stored pixels. Raises DataError naming every bad file."""
     problems = []
     readings = []
@@ -249,10 +252,10 @@ def _ignores_orientations(files: list[ImageFile], folder: Path, progress: termin
         done += len(chunk)
         progress("checking images", done, len(files))
     if problems:
-        raise DataError(f"{len(problems)} problem(s) in the image files", problems)
+        raise DataError(f"{annotations}: {len(problems)} problem(s) in the image files", problems)
     evidence = orientation.weigh(readings)
     if evidence.contradicts:
-        raise DataError(f"{folder}: {orientation.refusal(evidence)}")
+        raise DataError(f"{annotations}: {orientation.refusal(evidence)}")
     return evidence.on_stored_pixels
 
 

@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn
@@ -68,7 +69,7 @@ def run(
     """
     with (folder / "stdout").open("w+b") as out, (folder / "stderr").open("w+b") as err:
         began = time.perf_counter()
-        child = os.fork()
+        child = _fork()
         if not child:
             _become(command, out.fileno(), err.fileno(), prepare)
         with contextlib.suppress(OSError):  # by now it may have done so itself, and ended
@@ -85,6 +86,13 @@ def run(
     return Outcome(tuple(command), code, said[0], said[1], spent, usage.ru_maxrss / 1000, late)
 
 
+def _fork() -> int:
+    with warnings.catch_warnings():
+        # Python 3.12 warns of threads, whose locks a fork may find held; of ours none works when we fork.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
 def _become(command: Command, out: int, err: int, prepare: Callable[[], None]) -> NoReturn:
     """Be the process of `command`, in this fork; like an interpreter, it ends with 1 where an exception is left."""
     code = 1
@@ -93,6 +101,7 @@ def _become(command: Command, out: int, err: int, prepare: Callable[[], None]) -
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(out, 1)
         os.dup2(err, 2)
+        sys.stdout, sys.stderr = (os.fdopen(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))
         space = _address_space() + HEADROOM
         resource.setrlimit(resource.RLIMIT_AS, (space, space))
         prepare()

@@ -140,7 +140,7 @@ class Forks:
         said.mkdir(exist_ok=True)
         steps = said / "steps"
         watched = os.fsencode(folder / self._watched)
-        kill_before = round(moment.share * self._steps) if moment is not None and moment.by_step else None
+        kill_before = int(moment.share * self._steps) if moment is not None and moment.by_step else None
         seconds = PATIENCE * max(self._seconds, 6.0)
         if moment is not None and not moment.by_step:
             seconds = moment.share * self._seconds

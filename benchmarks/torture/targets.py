@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measuring import ROOT, environment
-from benchmarks.torture import judging, material
+from benchmarks.torture import forked, judging, material
 from benchmarks.torture.judging import Offence, Tree
 from benchmarks.torture.kills import Forks, Processes, Target
 
@@ -24,6 +24,7 @@ NAME = "few"
 
 def build_in_forks(folder: Path) -> Target:
     """`augment build` by one worker."""
+    forked.preload()
     source = _source(folder)
 
     def command(folder: Path) -> tuple[str, ...]:
@@ -84,11 +85,11 @@ def _run(folder: Path) -> Tree:
     """A run's files, and the numbers of metrics.json by iteration; event files and times tell runs apart."""
     found = {name: what for name, what in judging.tree(folder).items() if ".tfevents." not in name}
     for name in [name for name in found if name.endswith("metrics.json")]:
-        found[name] = _metrics(folder / name)
+        found[name] = metrics(folder / name)
     return found
 
 
-def _metrics(path: Path) -> str:
+def metrics(path: Path) -> str:
     rows: dict[int, dict[str, Any]] = {}
     for line in path.read_text().splitlines():
         row = json.loads(line)
@@ -111,7 +112,7 @@ def submit(folder: Path) -> Target:
     splits = [f"{split}: {{annotations: {split}.json, images: {split}}}\n" for split in ("train", "val", "test")]
     spec = folder / f"{NAME}.yaml"
     spec.write_text(f"about: A few images of the sample.\n{''.join(splits)}compile: [train]\n")
-    copied = _copy_of_project(folder / "project")
+    copied = copy_of_project(folder / "project")
 
     def command(folder: Path) -> list[str]:
         if not (folder / "Makefile").exists():
@@ -135,19 +136,23 @@ def _made(folder: Path) -> Tree:
     return {name: what for name, what in found.items() if re.match(rf"(runs|submissions|datasets/{NAME})", name)}
 
 
-def _copy_of_project(copied: Path) -> Path:
+def copy_of_project(copied: Path) -> Path:
     """The code alone, as a checkout has it: no data, no environment, nothing that was made."""
     kept = ("augment", "datasets", "ensemble", "scripts", "train", "Makefile", "setup.cfg", "constraints.txt")
     copied.mkdir()
     for name in kept:
         path = ROOT / name
         if path.is_dir():
-            # Of the data in `datasets`, nothing: its folders, but for that of the specs.
-            ignore = shutil.ignore_patterns("__pycache__", "sample*", "coco*", "vipriors*", "*.partial")
-            shutil.copytree(path, copied / name, ignore=ignore)
+            shutil.copytree(path, copied / name, ignore=_not_code)
         else:
             shutil.copy(path, copied)
     return copied
+
+
+def _not_code(folder: str, names: list[str]) -> set[str]:
+    """Data stands in folders of `datasets`, beside that of the specs."""
+    data = {name for name in names if Path(folder, name).is_dir() and name != "specs"}
+    return {"__pycache__"} | (data if Path(folder) == ROOT / "datasets" else set())
 
 
 def _source(folder: Path) -> list[str]:

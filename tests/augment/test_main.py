@@ -216,7 +216,10 @@ def test_wrong_usage_ends_with_2(arguments: list[str], expected: str) -> None:
 def test_bad_data_ends_with_1_and_no_traceback(cli: Cli, source: Input, tmp_path: Path) -> None:
     (source.images / "tall.jpg").write_bytes(b"no picture")
     cases: list[tuple[list[object], str]] = [
-        (["plan", *given(source)], f"1 problem(s) in the image files\n  {source.images / 'tall.jpg'}: expected a JPEG"),
+        (
+            ["plan", *given(source)],
+            f"{source.annotations}: 1 problem(s) in the image files\n  {source.images / 'tall.jpg'}: expected a JPEG",
+        ),
         (["plan", *given(source), "--recipe", "expandet"], "expandet: expected a YAML file or one of balanced,"),
         (["plan", *given(Input(tmp_path / "none.json", source.images))], f"{tmp_path / 'none.json'}: "),
         (["plan", *given(Input(source.annotations, tmp_path / "none"))], f"{tmp_path / 'none'}: expected the folder"),

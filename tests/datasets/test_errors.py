@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from datasets.errors import SHOWN, DataError, Problems
+from datasets.errors import SHOWN, DataError, Problems, printable
 
 
 def numbered(count: int) -> list[str]:
@@ -91,3 +91,10 @@ def test_advice_comes_last_and_crosses_processes() -> None:
 
     assert str(error).splitlines()[-2:] == [f"  ... and {45 - 20} more", "go on like this"]
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+def test_names_from_files_do_not_command_the_terminal() -> None:
+    """ESC [ 2 J clears it, BEL rings it, U+202E writes from right to left, CSI (0x9b) begins a command too."""
+    said = str(DataError("headline", ["found 'a\x1b[2J\x07b\x9b1m\u202egpj.exe'"]))
+    assert said == "headline\n  found 'a\\x1b[2J\\x07b\\x9b1m\\u202egpj.exe'"
+    assert printable("größe\t猫\n") == "größe\t猫\n"

@@ -215,7 +215,7 @@ def test_check_decodes_and_follows_links_when_it_is_told_to(document: dict[str, 
         assert isinstance(ended.exception, DataError) == bool(problems)
         for problem in problems:
             assert problem in str(ended.exception)
-            assert str(ended.exception).startswith("1 problem(s) in the image files\n")
+            assert str(ended.exception).startswith(f"{tmp_path / 'data.json'}: 1 problem(s) in the image files\n")
 
 
 def test_evaluate_reads_images_by_stem_and_categories_by_name(evaluate: Evaluate) -> None:

@@ -73,7 +73,7 @@ def test_all_image_files_that_are_bad_are_named(refusal: Refusal, request_: Requ
     PillowImage.fromarray(picture(20, 30, 0)).save(images / "33.png")
     (images / "40.png").write_bytes(b"no picture")
     error = refusal()
-    assert error.headline == "4 problem(s) in the image files"
+    assert error.headline == f"{request_.annotations}: 4 problem(s) in the image files"
     assert [problem.partition(": ")[0] for problem in error.problems] == [
         str(images / f"{id_}.png") for id_ in (2, 5, 33, 40)
     ]
@@ -116,7 +116,7 @@ def test_the_same_categories_in_another_order_are_the_same(refusal: Refusal, req
     write_list(request_.annotations, SIZES, categories=coco(*reversed(CATEGORIES)))
     (request_.images / "2.png").unlink()
     # Found fault with only for the image.
-    assert refusal().headline == "1 problem(s) in the image files"
+    assert refusal().headline == f"{request_.annotations}: 1 problem(s) in the image files"
 
 
 def test_a_bad_annotation_file(refusal: Refusal, request_: Request, tmp_path: Path) -> None:
