@@ -13,6 +13,8 @@ MODELS ?= $(if $(filter sample,$(DATA)),tiny tiny-cascade,r50 r101)
 SEEDS ?= 3
 # What `gpu-check` may take.
 MINUTES ?= 8
+# Of each kind, what `torture` tries.
+N ?= 100
 ARGS ?=
 HOST_PYTHON ?= python3
 
@@ -39,7 +41,7 @@ RUN := $(RUNS)/$(basename $(notdir $(MODEL)))
 SUBMISSION := submissions/$(DATA_NAME)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dataset train submit ladder test lint format bench bench-scale bench-train bench-ensemble gpu-check clean
+.PHONY: help setup dataset train submit ladder test lint format bench bench-scale bench-train bench-ensemble gpu-check torture clean
 .DELETE_ON_ERROR:
 # make would remove the marks of complete runs.
 .SECONDARY:
@@ -137,6 +139,9 @@ bench-ensemble: $(DEV)  ## Measure the ensemble stage against json and ensemble-
 
 gpu-check: $(TRAIN)  ## Check training on the GPU within MINUTES: right, memory, speed; ARGS=--cpu tries it without one
 	$(PYTHON) -m benchmarks.gpu_check --minutes $(MINUTES) --output runs/gpu-check $(ARGS)
+
+torture: $(DEV)  ## Kill builds, trainings and submissions, and break their input: N of each kind (N=100: 10 minutes)
+	$(PYTHON) -m benchmarks.torture -n $(N) --output runs/torture $(ARGS)
 
 clean:  ## Remove .venv, caches and the compiled sample; no other data, no run
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

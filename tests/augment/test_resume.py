@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -20,6 +21,8 @@ import pytest
 from augment import recipe
 from augment.compiler import Built
 from augment.executors import executor
+from benchmarks.torture import forked
+from benchmarks.torture.kills import Forks, Moment
 from datasets.errors import DataError
 from datasets.sources import Input
 
@@ -105,23 +108,30 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 def test_a_build_that_is_killed_at_any_of_20_moments_goes_on_to_the_same_bytes(draw: Draw, tmp_path: Path) -> None:
     """Moments are evenly spread over all the steps that change a file or a folder, from the first to the last."""
     source = draw(tmp_path / "data", only=(7, 12, 20))
-    (tmp_path / "builds").mkdir()
-    paths = [str(source.annotations), str(source.images), str(tmp_path / "builds")]
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(Path(__file__).with_name("kills.py")), *paths, "20"],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout)
-    assert len(report["outcomes"]) == 20
-    for step, killed, whole, code, _, same, left in report["outcomes"]:
-        assert (killed, whole, code, same) == (-signal.SIGKILL, True, 0, True), f"killed before step {step}"
-        assert left == ["clean", "out"], f"killed before step {step}"
+    inputs = ("--annotations", str(source.annotations), "--images", str(source.images), "--workers", "1")
+    builds = tmp_path / "builds"
+    builds.mkdir()
+    start = Forks(lambda folder: ("augment", "build", *inputs, "--output", str(folder / "out")), "out.partial")
+    forked.preload()
+    assert start(builds, None).outcome.code == 0
+    whole = (builds / "out" / "SHA256SUMS").read_bytes()
+    kept = set()
+    for moment in range(20):
+        share = min(moment / 19, 0.9999)
+        shutil.rmtree(builds / "out")
+
+        assert start(builds, Moment(share, "group", by_step=True)).killed, f"at {share}"
+
+        # A complete folder, or none.
+        sums = builds / "out" / "SHA256SUMS"
+        assert not sums.parent.exists() or sums.read_bytes() == whole, f"killed at {share}"
+        again = start(builds, None).outcome
+        assert (again.code, sums.read_bytes()) == (0, whole), f"killed at {share}"
+        assert [path.name for path in builds.iterdir()] == ["out"], f"killed at {share}"
+        found = re.search(r"(\d+) source images were finished", again.out)
+        kept.add(int(found[1]) if found else 0)
     # Killed late enough, a build has something to keep.
-    assert {kept for *_, kept, _, _ in report["outcomes"]} >= {0, 1, 2, 3}
+    assert kept >= {0, 1, 2, 3}
 
 
 @pytest.mark.stopped

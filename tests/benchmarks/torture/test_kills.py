@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.torture import judging, material, targets
+from benchmarks.torture import forked, judging, material, targets
 from benchmarks.torture.judging import Offence, Tree
 from benchmarks.torture.kills import Forks, Kill, Moment, Processes, Target, torture
 
@@ -102,6 +102,7 @@ def test_builds_are_killed_before_their_first_step_and_before_their_last(tmp_pat
     for folder in folders:
         folder.mkdir()
     clean, first, last = folders
+    forked.preload()
 
     assert start(clean, None).outcome.code == 0
     expected = judging.tree(clean)
