@@ -9,12 +9,15 @@ import resource
 import select
 import signal
 import sys
+import threading
 import time
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn
+
+from tqdm import tqdm
 
 from datasets import terminal
 
@@ -102,6 +105,8 @@ def _become(command: Command, out: int, err: int, prepare: Callable[[], None]) -
         os.dup2(out, 1)
         os.dup2(err, 2)
         sys.stdout, sys.stderr = (os.fdopen(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))
+        # The lock of progress bars is one for all forks: one that is killed while it holds it would stop all others.
+        tqdm.set_lock(threading.RLock())
         space = _address_space() + HEADROOM
         resource.setrlimit(resource.RLIMIT_AS, (space, space))
         prepare()

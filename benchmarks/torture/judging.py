@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,8 +27,8 @@ class Offence(NamedTuple):
     text: str
 
 
-def of_outcome(outcome: Outcome, named: str) -> list[Offence]:
-    """What is wrong with how a command ended that was given a file of the name `named`."""
+def of_outcome(outcome: Outcome, named: Sequence[str]) -> list[Offence]:
+    """What is wrong with how a command ended, whose error has to hold one of `named`: the file that it was given."""
     said = outcome.out + outcome.err
     if outcome.late:
         return [Offence("hang", f"did not end within {outcome.seconds:.0f} s")]
@@ -40,8 +41,8 @@ def of_outcome(outcome: Outcome, named: str) -> list[Offence]:
         found.append(Offence("exit code", f"expected 0 or 1, found {outcome.code}"))
     elif outcome.code and not re.search(r"^error: \S", outcome.err, re.MULTILINE):
         found.append(Offence("no message", f"exit code 1, and no error on stderr: {outcome.err[:200]!r}"))
-    elif outcome.code and named not in outcome.err:
-        found.append(Offence("unnamed", f"the error does not name {named}: {_first_line(outcome.err)}"))
+    elif outcome.code and not any(name in outcome.err for name in named):
+        found.append(Offence("unnamed", f"the error does not name {named[0]}: {_first_line(outcome.err)}"))
     if outcome.memory > MEMORY:
         found.append(Offence("memory", f"{outcome.memory:,.0f} MB"))
     if warning := re.search(r"^.*\b[A-Z]\w*Warning: .*$", said, re.MULTILINE):

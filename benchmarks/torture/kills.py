@@ -151,7 +151,9 @@ class Forks:
             self._seconds = max(self._seconds, outcome.seconds)
             self._steps = max(self._steps, steps.stat().st_size)
         shutil.rmtree(said)
-        return Ended(outcome, moment is not None and outcome.code == -signal.SIGKILL)
+        if moment is None or (moment.by_step and outcome.late):
+            return Ended(outcome, killed=False)
+        return Ended(outcome, outcome.code == -signal.SIGKILL)
 
 
 def _count_steps(watched: bytes, kill_before: int | None, count: Path) -> None:

@@ -24,6 +24,10 @@ LIMIT = 30.0
 LENIENT = ("--clip-boxes", "--skip-bad", "--strict")
 
 
+# What is said of a mask where the size of its picture is that of a file which is another picture now.
+_MASK_SIZE = "segmentation.size: expected [height, width] of the image"
+
+
 class Found(NamedTuple):
     """An offence, the command that shows it, and what that said."""
 
@@ -48,8 +52,8 @@ class Case(NamedTuple):
 class Trial:
     """Commands on one mutant, one after another, in a folder of its own; their paths are absolute."""
 
-    def __init__(self, about: str, folder: Path, named: str, limit: float = LIMIT) -> None:
-        """`named` is the file that errors have to name."""
+    def __init__(self, about: str, folder: Path, *named: str, limit: float = LIMIT) -> None:
+        """`named` is what errors have to name one of: the file."""
         self.about = about
         self.folder = folder
         self.outcomes: list[Outcome] = []
@@ -68,7 +72,7 @@ class Trial:
         outcome = forked.run(command, said, seconds=self._limit)
         shutil.rmtree(said)
         self.outcomes.append(outcome)
-        offences = judging.of_outcome(outcome, named or self._named)
+        offences = judging.of_outcome(outcome, (named,) if named else self._named)
         offences += judging.of_files(outcome, before, judging.tree(self.folder), list(outputs))
         if expect and outcome.code == 1 and not offences:
             offences.append(Offence("disagreement", f"it was good before: {outcome.err.strip()[:300]}"))
@@ -132,8 +136,11 @@ def annotation_files(material: Material) -> Kind:
         trial = Trial(f"{mutant} {' '.join(options)}", folder, path.name)
         inputs = ("--annotations", str(path), "--images", str(material.images), *options)
         good = trial.run("datasets", "check", *inputs)
-        trial.run("augment", "plan", *inputs, "--workers", "1")
-        if trial.run("augment", "build", *inputs, "--workers", "1", "--output", str(folder / "out"), outputs=("out",)):
+        # Pictures without any object are good data, of which alone nothing can be built.
+        to_build = good and ", 0 annotations" not in trial.outcomes[0].out
+        trial.run("augment", "plan", *inputs, "--workers", "1", expect=to_build)
+        build = ("augment", "build", *inputs, "--workers", "1", "--output", str(folder / "out"))
+        if trial.run(*build, outputs=("out",), expect=to_build):
             trial.run("augment", "verify", str(folder / "out"), "--workers", "1", expect=True, named="out")
             if not good:
                 trial.blame(("augment", "build"), Offence("disagreement", "built what check refuses"))
@@ -221,7 +228,7 @@ def picture_files(material: Material) -> Kind:
         path = images / broken["file_name"]
         path.unlink()
         picture_mutants.write(path, bases, mutant)
-        trial = Trial(f"{mutant} {' '.join(options)}", folder, path.name)
+        trial = Trial(f"{mutant} {' '.join(options)}", folder, path.name, _MASK_SIZE)
         # Where sizes are missing, --strict refuses before it looks at a picture.
         listed = unsized if is_unsized and "--strict" not in options else material.folder / "annotations.json"
         inputs = ("--annotations", str(listed), "--images", str(images), *options)
