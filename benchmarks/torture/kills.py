@@ -53,10 +53,15 @@ class Moment(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """How a command ended; `killed` is whether it was still at work at the moment it was to be killed."""
+    """How a command ended; `struck` is whether anything of it was killed, which it may have survived."""
 
     outcome: Outcome
-    killed: bool
+    struck: bool
+
+    @property
+    def killed(self) -> bool:
+        """Whether it ended for being killed; it may also have said so, and ended with an error."""
+        return self.struck and self.outcome.code != 0
 
 
 class Kill(NamedTuple):
@@ -95,11 +100,13 @@ def torture(target: Target, kills: int, seed: int, work: Path, show: Callable[[K
         while not is_done:
             moment = Moment(draw.random(), draw.choice(target.victims), draw.random() < 0.5)
             ended = target.start(folder, moment if struck < kills else None)
-            if ended.killed:
+            if ended.struck:
                 struck += 1
                 moments.append(moment)
             found = _judge(target, folder, expected, ended)
-            what = f"killed: {moment.victim}" if ended.killed else f"exit {ended.outcome.code}"
+            what = f"exit {ended.outcome.code}"
+            if ended.struck:
+                what = f"{'killed' if ended.killed else 'survived'}: {moment.victim}"
             outcome = ended.outcome
             show(Kill(struck, chain, tuple(moments), what, outcome.command, found, outcome.err))
             is_done = bool(found) or not (ended.killed or outcome.code)
@@ -152,7 +159,7 @@ class Forks:
             self._steps = max(self._steps, steps.stat().st_size)
         shutil.rmtree(said)
         if moment is None or (moment.by_step and outcome.late):
-            return Ended(outcome, killed=False)
+            return Ended(outcome, struck=False)
         return Ended(outcome, outcome.code == -signal.SIGKILL)
 
 
@@ -195,10 +202,10 @@ class Processes:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-            killed = late = False
+            struck = late = False
             try:
                 if moment is not None:
-                    killed = _strike(process, moment, self._seconds)
+                    struck = _strike(process, moment, self._seconds)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(PATIENCE * max(self._seconds, 6.0))
                 late = process.poll() is None
@@ -215,10 +222,8 @@ class Processes:
         if left:
             text += f"\nprocesses that outlive it: {left}"
             late = True
-        # A command that lost one of its processes may say so and end with an error; it was killed all the same.
-        excused = killed and process.returncode != 0 and not late
         outcome = Outcome(tuple(self._command(folder)), process.returncode, "", text, seconds, 0.0, late)
-        return Ended(outcome, excused)
+        return Ended(outcome, struck and not late)
 
 
 def _strike(process: subprocess.Popen[bytes], moment: Moment, seconds: float) -> bool:
@@ -228,13 +233,24 @@ def _strike(process: subprocess.Popen[bytes], moment: Moment, seconds: float) ->
         return False
     victims = [process.pid]
     if moment.victim == "other":
-        victims = [random.Random(moment.share).choice(sorted(descendants(process.pid)) or victims)]
+        victims = [random.Random(moment.share).choice(_others(process.pid) or victims)]
     with contextlib.suppress(ProcessLookupError):
         if moment.victim == "group":
             os.killpg(process.pid, signal.SIGKILL)
         else:
             os.kill(victims[0], signal.SIGKILL)
     return True
+
+
+def _others(first: int) -> list[int]:
+    """Processes that a command has started, but for Python's own resource tracker, whose loss is none of the command's
+    business: what it tracked is said to be unknown to its successor, in a traceback that nothing can keep it from."""
+    found = []
+    for number in sorted(descendants(first)):
+        with contextlib.suppress(OSError):
+            if b"resource_tracker" not in Path(f"/proc/{number}/cmdline").read_bytes():
+                found.append(number)
+    return found
 
 
 def _orphans(group: int) -> list[str]:

@@ -82,7 +82,7 @@ def fit(folder: Path) -> Target:
 
 
 def _run(folder: Path) -> Tree:
-    """A run's files, and the numbers of metrics.json by iteration; event files and times tell runs apart."""
+    """A run's files, but for TensorBoard's events, which hold times; of metrics.json what is the same in every run."""
     found = {name: what for name, what in judging.tree(folder).items() if ".tfevents." not in name}
     for name in [name for name in found if name.endswith("metrics.json")]:
         found[name] = metrics(folder / name)
@@ -90,10 +90,12 @@ def _run(folder: Path) -> Tree:
 
 
 def metrics(path: Path) -> str:
+    """The AP and the learning rate of each iteration. Losses are averages of the steps since the run was started or
+    went on, so that they are others where it was killed."""
     rows: dict[int, dict[str, Any]] = {}
     for line in path.read_text().splitlines():
         row = json.loads(line)
-        kept = {key: value for key, value in row.items() if not re.search("time|seconds|images/s|eta", key)}
+        kept = {key: value for key, value in row.items() if key == "lr" or key.startswith("bbox/")}
         # What was repeated after a kill comes to the same.
         rows.setdefault(row["iteration"], {}).update(kept)
     return json.dumps(sorted(rows.items()), sort_keys=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -115,17 +116,20 @@ def test_builds_are_killed_before_their_first_step_and_before_their_last(tmp_pat
         assert judging.tree(folder) == expected
 
 
-def test_metrics_are_compared_by_iteration_and_without_times(tmp_path: Path) -> None:
-    def numbers(text: str) -> str:
+def test_metrics_are_compared_by_iteration_and_without_what_differs_by_nature(tmp_path: Path) -> None:
+    def numbers(*rows: dict[str, float]) -> str:
         path = tmp_path / "metrics.json"
-        path.write_text(text)
+        path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
         return targets.metrics(path)
 
-    whole = numbers('{"iteration": 1, "loss": 2.5, "time": 0.3}\n{"iteration": 3, "loss": 1.5, "eta_seconds": 4}\n')
-    assert whole == numbers('{"iteration": 3, "loss": 1.5, "time": 9}\n{"iteration": 1, "loss": 2.5}\n')
+    first, second = {"iteration": 1, "lr": 0.5}, {"iteration": 3, "lr": 0.25, "bbox/ap": 7.5}
+    whole = numbers(first, second)
+    # Times, and losses that are averages since the run went on.
+    assert whole == numbers(second | {"time": 0.3, "total_loss": 2.5}, first)
     # Iterations that were done once more came to the same.
-    assert whole == numbers('{"iteration": 1, "loss": 2.5}\n{"iteration": 3, "loss": 1.5}\n' * 2)
-    assert whole != numbers('{"iteration": 1, "loss": 2.5}\n{"iteration": 3, "loss": 1.25}\n')
+    assert whole == numbers(first, second, first, second)
+    assert whole != numbers(first, second | {"bbox/ap": 7.25})
+    assert whole != numbers(second)
 
 
 def test_the_copy_of_the_project_has_its_code_and_no_data(tmp_path: Path) -> None:
@@ -134,3 +138,16 @@ def test_the_copy_of_the_project_has_its_code_and_no_data(tmp_path: Path) -> Non
     assert (copied / "train" / "configs" / "tiny.yaml").is_file()
     assert (copied / "datasets" / "specs" / "sample.yaml").is_file()
     assert not any(path.suffix in (".jpg", ".pth") for path in copied.rglob("*"))
+
+
+def test_a_fork_that_hangs_is_not_taken_for_one_that_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "stages" / "sleepy"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text("import click, time\nmain = click.command()(lambda: time.sleep(60))\n")
+    monkeypatch.syspath_prepend(package.parent)
+    monkeypatch.setattr("benchmarks.torture.kills.PATIENCE", 0.05)
+    ended = Forks(lambda _: ("sleepy",), "out")(tmp_path / "work", Moment(0.5, "group", by_step=True))
+    assert (ended.struck, ended.outcome.late) == (False, True)
