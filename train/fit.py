@@ -33,7 +33,7 @@ from train import (
 from train.checkpoint import Loaded
 from train.data import TrainingData, ValidationData, locate, read_training, read_validation
 from train.hooks import Best, EpochHook, ReportHook, StoppedError
-from train.loader import training_batches
+from train.loader import naming_lost_workers, training_batches
 from train.mapper import TrainingMapper
 from train.precision import Precision
 from train.sampler import BatchSampler, Division
@@ -124,7 +124,9 @@ def fit(request: Request) -> None:
                     checkpoint.forget_old_epochs(request.output, cfg.SOLVER.MAX_TO_KEEP)
                 say(f"{request.output}: this run is complete; nothing to do")
                 return
-        _train(_Run(request, cfg, data, validation, seen, schedule, division, before, parent, say))
+        remedy = "The same command with --resume goes on from the last checkpoint."
+        with naming_lost_workers(cfg.DATALOADER.NUM_WORKERS, remedy):
+            _train(_Run(request, cfg, data, validation, seen, schedule, division, before, parent, say))
 
 
 def _set_classes(cfg: Any, count: int) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import cv2
@@ -14,6 +16,9 @@ from train import stopping
 from train.catalog import Record
 from train.mapper import InferenceMapper, TrainingMapper
 from train.sampler import BatchSampler, Key
+
+# What torch says where a worker was killed, or ended otherwise.
+_LOST = re.compile(r"DataLoader worker \(pid")
 
 
 class _Mapped(Dataset[Any]):
@@ -104,6 +109,21 @@ def _started(loader: DataLoader[Any]) -> Iterator[Any]:
             return iter(loader)
     finally:
         cv2.setNumThreads(threads)
+
+
+@contextmanager
+def naming_lost_workers(workers: int, remedy: str) -> Iterator[None]:
+    """Raises DataError where a worker is killed: torch has the signal of that raise an error wherever it finds this
+    process, also as it saves a checkpoint."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not _LOST.search(str(error)):
+            raise
+        raise DataError(
+            "a worker process of the data loader was killed, as happens when memory runs out",
+            advice=f"Try fewer workers, DATALOADER.NUM_WORKERS (was {workers}). {remedy}",
+        ) from None
 
 
 def _begin(_worker: int) -> None:

@@ -37,7 +37,7 @@ from train import (
     wording,
 )
 from train.catalog import Categories, Record, Records
-from train.loader import inference_batches
+from train.loader import inference_batches, naming_lost_workers
 from train.mapper import Geometry, InferenceMapper, apply_to_pixels, read_pixels, resized
 
 # isort: split
@@ -101,7 +101,8 @@ def predict(request: Request, progress: terminal.Progress) -> Predicted | None:
     precision.prepare(network)
     try:
         network.to(device)
-        with inference.evaluating(network), precision.autocast():
+        lost = naming_lost_workers(cfg.DATALOADER.NUM_WORKERS, "Nothing was written.")
+        with lost, inference.evaluating(network), precision.autocast():
             share = _detect(network, cfg, records, categories, request, progress)
     except RuntimeError as error:
         if not devices.is_full(error):

@@ -21,7 +21,7 @@ from datasets.sources import Input
 from tests.train.conftest import small_config
 from train.catalog import Record
 from train.data import TrainingData, read_training
-from train.loader import inference_batches, training_batches
+from train.loader import inference_batches, naming_lost_workers, training_batches
 from train.mapper import InferenceMapper, TrainingMapper
 from train.sampler import BatchSampler, Division
 
@@ -229,3 +229,22 @@ def test_workers_end_when_their_parent_says_so(drawn_data: TrainingData) -> None
 
 def _threads(_record: Record) -> dict[str, Any]:
     return {"torch": torch.get_num_threads(), "cv2": cv2.getNumThreads()}
+
+
+def test_a_worker_that_is_killed_is_one_error_wherever_it_is_heard_of(drawn_data: TrainingData) -> None:
+    """As the kernel does when memory runs out; here while this process is not waiting for a batch."""
+    with pytest.raises(DataError, match="was killed, as happens when memory runs out") as caught:  # noqa: PT012, SIM117
+        with naming_lost_workers(1, "Nothing was written."):
+            batches = train_on(drawn_data, 1)
+            next(batches)
+            (worker,) = multiprocessing.active_children()
+            worker.kill()
+            deadline = time.monotonic() + 30
+            while time.monotonic() < deadline:
+                time.sleep(0.01)
+    assert caught.value.advice == "Try fewer workers, DATALOADER.NUM_WORKERS (was 1). Nothing was written."
+
+
+def test_other_errors_are_not_taken_for_a_lost_worker() -> None:
+    with pytest.raises(RuntimeError, match="shapes"), naming_lost_workers(1, ""):
+        raise RuntimeError("shapes cannot be multiplied")
