@@ -90,14 +90,15 @@ def _run(folder: Path) -> Tree:
 
 
 def metrics(path: Path) -> str:
-    """The AP and the learning rate of each iteration. Losses are averages of the steps since the run was started or
-    went on, so that they are others where it was killed."""
+    """What was measured on the validation data, by iteration. Lines between stand where a run ended, too, and their
+    losses are averages of the steps since it was started or went on: both are others where it was killed."""
     rows: dict[int, dict[str, Any]] = {}
     for line in path.read_text().splitlines():
         row = json.loads(line)
-        kept = {key: value for key, value in row.items() if key == "lr" or key.startswith("bbox/")}
-        # What was repeated after a kill comes to the same.
-        rows.setdefault(row["iteration"], {}).update(kept)
+        measured = {key: value for key, value in row.items() if key.startswith("bbox/")}
+        if measured:
+            # What was repeated after a kill comes to the same.
+            rows.setdefault(row["iteration"], {}).update(measured)
     return json.dumps(sorted(rows.items()), sort_keys=True)
 
 
