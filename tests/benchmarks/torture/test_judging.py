@@ -36,7 +36,7 @@ def main(mode, given, output):
     elif mode == "code":
         sys.exit(3)
     elif mode == "crash":
-        os.kill(os.getpid(), 15)
+        os.kill(os.getpid(), 9)
     elif mode == "hang":
         time.sleep(60)
     elif mode == "memory":
