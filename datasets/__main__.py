@@ -89,13 +89,14 @@ def check(
     if as_json:
         click.echo(json.dumps(document, indent=1, ensure_ascii=False))
         return
-    click.echo(
+    terminal.show(
         f"good: {document['images']:,} images, {document['annotations']:,} annotations ({document['crowds']:,} crowds, "
         f"{document['with_segmentation']:,} with segmentation), {document['categories_present']:,} of "
-        f"{document['categories']:,} categories present"
+        f"{document['categories']:,} categories present",
+        *inputs.repairs.lines(),
+        *terminal.skipped_lines(inputs),
+        *terminal.warning_lines(inputs.warnings),
     )
-    for line in [*inputs.repairs.lines(), *terminal.skipped_lines(inputs), *terminal.warning_lines(inputs.warnings)]:
-        terminal.show(line)
 
 
 @main.command()

@@ -92,22 +92,21 @@ def tree(folder: Path) -> Tree:
 
 def signature(stage: str, offence: Offence) -> str:
     """What is the same for offences of one cause: numbers and names of files tell cases apart, not causes."""
-    text = (
-        re.sub(r"'[^']*'|\"[^\"]*\"|/\S+|-?\d[\d,.e+-]*", "#", offence.text)
-        if offence.rule != "traceback"
-        else offence.text
-    )
+    text = offence.text
+    if offence.rule != "traceback":
+        text = re.sub(r"'[^']*'|\"[^\"]*\"|/\S+|-?\d[\d,.e+-]*", "#", text)
     return f"{stage}: {offence.rule}: {text[:120]}"
 
 
 def last_frame(text: str) -> str:
     """Where a traceback ends, and with what."""
-    frames = re.findall(r'File "([^"]+)", line (\d+), in (\S+)', text)
-    raised = [
-        line for line in text.strip().splitlines() if re.match(r"[\w.]+(Error|Exception|Interrupt|Exit|\b)", line)
-    ]
-    where = [f"{Path(file).name}:{line} {name}" for file, line, name in frames[-1:]]
-    return f"{where[0] if where else '?'}: {raised[-1].split(':')[0] if raised else '?'}"
+    frames = list(re.finditer(r'^ *File "([^"]+)", line (\d+), in (\S+)$', text, re.MULTILINE))
+    if not frames:
+        return "?"
+    file, line, name = frames[-1].groups()
+    # Below a frame its source is indented; what was raised is not.
+    raised = re.search(r"^[\w.]+", text[frames[-1].end() :], re.MULTILINE)
+    return f"{Path(file).name}:{line} {name}: {raised[0] if raised else '?'}"
 
 
 def _first_line(text: str) -> str:

@@ -191,10 +191,11 @@ class Processes:
 
     def __call__(self, folder: Path, moment: Moment | None) -> Ended:
         said = folder.with_name(f"{folder.name}-said")
+        command = self._command(folder)
         began = time.perf_counter()
         with said.open("w+b") as file:
             process = subprocess.Popen(
-                self._command(folder),
+                command,
                 cwd=folder,
                 env=environment(),
                 stdin=subprocess.DEVNULL,
@@ -222,7 +223,7 @@ class Processes:
         if left:
             text += f"\nprocesses that outlive it: {left}"
             late = True
-        outcome = Outcome(tuple(self._command(folder)), process.returncode, "", text, seconds, 0.0, late)
+        outcome = Outcome(tuple(command), process.returncode, "", text, seconds, 0.0, late)
         return Ended(outcome, struck and not late)
 
 

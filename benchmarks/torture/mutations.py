@@ -22,8 +22,6 @@ from benchmarks.torture.material import Material
 LIMIT = 30.0
 # Options that change what is read, of which each command that has them gets some.
 LENIENT = ("--clip-boxes", "--skip-bad", "--strict")
-
-
 # What is said of a mask where the size of its picture is that of a file which is another picture now.
 _MASK_SIZE = "segmentation.size: expected [height, width] of the image"
 
