@@ -24,6 +24,7 @@ import msgspec
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it also runs without PYTHONPATH
 
+from benchmarks import reports
 from benchmarks.gpu import records, report
 from benchmarks.gpu.records import Settings
 from benchmarks.gpu.report import PartResult, Report
@@ -112,7 +113,7 @@ def main(
 
     def save() -> None:
         found.seconds = round(time.monotonic() - began, 1)
-        report.write(found, output)
+        reports.write(found, report.as_text(found), output)
 
     save()
     click.echo("\n".join(f"{name + ':':<14} {value}" for name, value in found.machine.items()))
@@ -128,7 +129,7 @@ def main(
         save()
     found.complete = True
     save()
-    click.echo(f"\n{report.summary(found)}\n{output / report.TEXT}")
+    click.echo(f"\n{report.summary(found)}\n{output / reports.TEXT}")
     if found.failed:
         sys.exit(1)
 
@@ -138,7 +139,7 @@ def _clear(output: Path) -> None:
 
     Raises DataError for a folder that holds anything else.
     """
-    known = {DATA, report.JSON}
+    known = {DATA, reports.JSON}
     if output.is_dir() and any(output.iterdir()) and not known & {path.name for path in output.iterdir()}:
         raise DataError(f"{output}: expected a new folder or one of an earlier check, found something else in it")
     output.mkdir(parents=True, exist_ok=True)
@@ -151,12 +152,7 @@ def _clear(output: Path) -> None:
 
 def chosen(only: str | None) -> list[Part]:
     """Raises DataError naming the parts that there are, where one is asked for that is not among them."""
-    if only is None:
-        return list(PARTS)
-    names = [name.strip() for name in only.split(",")]
-    unknown = [name for name in names if name not in NAMES]
-    if unknown:
-        raise DataError(f"--only: expected some of {', '.join(NAMES)}, found {', '.join(map(repr, unknown))}")
+    names = reports.chosen(only, NAMES)
     return [part for part in PARTS if part.name in names]
 
 

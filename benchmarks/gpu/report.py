@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import msgspec
 
 from benchmarks.gpu.records import Row
-
-JSON, TEXT = "report.json", "report.txt"
 
 
 class PartResult(msgspec.Struct, kw_only=True):
@@ -70,14 +66,3 @@ def summary(report: Report) -> str:
         + f"; {report.seconds:.0f} s"
         + ("" if report.complete else " so far")
     )
-
-
-def write(report: Report, folder: Path) -> None:
-    """report.json and report.txt, each whole at any time."""
-    for name, data in (
-        (JSON, msgspec.json.format(msgspec.json.encode(report), indent=1)),
-        (TEXT, as_text(report).encode()),
-    ):
-        temporary = folder / f"{name}.tmp"
-        temporary.write_bytes(data)
-        temporary.replace(folder / name)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import click
 
+from benchmarks import reports
 from benchmarks.torture import report
 from benchmarks.torture.report import Example, Part, Report
 from datasets import terminal
@@ -62,7 +63,7 @@ def main(number: int, seed: int, only: str | None, output: Path) -> None:
       python -m benchmarks.torture -n 1000
       python -m benchmarks.torture -n 50 --only results,pictures --seed 7
     """
-    chosen = _chosen(only)
+    chosen = reports.chosen(only, list(PARTS))
     output = output.absolute()
     _clear(output)
     # Before numpy starts threads, which forks would go without.
@@ -72,7 +73,7 @@ def main(number: int, seed: int, only: str | None, output: Path) -> None:
         seed=seed,
         machine={"machine": machine.kind([]), **machine.versions(), "commit": machine.commit() or "not a checkout"},
         parts=[
-            Part(name=name, about=part.about, asked=max(1, round(number * part.share))) for name, part in chosen.items()
+            Part(name=name, about=PARTS[name].about, asked=max(1, round(number * PARTS[name].share))) for name in chosen
         ],
     )
     with terminal.progress_bar("case") as progress:
@@ -88,27 +89,17 @@ def main(number: int, seed: int, only: str | None, output: Path) -> None:
             except RuntimeError as error:
                 part.problem = str(error)
             part.seconds = round(time.monotonic() - began, 1)
-            report.write(found, output)
+            reports.write(found, report.as_text(found), output)
     click.echo(report.as_text(found))
-    click.echo(output / report.TEXT)
+    click.echo(output / reports.TEXT)
     if found.offences:
         sys.exit(1)
     shutil.rmtree(output / WORK)
 
 
-def _chosen(only: str | None) -> dict[str, Planned]:
-    if only is None:
-        return PARTS
-    names = [name.strip() for name in only.split(",")]
-    unknown = [name for name in names if name not in PARTS]
-    if unknown:
-        raise DataError(f"--only: expected some of {', '.join(PARTS)}, found {', '.join(map(repr, unknown))}")
-    return {name: part for name, part in PARTS.items() if name in names}
-
-
 def _clear(output: Path) -> None:
     """Make `output`, or take out of it what an earlier torture left. Raises DataError for any other folder."""
-    known = {WORK, report.JSON, report.TEXT}
+    known = {WORK, reports.JSON, reports.TEXT}
     if output.is_dir() and not {path.name for path in output.iterdir()} <= known:
         raise DataError(f"{output}: expected a new folder or one of an earlier torture, found something else in it")
     shutil.rmtree(output, ignore_errors=True)

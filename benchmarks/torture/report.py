@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import msgspec
 
-JSON, TEXT = "report.json", "report.txt"
 # Characters of what a command said that an offence keeps.
 KEPT = 1500
 
@@ -98,12 +95,3 @@ def summary(report: Report) -> str:
 
 def _counts(row: dict[str, int]) -> str:
     return ", ".join(f"{ended} {count:,}" for ended, count in sorted(row.items()))
-
-
-def write(report: Report, folder: Path) -> None:
-    """report.json and report.txt, each whole at any time."""
-    data = msgspec.json.format(msgspec.json.encode(report), indent=1)
-    for name, content in ((JSON, data), (TEXT, as_text(report).encode("utf-8", "backslashreplace"))):
-        temporary = folder / f"{name}.tmp"
-        temporary.write_bytes(content)
-        temporary.replace(folder / name)

@@ -11,8 +11,8 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import gpu_check
-from benchmarks.gpu import part, report
+from benchmarks import gpu_check, reports
+from benchmarks.gpu import part
 from benchmarks.gpu.records import Row, Rows, Settings, read_rows
 from benchmarks.gpu.report import PartResult, Report, as_text, summary
 from datasets.errors import DataError
@@ -151,7 +151,7 @@ def test_an_earlier_check_is_cleared_but_for_its_data(tmp_path: Path) -> None:
     """A finished run that is left there would have nothing to do, and nothing to be killed in."""
     for name in ("data/sample", "run-whole", "parts"):
         (tmp_path / name).mkdir(parents=True)
-    for name in (report.JSON, report.TEXT, "profile.txt"):
+    for name in (reports.JSON, reports.TEXT, "profile.txt"):
         (tmp_path / name).touch()
     gpu_check._clear(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
@@ -180,10 +180,10 @@ def test_the_check_runs_on_the_cpu(tmp_path: Path, few: dict[str, str]) -> None:
         gpu_check.main, ["--cpu", "--minutes", "12", "--output", str(output), "--only", "resume,predict", *data]
     )
     assert done.exit_code == 0, done.output
-    found = msgspec.json.decode((output / report.JSON).read_bytes(), type=Report)
+    found = msgspec.json.decode((output / reports.JSON).read_bytes(), type=Report)
     assert found.complete
     assert [one.state for one in found.parts] == ["done"] * 2
     # The time of a run is a figure; all else is asked for.
     assert [[item.ok for item in one.rows] for one in found.parts] == [[None, True], [True, True, True]]
-    assert (output / report.TEXT).read_text() == as_text(found)
+    assert (output / reports.TEXT).read_text() == as_text(found)
     assert summary(found) in done.output
