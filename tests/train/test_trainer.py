@@ -157,6 +157,8 @@ def train_beside_another(folder: Path) -> None:
     trainer, _ = trainer_of([1.0, math.nan if rank else 1.0, 1.0, "unlucky" if rank else 1.0], FP16)
     trainer.model = DistributedDataParallel(trainer.model)
     (folder / f"weights-{rank}").write_text(str(run(trainer, 3)))
+    # The process that fails below ends the other one, which may still be writing.
+    distributed.barrier()
     try:
         trainer.iter = 3
         with EventStorage() as trainer.storage:
