@@ -89,7 +89,7 @@ def build_command(data: list[str], workers: int) -> list[str]:
 
 def draw_jobs(data: list[str], target: Path) -> None:
     """What our build will make of each source, for the other lines to make too."""
-    from augment.prepare import Request, prepare
+    from augment.compiler.inputs import Request, prepare
     from augment.recipe import load
     from datasets.sources import Input
 
@@ -127,8 +127,8 @@ def in_empty(command: list[str], output: Path) -> Cost:
 
 def transform_of(name: str) -> Any:
     # It imports albumentations as a build does: without torch, which takes a second and half a GB for nothing.
-    import augment.pixel  # noqa: F401
-    from augment.transforms import SETTINGS
+    import augment.operations.pixel  # noqa: F401
+    from augment.operations.transforms import SETTINGS
 
     import albumentations  # isort: skip
 
@@ -177,7 +177,7 @@ def user(jobs: Path, output: Path) -> None:
     """What people write by hand: for every variant read the image, call a Compose with its boxes, write the image."""
     import cv2
 
-    import augment.pixel  # noqa: F401  (imports albumentations without torch)
+    import augment.operations.pixel  # noqa: F401  (imports albumentations without torch)
 
     import albumentations  # isort: skip
 

@@ -20,12 +20,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it also 
 
 from benchmarks.stock import plain, stock_batches
 from datasets.sources import Input
-from train import compat, config, devices, model  # noqa: F401 - compat before detectron2
-from train.data import TrainingData, read_training
-from train.ignore import split_ignored
-from train.loader import training_batches
-from train.mapper import TrainingMapper
-from train.sampler import BatchSampler, Division
+from train import compat, config, devices  # noqa: F401 - compat before detectron2
+from train.data.loader import training_batches
+from train.data.mapper import TrainingMapper
+from train.data.read import TrainingData, read_training
+from train.data.sampler import BatchSampler, Division
+from train.model.build import build_network
+from train.model.ignore import split_ignored
 
 # isort: split
 from detectron2.utils.events import EventStorage
@@ -102,7 +103,7 @@ def step(annotations: Path, images: Path, model_name: str, schedule: str, count:
     cfg.MODEL.MASK_ON = data.masks
     cfg.MODEL.ROI_HEADS.NUM_CLASSES = len(data.categories)
     device = devices.device_of(cfg)
-    ours, stock = model.build(cfg, device, seed=0), model.build(plain(cfg), device, seed=0)
+    ours, stock = build_network(cfg, device, seed=0), build_network(plain(cfg), device, seed=0)
     sides: dict[str, tuple[torch.nn.Module, bool]] = {
         "stock": (stock, False),
         "ours, nothing ignored": (ours, False),

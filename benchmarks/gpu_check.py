@@ -29,12 +29,13 @@ from benchmarks.gpu import records, report
 from benchmarks.gpu.records import Settings
 from benchmarks.gpu.report import PartResult, Report
 from benchmarks.measuring import ROOT, environment
-from datasets import terminal
+from datasets import cli
+from datasets.build_layout import INSTANCES
+from datasets.checkout import commit
 from datasets.errors import DataError
-from datasets.origins import INSTANCES
 from datasets.sample import write_sample
 from datasets.sources import Input
-from scripts.ladder import machine
+from scripts.ladder.environment import gpus, kind, versions
 
 PATH = click.Path(path_type=Path)
 # Seconds between two looks at what a part has found.
@@ -99,7 +100,7 @@ def main(
     parts = chosen(only)
     # As Ctrl-C does, it ends the part that is running.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    if not cpu and not machine.gpus():
+    if not cpu and not gpus():
         raise DataError("expected an NVIDIA GPU that `nvidia-smi` lists, found none; --cpu tries it without one")
     output = output.absolute()
     _clear(output)
@@ -160,7 +161,7 @@ def _run_part(result: PartResult, settings: Settings, *, squeezed: bool, save: C
     """Run a part in a process group of its own; what it finds goes into `result` as it comes, and to the terminal."""
     folder = settings.folder / "parts"
     folder.mkdir(exist_ok=True)
-    rows, log, request = (folder / f"{result.name}.{kind}" for kind in ("jsonl", "log", "json"))
+    rows, log, request = (folder / f"{result.name}.{suffix}" for suffix in ("jsonl", "log", "json"))
     rows.unlink(missing_ok=True)
     request.write_bytes(msgspec.json.encode(settings))
     began = time.monotonic()
@@ -260,15 +261,15 @@ def _sample(folder: Path, *, few: bool) -> tuple[Path, Input]:
 
 
 def describe_machine(*, cpu: bool) -> dict[str, str]:
-    found = [] if cpu else machine.gpus()
-    versions = machine.versions()
-    about = {"machine": machine.kind(found), "system": platform.platform()}
+    found = [] if cpu else gpus()
+    packages = versions()
+    about = {"machine": kind(found), "system": platform.platform()}
     if found:
         about["driver"] = _driver()
     with contextlib.suppress(OSError):
         # Workers hand pictures over in it.
         about["/dev/shm"] = f"{shutil.disk_usage('/dev/shm').total / 1e9:.2f} GB"
-    return about | versions | {"commit": machine.commit() or _carried_commit() or "not a checkout"}
+    return about | packages | {"commit": commit() or _carried_commit() or "not a checkout"}
 
 
 def _carried_commit() -> str:
@@ -287,4 +288,4 @@ def _driver() -> str:
 
 
 if __name__ == "__main__":
-    terminal.run(main, "python -m benchmarks.gpu_check")
+    cli.run(main, "python -m benchmarks.gpu_check")

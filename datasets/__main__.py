@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from datasets import terminal
+from datasets import cli, options
 from datasets.errors import DataError
+
+if TYPE_CHECKING:
+    from datasets.checks import Leniency
+    from datasets.options import AskedFor
+    from datasets.sources import Input
 
 # Heavy imports stand inside the commands: `--help` must answer at once.
 
-PATH = click.Path(path_type=Path)
 
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@options.group
 def main() -> None:
     """Draw and check COCO datasets, and evaluate results.
 
@@ -27,8 +31,8 @@ def main() -> None:
     """
 
 
-@main.command()
-@click.option("--output", type=PATH, required=True, help="New or empty folder.")
+@main.command(short_help="Draw the sample dataset.")
+@click.option("--output", type=options.PATH, required=True, help="New or empty folder.")
 def sample(output: Path) -> None:
     """Draw the sample dataset: 60 training, 20 validation and 20 test images of eight kinds of shapes.
 
@@ -42,72 +46,56 @@ def sample(output: Path) -> None:
     click.echo(f"{output}: " + ", ".join(f"{split.name} {split.images}" for split in SPLITS) + " images")
 
 
-@main.command()
-@click.option("--annotations", type=PATH, multiple=True, required=True, help="COCO annotation file; may be repeated.")
-@click.option(
-    "--images", type=PATH, multiple=True, required=True, help="Image folder of the annotation file before it."
-)
-@click.option("--strict", is_flag=True, help="Make every repair an error.")
-@click.option("--thorough", is_flag=True, help="Decode every picture whole, which finds all damage and takes longer.")
-@terminal.with_options(*terminal.leniency_options())
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with the place of every repair.")
-def check(
-    annotations: tuple[Path, ...],
-    images: tuple[Path, ...],
-    strict: bool,
-    thorough: bool,
-    clip_boxes: bool,
-    skip_bad: bool,
-    follow_links: bool,
-    as_json: bool,
-) -> None:
+@main.command(short_help="Check annotation files and their images, as every stage reads them.")
+@options.inputs
+@click.option("--strict", is_flag=True, help="Make every repair of the input an error.")
+@click.option("--thorough", is_flag=True, help="Decode every image whole, which finds all damage and takes longer.")
+@options.leniency
+@options.json_output
+def check(inputs: list[Input], strict: bool, thorough: bool, leniency: Leniency, as_json: bool) -> None:
     """Check annotation files and their images as every stage reads them. Writes nothing; exit 1 if refused.
 
     \b
     Example:
       python -m datasets check --annotations instances_train.json --images train2017 --thorough
     """
-    from datasets.checks import Leniency
-    from datasets.sources import Input, read_checked
+    from datasets.sources import read_checked
 
-    paths = [Input(*pair) for pair in terminal.pairs(annotations, images)]
-    with terminal.progress_bar() as progress:
-        leniency = Leniency(clip_boxes, skip_bad, follow_links)
-        inputs = read_checked(paths, strict=strict, progress=progress, thorough=thorough, leniency=leniency)
-    objects = [item for source in inputs.sources for item in source.annotations]
+    with cli.progress_bar() as progress:
+        read = read_checked(inputs, strict=strict, progress=progress, thorough=thorough, leniency=leniency)
+    objects = [item for source in read.sources for item in source.annotations]
     document = {
-        "images": len(inputs.sources),
+        "images": len(read.sources),
         "annotations": len(objects),
         "crowds": sum(item.iscrowd for item in objects),
         "with_segmentation": sum(item.segmentation is not None for item in objects),
-        "categories": len(inputs.categories),
+        "categories": len(read.categories),
         "categories_present": len({item.category_id for item in objects}),
-        "repairs": inputs.repairs.places,
-        "skipped": [{"id": item.id, "file_name": item.file_name, "why": item.why} for item in inputs.skipped],
-        "warnings": inputs.warnings,
+        "repairs": read.repairs.places,
+        "skipped": [{"id": item.id, "file_name": item.file_name, "why": item.why} for item in read.skipped],
+        "warnings": read.warnings,
     }
     if as_json:
         click.echo(json.dumps(document, indent=1, ensure_ascii=False))
         return
-    terminal.show(
+    cli.show(
         f"good: {document['images']:,} images, {document['annotations']:,} annotations ({document['crowds']:,} crowds, "
         f"{document['with_segmentation']:,} with segmentation), {document['categories_present']:,} of "
         f"{document['categories']:,} categories present",
-        *inputs.repairs.lines(),
-        *terminal.skipped_lines(inputs),
-        *terminal.warning_lines(inputs.warnings),
+        *read.repairs.lines(),
+        *cli.skipped_lines(read),
+        *cli.warning_lines(read.warnings),
     )
 
 
-@main.command()
-@click.option("--annotations", type=PATH, required=True, help="COCO annotation file.")
-@click.option("--results", type=PATH, required=True, help="COCO results file: a JSON list of detections.")
+@main.command(short_help="Show COCO's AP and AR of a results file.")
+@options.images_of("val", files_needed=False, about="Their folder, so that --trained-on knows them by content too.")
+@click.option("--results", type=options.PATH, required=True, help="COCO results file: a JSON list of detections.")
+@options.trained_on
 @click.option(
-    "--trained-on", type=PATH, multiple=True, help="What the model was trained on: a built folder, a COCO file."
-)
-@click.option("--images", type=PATH, help="The images, so that --trained-on knows them by their content too.")
-@click.option(
+    "--category-ids",
     "--categories",
+    "numbering",
     type=click.Choice(["ids", "contiguous0", "contiguous1"]),
     default="ids",
     show_default=True,
@@ -117,18 +105,19 @@ def check(
     "--max-dets", type=click.IntRange(1), default=100, show_default=True, help="Detections of a category in an image."
 )
 @click.option("--per-category", is_flag=True, help="Show the AP of every category too.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with fractions instead of percents.")
+@options.json_output
 def evaluate(
-    annotations: Path,
+    images: AskedFor,
     results: Path,
     trained_on: tuple[Path, ...],
-    images: Path | None,
-    categories: str,
+    numbering: str,
     max_dets: int,
     per_category: bool,
     as_json: bool,
 ) -> None:
     """Show COCO's average precision (AP) and recall (AR) of boxes in percent; "-" where there is no object to find.
+
+    --json prints fractions.
 
     Objects and boxes are measured as they are written; nothing is clipped. Results may name images by file name or stem
     and categories by name. Those that `python -m train predict` wrote say which images had been trained on; that stands
@@ -141,18 +130,19 @@ def evaluate(
     import msgspec
 
     from datasets import coco, evaluation, plausibility, provenance, seen
-    from datasets.origins import build_of
+    from datasets.build_layout import build_of
     from datasets.result_names import Names, Numbering
     from datasets.results import check_ids, read_numbered
 
+    annotations, folder, *_ = images.found()
     dataset, repairs, *_ = coco.read(annotations, provenance=build_of(annotations) is not None, as_written=True)
     category_ids = [item.id for item in dataset.categories]
     names = Names(dataset.images, dataset.categories)
-    found, spellings = read_numbered(results, names, msgspec.convert(categories, Numbering), category_ids)
+    found, spellings = read_numbered(results, names, msgspec.convert(numbering, Numbering), category_ids)
     check_ids(results, found, [image.id for image in dataset.images], category_ids, annotations)
     if plausibility.are_fractions(found):
         raise DataError(f"{results}: {plausibility.FRACTIONS}")
-    known = provenance.read(results, provenance.told(trained_on, dataset.images, images))
+    known = provenance.read(results, provenance.told(trained_on, dataset.images, folder))
     seen_count = len(known.seen & {image.id for image in dataset.images})
     remark = seen.remark(seen_count, len(dataset.images))
     evaluated = evaluation.evaluate(dataset, found, name=str(results), max_dets=max_dets)
@@ -182,8 +172,8 @@ def evaluate(
         *(f"note: {text}" for text in odd),
         *provenance.notes([(results, known)]),
     ]
-    terminal.show(*lines)
+    cli.show(*lines)
 
 
 if __name__ == "__main__":
-    terminal.run(main, "python -m datasets")
+    cli.run(main, "python -m datasets")

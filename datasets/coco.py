@@ -12,6 +12,7 @@ import msgspec
 
 from datasets import respell
 from datasets.as_written import check_as_written
+from datasets.build_layout import build_of
 from datasets.checks import (
     CATEGORY_REPEATED,
     ID_TAKEN,
@@ -29,7 +30,6 @@ from datasets.errors import DataError, Problems
 from datasets.file_names import locate
 from datasets.images import read_file, upright_size
 from datasets.mending import Mending
-from datasets.origins import build_of
 from datasets.parsing import Buffer, Document, LeftOut, Record, parse_records, read_buffer, without_infinities
 from datasets.records import Annotation, Category, CocoImage, Dataset, Image
 from datasets.stream import DatasetWriter, annotation_body

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from datasets import percent
 from datasets.errors import DataError
 from datasets.records import Dataset
 from datasets.results import Results, unknown_ids
@@ -155,7 +156,7 @@ def summary_table(evaluation: Evaluation, remark: str = "") -> list[str]:
         keys = [key for key, metric in METRICS.items() if metric.curve == curve]
         labels = {**{key: METRICS[key].label for key in keys}, "ar100": f"AR{evaluation.max_dets}"}
         lines.append("".join(f"{labels[key]:>7}" for key in keys))
-        row = "".join(f"{_percent(getattr(evaluation, key)):>7}" for key in keys)
+        row = "".join(f"{percent.precision(getattr(evaluation, key)):>7}" for key in keys)
         lines.append(f"{row}   {remark}" if remark else row)
     return lines
 
@@ -166,11 +167,7 @@ def categories_table(evaluation: Evaluation, dataset: Dataset, remark: str = "")
     return [
         f"{head}   {remark}" if remark else head,
         *(
-            f"{row['name'][:23]:<24}{row['objects']:>10,}{_percent(row['ap']):>7}"
+            f"{row['name'][:23]:<24}{row['objects']:>10,}{percent.precision(row['ap']):>7}"
             for row in category_rows(evaluation, dataset)
         ),
     ]
-
-
-def _percent(fraction: float | None) -> str:
-    return "-" if fraction is None else f"{100 * fraction:.1f}"

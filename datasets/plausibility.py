@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from datasets import percent
 from datasets.boxes import xywh_to_xyxy
 from datasets.records import Dataset
 from datasets.results import Results
@@ -253,11 +254,11 @@ def against_objects(dataset: Dataset, results: Results) -> list[str]:
     best = best_boxes(results, pictures, BEST)
     there = best_boxes(truth, pictures, len(objects))
     found = agreement(best, there)
-    share = f"{100 * found.met:.0f} % of the best boxes meet an object"
+    share = f"{percent.share(found.met)} of the best boxes meet an object"
     other = format_by_agreement(best, there)
     if other:
         return [f"only {share}; they look like {other}"]
     numbering = numbering_by_agreement(found, [item.id for item in dataset.categories])
     if numbering:
-        return [f"{share}, {100 * found.same:.0f} % of these of its category; category ids look {look(numbering)}"]
+        return [f"{share}, {percent.share(found.same)} of these of its category; category ids look {look(numbering)}"]
     return []

@@ -14,12 +14,13 @@ from typing import Any
 import msgspec
 
 from datasets import coco
+from datasets.build_layout import SOURCES, build_of
+from datasets.cli import Progress
 from datasets.digests import sha256_file
 from datasets.errors import DataError
 from datasets.file_names import locate
-from datasets.origins import ORIGINS, build_of, read_origins
 from datasets.records import Image
-from datasets.terminal import Progress
+from datasets.source_digests import read_source_digests
 
 # (id, file name, SHA-256 of the file in hex, if it is known) as the image's own dataset has them.
 SeenImage = tuple[int, str, str | None]
@@ -91,10 +92,10 @@ UNKNOWN = SeenImages(complete=False)
 
 def of_build(folder: Path) -> SeenImages:
     """The source images of a folder that `augment build` made. Raises DataError where it does not say."""
-    path = folder / ORIGINS
+    path = folder / SOURCES
     if not path.is_file():
-        raise DataError(f"{folder}: expected a dataset that `python -m augment build` made, found no {ORIGINS}")
-    return SeenImages((item.id, item.file_name, item.sha256) for item in read_origins(path))
+        raise DataError(f"{folder}: expected a dataset that `python -m augment build` made, found no {SOURCES}")
+    return SeenImages((item.id, item.file_name, item.sha256) for item in read_source_digests(path))
 
 
 def trained_on(places: Iterable[Path]) -> SeenImages:

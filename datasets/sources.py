@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import msgspec
 
-from datasets import coco, orientation, suspicions
+from datasets import categories, coco, orientation, suspicions
 from datasets.checks import BACKSLASHES, ORIENTATION_IGNORED, STRICT, Leniency, Repairs
+from datasets.cli import Progress
 from datasets.errors import DataError, Problems
 from datasets.file_names import locate
 from datasets.image_files import FILES_PER_TASK, Examined, ImageFile, examine_files
+from datasets.parallel import Run, chunks
 from datasets.records import Annotation, Category, Image
-from datasets.terminal import Progress
-
-# A `map`, of this process or of several: (function, tasks) -> results in the order of the tasks.
-Run = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
-
-Item = TypeVar("Item")
 
 
 class Input(NamedTuple):
@@ -88,9 +83,11 @@ def read_inputs(
     skipped = []
     names = told_apart([item.annotations.name for item in inputs])
     for index, (item, file) in enumerate(zip(inputs, read, strict=True)):
-        _check_same_categories(
-            first.categories, inputs[of_first].annotations, file.dataset.categories, item.annotations
-        )
+        # A file of pictures without objects may name no category.
+        if first.categories and file.dataset.categories:
+            categories.check_same(
+                first.categories, str(inputs[of_first].annotations), file.dataset.categories, str(item.annotations)
+            )
         renamed = merge_licenses(licenses, file.dataset.licenses)
         annotations = file.dataset.annotations_by_image()
         folder = item.images.absolute()
@@ -119,17 +116,6 @@ def told_apart(names: list[str]) -> list[str]:
     No path, which would go into the bytes of a manifest.
     """
     return [f"{name} (input {number})" if names.count(name) > 1 else name for number, name in enumerate(names, start=1)]
-
-
-def _check_same_categories(first: list[Category], first_path: Path, other: list[Category], other_path: Path) -> None:
-    ours, theirs = ({(category.id, category.name) for category in categories} for categories in (first, other))
-    # A file of pictures without objects may name no category.
-    if not ours or not theirs:
-        return
-    problems = [f"{first_path} has {id_} {name!r}, {other_path} has not" for id_, name in sorted(ours - theirs)]
-    problems += [f"{other_path} has {id_} {name!r}, {first_path} has not" for id_, name in sorted(theirs - ours)]
-    if problems:
-        raise DataError("expected the same category ids and names in all inputs, found differences", problems)
 
 
 def merge_licenses(merged: list[dict[str, Any]], licenses: list[dict[str, Any]]) -> dict[Any, int | str]:
@@ -273,10 +259,3 @@ def _settle_orientations(inputs: Inputs, sources: list[Source]) -> None:
         source.examined = found._replace(reading=reading)
         if reading.strip_orientation:
             inputs.repairs.add(ORIENTATION_IGNORED, f"{names[source.input]} {source.image.file_name}")
-
-
-def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """The items in lists of `size`, the last one shorter."""
-    remaining = iter(items)
-    while chunk := list(islice(remaining, size)):
-        yield chunk

@@ -1,14 +1,15 @@
-"""Data by name: the YAML files in datasets/specs/ say where a dataset's annotation files and images are."""
+"""Data by name: the YAML files in datasets/specs/ say where annotation files and images are, split by split."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
 import msgspec
-import yaml
 
+from datasets import yaml_files
+from datasets.build_layout import IMAGES, INSTANCES
 from datasets.errors import DataError
 from datasets.sources import Input
 
@@ -44,53 +45,47 @@ class Spec(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 def shipped() -> list[str]:
     """Names of the data that this project describes."""
-    return sorted(path.stem for path in SPECS.glob("*.yaml"))
+    return yaml_files.shipped(SPECS)
 
 
-def find(name_or_path: str) -> Path:
-    """The file of a name, or a path as it is. Raises DataError where there is neither."""
-    path = SPECS / f"{name_or_path}.yaml" if name_or_path in shipped() else Path(name_or_path)
-    if not path.is_file():
-        raise DataError(f"{name_or_path}: expected a YAML file or one of {', '.join(shipped())}, found neither")
-    return path
+def find(name_or_path: str, *, option: str = "--data") -> Path:
+    """The file of a name, or a path as it is. Raises DataError, naming the `option`, where there is neither."""
+    return yaml_files.find(name_or_path, SPECS, option=option, also="the folder of a build (`make dataset`), ")
 
 
 def load(path: Path) -> Spec:
     """Raises DataError naming the key and what is allowed."""
     try:
-        return msgspec.convert(yaml.safe_load(path.read_text(encoding="utf-8")), Spec, strict=True)
-    except msgspec.ValidationError as error:
+        return msgspec.convert(yaml_files.read(path), Spec, strict=True)
+    except (msgspec.ValidationError, RecursionError) as error:
         allowed = "about, train, val, test, compile; in a split: annotations, images"
         raise DataError(f"{path}: {error}; allowed are {allowed}") from None
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        # ValueError: bytes that are no text, and what looks like a date and is none.
-        raise DataError(f"{path}: not readable as YAML: {error}") from None
 
 
-def compiled_inputs(name_or_path: str) -> list[Input]:
-    """The splits to compile. Raises DataError, with what to download, where a file or folder is missing."""
-    path = find(name_or_path)
-    return _inputs(path, load(path), load(path).compile)
+def input_of(data: str, split: SplitName, *, option: str = "--data") -> Input:
+    """One split of data by name or file; or a build by its folder, which has no splits.
 
-
-def split_input(name_or_path: str, name: SplitName) -> Input:
-    """One split. Raises DataError where there is none of that name, or a file or folder of it is missing."""
-    path = find(name_or_path)
-    return _inputs(path, load(path), (name,))[0]
-
-
-def input_of(annotations: Path | None, images: Path | None, data: str | None, split: str) -> Input:
-    """What a command line names: an annotation file with its images, or a split of data by name.
-
-    Raises click.UsageError for both or neither.
+    Raises DataError, naming the `option`, where there is none such, or a file or folder of it is missing.
     """
-    import click
+    return inputs_of(data, (split,), option=option)[0]
 
-    if data is not None and annotations is None and images is None:
-        return split_input(data, msgspec.convert(split, SplitName))
-    if data is None and annotations is not None and images is not None:
-        return Input(annotations, images)
-    raise click.UsageError("give either --annotations and --images, or --data")
+
+def inputs_of(data: str, splits: Sequence[SplitName] | None = None, *, option: str = "--data") -> list[Input]:
+    """As `input_of`, several splits: by default those that `compile` names."""
+    folder = Path(data)
+    if data not in shipped() and folder.is_dir():
+        return [_build(folder, option)]
+    path = find(data, option=option)
+    spec = load(path)
+    return _inputs(path, spec, splits or spec.compile)
+
+
+def _build(folder: Path, option: str) -> Input:
+    if not (folder / INSTANCES).is_file():
+        raise DataError(
+            f"{option} {folder}: expected a dataset that `python -m augment build` made, found no {INSTANCES}"
+        )
+    return Input(folder / INSTANCES, folder / IMAGES)
 
 
 def _inputs(path: Path, spec: Spec, names: Iterable[SplitName]) -> list[Input]:

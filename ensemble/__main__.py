@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from datasets import terminal
+from datasets import cli, options
 
 if TYPE_CHECKING:
     from ensemble.inputs import Inputs
@@ -18,11 +17,10 @@ if TYPE_CHECKING:
 
 # Heavy imports stand inside the commands: `--help` must answer at once.
 
-PATH = click.Path(path_type=Path)
 FORMATS = click.Choice(["coco", "vipriors"])
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@options.group
 def main() -> None:
     """From the saved predictions of one or more models to one submission; COCO results JSON in and out.
 
@@ -35,26 +33,12 @@ def main() -> None:
     """
 
 
-def truth(split: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """The options that say which images there are, and what is in them; those of `split` where none is named."""
-    return terminal.with_options(
-        click.option("--annotations", type=PATH, help="COCO file that lists the images; with or without objects."),
-        click.option("--data", metavar="NAME|FILE", help="Instead: data in datasets/specs/, its --split."),
-        click.option("--split", type=click.Choice(["train", "val", "test"]), default=split, show_default=True),
-    )
-
-
-# What models of other tools were trained on.
-training = terminal.with_options(
-    click.option(
-        "--trained-on", type=PATH, multiple=True, help="What they were trained on: a built folder, a COCO file."
-    ),
-    click.option("--images", "image_folder", type=PATH, help="The images, so that their content is compared too."),
-)
+CONTENT = "Their folder, so that --trained-on knows them by content too."
 
 # How results files are understood.
-reading = terminal.with_options(
+reading = options.with_options(
     click.option(
+        "--category-ids",
         "--categories",
         "numberings",
         metavar="[FILE=]HOW",
@@ -65,23 +49,10 @@ reading = terminal.with_options(
 )
 
 
-def _where(annotations: Path | None, data: str | None, split: str) -> tuple[Path, Path | None]:
-    """The annotation file and, where the data is known by name, the folder of its images."""
-    import msgspec
-
-    from datasets.spec import SplitName, split_input
-
-    if (annotations is None) == (data is None):
-        raise click.UsageError("give either --annotations or --data")
-    if annotations is not None:
-        return annotations, None
-    return split_input(data or "", msgspec.convert(split, SplitName))
-
-
-def _read_about(annotations: Path, split: str, data: str | None, images: Images) -> str:
+def _read_about(images: options.Images, read: Images) -> str:
     """Which images were read, so that a submission is not made of another split unawares."""
-    which = f"split {split} of {data}, " if data is not None else ""
-    return f"images: {which}{annotations}: {len(images.images):,}, {'with' if images.truth else 'without'} objects"
+    which = "" if images.data is None else f"split {images.split} of {images.data}, "
+    return f"images: {which}{images.annotations}: {len(read.images):,}, {'with' if read.truth else 'without'} objects"
 
 
 def _examined(models: list[Model], chosen: Recipe, images: Images, *, trust: bool, shown: bool) -> Inputs:
@@ -94,13 +65,13 @@ def _examined(models: list[Model], chosen: Recipe, images: Images, *, trust: boo
     found = inputs.examine(models, chosen.weights(len(models)), images, chosen)
     if shown:
         notes = [f"note: {note}" for note in [*(found.problems if trust else []), *found.notes]]
-        terminal.show(*inputs.table(found), *notes, "")
+        cli.show(*inputs.table(found), *notes, "")
     found.check(trust=trust)
     return found
 
 
-@main.command()
-@truth("test")
+@main.command(short_help="Suppress, fuse and write a submission.")
+@options.images_of("test", files_needed=False, about=CONTENT)
 @click.option(
     "--results",
     "given",
@@ -109,22 +80,21 @@ def _examined(models: list[Model], chosen: Recipe, images: Images, *, trust: boo
     help="A model's results; one option each. NAME: as the recipe calls the model, if the file's name does not tell.",
 )
 @click.option("--recipe", default="paper", show_default=True, help="paper or a YAML file.")
-@click.option("--output", type=PATH, required=True, help="COCO results file to write.")
-@training
+@click.option("--output", type=options.PATH, required=True, help="COCO results file to write.")
+@options.trained_on
 @reading
 @click.option("--format", "how", type=FORMATS, default="coco", help="vipriors: `image_id` is the image's file name.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
+@options.json_output
 def fuse(
+    images: options.AskedFor,
     given: tuple[str, ...],
     recipe: str,
     output: Path,
     trained_on: tuple[Path, ...],
-    image_folder: Path | None,
     numberings: tuple[str, ...],
     trust: bool,
     how: str,
     as_json: bool,
-    **where: Any,
 ) -> None:
     """Suppress each model's boxes, fuse those of all models, and write a submission that `check` passes.
 
@@ -143,6 +113,7 @@ def fuse(
     from ensemble import recipe as recipes
     from ensemble.check import file_names
 
+    where = images.found()
     path = recipes.find(recipe)
     loaded = recipes.load(path)
     files = [matching.parse(text) for text in given]
@@ -150,26 +121,25 @@ def fuse(
         files = [matching.Given(path.parent / model.results) for model in loaded.models]
     chosen = matching.ordered(loaded, path, files)
     paths = [item.path for item in files]
-    annotations, folder = _where(**where)
     target = outputs.file_to_write(
-        output, [path, *paths, *trained_on, annotations], beside=lambda written: [provenance.path_of(written)]
+        output, [path, *paths, *trained_on, where.annotations], beside=lambda written: [provenance.path_of(written)]
     )
-    images = pipeline.read_images(annotations)
-    told = provenance.told(trained_on, images.images, image_folder or folder)
+    read = pipeline.read_images(where.annotations)
+    told = provenance.told(trained_on, read.images, where.folder)
     weights = chosen.weights(len(paths), name=str(path))
-    models = pipeline.read_models(paths, images, told, matching.numberings(numberings, paths, chosen))
-    about = _read_about(annotations, where["split"], where["data"], images)
+    models = pipeline.read_models(paths, read, told, matching.numberings(numberings, paths, chosen))
+    about = _read_about(where, read)
     if not as_json:
         click.echo(about)
-    found = _examined(models, chosen, images, trust=trust, shown=not as_json)
-    names = file_names(images) if how == "vipriors" else None
-    with terminal.progress_bar("step") as progress:
-        done = pipeline.run(models, images, chosen, progress=progress)
+    found = _examined(models, chosen, read, trust=trust, shown=not as_json)
+    names = file_names(read) if how == "vipriors" else None
+    with cli.progress_bar("step") as progress:
+        done = pipeline.run(models, read, chosen, progress=progress)
     counted = [model.known for model, weight in zip(models, weights, strict=True) if weight > 0]
     if any(known.provenance or known.seen for known in counted):
 
         def describe(written: Path) -> None:
-            provenance.write(target, provenance.joined(sha256_file(written), len(images.images), counted))
+            provenance.write(target, provenance.joined(sha256_file(written), len(read.images), counted))
 
         write(target, done.results, file_names=names, written=describe)
     else:
@@ -177,18 +147,18 @@ def fuse(
         provenance.forget(target)
     if as_json:
         document = {
-            "images": {"annotations": str(annotations), "split": where["split"] if where["data"] else None},
+            "images": {"annotations": str(where.annotations), "split": where.split},
             "inputs": [row._asdict() for row in found.rows],
             "steps": [step._asdict() for step in done.steps],
             "notes": [*(found.problems if trust else []), *found.notes, *done.notes],
         }
         click.echo(json.dumps(document, indent=1))
         return
-    terminal.show(*pipeline.table(done.steps), *done.notes, f"{output}: {len(done.results):,} detections")
+    cli.show(*pipeline.table(done.steps), *done.notes, f"{output}: {len(done.results):,} detections")
 
 
-@main.command()
-@truth("val")
+@main.command(short_help="Search the recipe that gives the highest AP on validation data.")
+@options.images_of("val", files_needed=False, about=CONTENT)
 @click.option(
     "--results",
     "given",
@@ -197,9 +167,9 @@ def fuse(
     required=True,
     help="A model's results on it; one option each. NAME: as the recipe to start from calls the model.",
 )
-@click.option("--output", type=PATH, required=True, help="Recipe to write.")
+@click.option("--output", type=options.PATH, required=True, help="Recipe to write.")
 @click.option("--recipe", default="paper", show_default=True, help="Recipe to start from.")
-@training
+@options.trained_on
 @reading
 @click.option("--trials", type=click.IntRange(1), default=60, show_default=True, help="Recipes to try.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
@@ -211,17 +181,16 @@ def fuse(
     help="Where images were trained on: refuse, tune all the same, or keep the recipe as it is.",
 )
 def tune(
+    images: options.AskedFor,
     given: tuple[str, ...],
     output: Path,
     recipe: str,
     trained_on: tuple[Path, ...],
-    image_folder: Path | None,
     numberings: tuple[str, ...],
     trust: bool,
     trials: int,
     seed: int,
     if_seen: str,
-    **where: Any,
 ) -> None:
     """Search the weights and thresholds of soft-NMS and WBF that give the highest AP, and write them as a recipe.
 
@@ -240,39 +209,39 @@ def tune(
     from ensemble import recipe as recipes
     from ensemble import tune as search
 
+    where = images.found()
     path = recipes.find(recipe)
     files = [matching.parse(text) for text in given]
     start = matching.ordered(recipes.load(path), path, files)
     start.weights(len(files), name=str(path))
     results = [item.path for item in files]
-    annotations, folder = _where(**where)
     # A recipe may be tuned further in its place.
-    target = outputs.file_to_write(output, [*results, *trained_on, annotations])
-    images = pipeline.read_images(annotations)
-    told = provenance.told(trained_on, images.images, image_folder or folder)
+    target = outputs.file_to_write(output, [*results, *trained_on, where.annotations])
+    read = pipeline.read_images(where.annotations)
+    told = provenance.told(trained_on, read.images, where.folder)
     how = matching.numberings(numberings, results, start)
-    models = pipeline.read_models(results, images, told, how)
-    click.echo(_read_about(annotations, where["split"], where["data"], images))
-    _examined(models, start, images, trust=trust, shown=True)
+    models = pipeline.read_models(results, read, told, how)
+    click.echo(_read_about(where, read))
+    _examined(models, start, read, trust=trust, shown=True)
     # Relative to the recipe, as it names them.
     names = [os.path.relpath(item.resolve(), target.parent.resolve()) for item in results]
-    with terminal.progress_bar("trial") as progress:
+    with cli.progress_bar("trial") as progress:
         if if_seen == "refuse":
-            search.check_unseen(models, images)
-        elif if_seen == "keep" and any(model.seen(images) for model in models):
+            search.check_unseen(models, read)
+        elif if_seen == "keep" and any(model.seen(read) for model in models):
             trials = 1
-        tuned = search.tune(models, images, names=names, trials=trials, seed=seed, start=start, progress=progress)
+        tuned = search.tune(models, read, names=names, trials=trials, seed=seed, start=start, progress=progress)
     numbered = [
         msgspec.structs.replace(model, categories=numbering)
         for model, numbering in zip(tuned.recipe.models, how, strict=True)
     ]
     best = msgspec.structs.replace(tuned.recipe, models=tuple(numbered))
-    done = pipeline.run(models, images, best)
+    done = pipeline.run(models, read, best)
     said = f"the recipe {recipe} as it is" if trials == 1 else f"the best of {tuned.trials} recipes"
     head = said if trials == 1 else f"{said}, seed {seed}"
     _write_text(target, _with_table(recipes.dump(best), done.steps, head))
     doubts = provenance.notes((model.path, model.known) for model in models)
-    terminal.show(*pipeline.table(done.steps), *doubts, f"{output}: {said}")
+    cli.show(*pipeline.table(done.steps), *doubts, f"{output}: {said}")
 
 
 def _with_table(text: str, steps: list[Step], said: str) -> str:
@@ -292,14 +261,14 @@ def _write_text(path: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
-@main.command()
-@click.argument("submission", type=PATH)
-@truth("test")
+@main.command(short_help="Check a submission as a server would.")
+@click.argument("submission", type=options.PATH)
+@options.images_of("test", files_needed=False, about="Not read.")
 @click.option("--format", "how", type=FORMATS, default="coco", help="vipriors: `image_id` is the image's file name.")
 @click.option(
     "--max-dets", type=click.IntRange(1), default=100, show_default=True, help="Detections that an image may have."
 )
-def check(submission: Path, how: str, max_dets: int, **where: Any) -> None:
+def check(submission: Path, how: str, max_dets: int, images: options.AskedFor) -> None:
     """Lint a submission: ids, categories, boxes inside their images, scores, not too many. Exit 1 if refused.
 
     \b
@@ -309,15 +278,15 @@ def check(submission: Path, how: str, max_dets: int, **where: Any) -> None:
     from ensemble.check import check as lint
     from ensemble.pipeline import read_images
 
-    annotations, _ = _where(**where)
-    images = read_images(annotations)
-    done = lint(submission, images, "vipriors" if how == "vipriors" else "coco", max_dets)
-    if where["data"]:
-        click.echo(_read_about(annotations, where["split"], where["data"], images))
+    where = images.found()
+    read = read_images(where.annotations)
+    done = lint(submission, read, "vipriors" if how == "vipriors" else "coco", max_dets)
+    if where.data is not None:
+        click.echo(_read_about(where, read))
     click.echo(
         f"{submission}: good; {done.detections:,} detections in {done.images:,} images, {done.without:,} without any"
     )
 
 
 if __name__ == "__main__":
-    terminal.run(main, "python -m ensemble")
+    cli.run(main, "python -m ensemble")

@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from datasets import plausibility
+from datasets import percent, plausibility
 from datasets.boxes import xywh_to_xyxy
 from datasets.errors import DataError
 from datasets.plausibility import Sizes
 from datasets.results import Results
 from ensemble import recipe
-from ensemble.pairs import Pairs, percent
+from ensemble.pairs import Pairs
 from ensemble.pipeline import Images, Model
 from ensemble.recipe import Recipe
 
@@ -103,7 +103,9 @@ def _cannot_be(model: Model, sizes: Sizes) -> str:
 def _odd(row: InputRow, chosen: Recipe, *, is_explained: bool) -> list[str]:
     notes = []
     if row.outside >= SOME_OUTSIDE and not is_explained:
-        notes.append(f"{percent(row.outside)} of its boxes lie outside their pictures, by up to {row.furthest:,.0f} px")
+        notes.append(
+            f"{percent.share(row.outside)} of its boxes lie outside their pictures, by up to {row.furthest:,.0f} px"
+        )
     if row.highest is not None and row.highest < max(LOW, _threshold(chosen)):
         limit = _threshold(chosen)
         lost = f", and the recipe leaves out all below {limit:g}" if row.highest < limit else ""
@@ -165,10 +167,10 @@ def table(inputs: Inputs) -> list[str]:
     for row in inputs.rows:
         scores = "-" if row.lowest is None else f"{row.lowest:.2g} to {row.highest:.2g}"
         line = f"{row.name:<{width}}{f'{row.pictures:,} of {inputs.pictures:,}':>16}{row.boxes:>11,}"
-        line += f"{percent(row.outside):>9}{scores:>21}{row.weight:>8g}"
+        line += f"{percent.share(row.outside):>9}{scores:>21}{row.weight:>8g}"
         lines.append(line + (f"{_maybe(row.met):>7}{_maybe(row.same):>7}" if compared else ""))
     return lines
 
 
 def _maybe(share: float | None) -> str:
-    return "-" if share is None else percent(share)
+    return "-" if share is None else percent.share(share)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from datasets import plausibility
+from datasets import percent, plausibility
 from datasets.plausibility import ENOUGH, HARDLY_MEETS, SAME_WELL, Agreement
 from datasets.results import Results
 
@@ -86,7 +86,8 @@ class Pairs:
 
     def _figures(self, at: int, other: int) -> str:
         found = self._found[at, other]
-        return f"{percent(found.met)} of its boxes, {percent(found.same)} of these with the same category, meet boxes"
+        same = f"{percent.share(found.same)} of these with the same category"
+        return f"{percent.share(found.met)} of its boxes, {same}, meet boxes"
 
     def _verdict(self, first: int, second: int, category_ids: Sequence[int]) -> Verdict | None:
         ways = ((first, second), (second, first))
@@ -119,13 +120,7 @@ class Pairs:
             if not found.compared and self._detections[at] and self._detections[other]:
                 notes.append(f"{both}: no picture in common")
             elif found.compared >= ENOUGH and found.met < HARDLY_MEETS:
-                notes.append(f"{both}: hardly any boxes meet ({percent(found.met)})")
+                notes.append(f"{both}: hardly any boxes meet ({percent.share(found.met)})")
             elif len(found.own) >= ENOUGH and found.same < SAME_WELL:
-                notes.append(f"{both}: of the boxes that meet, {percent(found.same)} have the same category")
+                notes.append(f"{both}: of the boxes that meet, {percent.share(found.same)} have the same category")
         return notes
-
-
-def percent(share: float) -> str:
-    """A share that is neither nothing nor all is not rounded to either."""
-    text = f"{100 * share:.0f}"
-    return f"{100 * share:.1f} %" if text in ("0", "100") and 0 < share < 1 else f"{text} %"

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from datasets import coco, provenance, results
+from datasets import coco, percent, provenance, results
 from datasets.checks import MAX_COORDINATE, Repairs
 from datasets.errors import DataError, Problems
 from datasets.evaluation import MAX_DETS, evaluate
@@ -304,9 +304,5 @@ def table(steps: list[Step]) -> list[str]:
 def _row(step: Step, width: int, measured_: bool) -> str:
     row = f"{step.name:<{width}}{step.detections:>12,}"
     if measured_:
-        row += f"{_percent(step.ap):>7}{_percent(step.ap50):>7}"
+        row += f"{percent.precision(step.ap):>7}{percent.precision(step.ap50):>7}"
     return f"{row}   {step.remark}" if step.remark else row
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"

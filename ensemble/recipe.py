@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import msgspec
 import yaml
 
+from datasets import yaml_files
 from datasets.errors import DataError
 from datasets.result_names import Numbering
 from ensemble.fuse import ScoreType
@@ -114,24 +115,18 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 def shipped() -> list[str]:
-    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+    """Names of the recipes that ship."""
+    return yaml_files.shipped(RECIPES)
 
 
 def find(name_or_path: str) -> Path:
     """Raises DataError where there is neither a recipe of that name nor such a file."""
-    path = RECIPES / f"{name_or_path}.yaml" if name_or_path in shipped() else Path(name_or_path)
-    if not path.is_file():
-        raise DataError(f"{name_or_path}: expected a YAML file or one of {', '.join(shipped())}, found neither")
-    return path
+    return yaml_files.find(name_or_path, RECIPES, option="--recipe")
 
 
 def load(path: Path) -> Recipe:
     """Raises DataError naming the place, what was found, and what there is to choose from."""
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        # ValueError: bytes that are no text, and what looks like a date and is none.
-        raise DataError(f"{path}: not readable as YAML: {error}") from None
+    found = yaml_files.read(path)
     try:
         return msgspec.convert(found, Recipe, strict=True)
     except (msgspec.ValidationError, RecursionError) as error:

@@ -21,7 +21,7 @@ import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it also runs without PYTHONPATH
 
-from datasets import __version__, terminal
+from datasets import __version__, cli
 from datasets.errors import DataError
 from datasets.staging import staging
 
@@ -236,7 +236,7 @@ def main(
     budget.check({})
     named = [name.strip() for names in build for name in names.split(",")]
     builds = BUILT | frozenset(canonicalize_name(name) for name in named if name)
-    with staging(output) as folder, terminal.progress_bar("file") as progress:
+    with staging(output) as folder, cli.progress_bar("file") as progress:
         plan = gather_wheels(
             folder, target, has, wanted, budget, progress, builds, smallest, constraint, detectron2_archive
         )
@@ -254,7 +254,7 @@ def gather_wheels(
     have: Have,
     wanted: str,
     budget: Budget,
-    progress: terminal.Progress,
+    progress: cli.Progress,
     build: frozenset[str],
     smallest: bool,
     constraint: Sequence[Path],
@@ -285,4 +285,4 @@ def gather_wheels(
 
 
 if __name__ == "__main__":
-    terminal.run(main, "bundle.py")
+    cli.run(main, "bundle.py")

@@ -19,7 +19,7 @@ import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it also runs without PYTHONPATH
 
-from datasets import terminal
+from datasets import cli
 from datasets.errors import DataError, Problems
 
 if TYPE_CHECKING:  # imported where they are used, to keep --help fast
@@ -345,4 +345,4 @@ def main(output: Path, parts: str, keep_archives: bool, base_url: str) -> None:
 
 
 if __name__ == "__main__":
-    terminal.run(main, prog_name="python scripts/download_coco.py")
+    cli.run(main, prog_name="python scripts/download_coco.py")

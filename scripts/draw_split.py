@@ -14,7 +14,7 @@ import msgspec
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from datasets import coco, terminal
+from datasets import cli, coco
 from datasets.errors import DataError
 from datasets.records import Dataset
 from datasets.staging import staging
@@ -73,4 +73,4 @@ def subset(dataset: Dataset, ids: set[int]) -> Dataset:
 
 
 if __name__ == "__main__":
-    terminal.run(main, "python scripts/draw_split.py")
+    cli.run(main, "python scripts/draw_split.py")

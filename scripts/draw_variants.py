@@ -10,14 +10,15 @@ from pathlib import Path
 
 import click
 
+from datasets import build_layout
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from PIL import Image as PillowImage  # noqa: E402
 from PIL import ImageDraw, ImageFont, ImageOps  # noqa: E402
 
-from augment import manifest  # noqa: E402
-from datasets import coco, outputs, terminal  # noqa: E402
+from datasets import cli, coco, outputs  # noqa: E402
 from datasets.boxes import clip_xyxy, xywh_to_xyxy  # noqa: E402
 from datasets.errors import DataError  # noqa: E402
 from datasets.masks import rle_to_mask  # noqa: E402
@@ -44,14 +45,14 @@ def main(dataset: Path, source_id: int, source_input: int, output: Path, width: 
       python scripts/draw_variants.py datasets/sample-expanded --source-id 7 --output sheet.png
     """
     target = outputs.file_to_write(output, [dataset])
-    read = coco.read(dataset / manifest.INSTANCES, provenance=True).dataset
+    read = coco.read(dataset / build_layout.INSTANCES, provenance=True).dataset
     annotations = read.annotations_by_image()
     images = [item for item in read.images if (item.source_input, item.source_id) == (source_input, source_id)]
     if not images:
         raise DataError(f"{dataset}: expected variants of source {source_id} of input {source_input}, found none")
     source = annotations[images[0].id]
     pictures = [
-        draw(dataset / manifest.IMAGES / image.file_name, image, annotations[image.id], source, width)
+        draw(dataset / build_layout.IMAGES / image.file_name, image, annotations[image.id], source, width)
         for image in images
     ]
     sheet(pictures).save(target)
@@ -115,4 +116,4 @@ def sheet(pictures: list[PillowImage.Image]) -> PillowImage.Image:
 
 
 if __name__ == "__main__":
-    terminal.run(main, "python scripts/draw_variants.py")
+    cli.run(main, "python scripts/draw_variants.py")

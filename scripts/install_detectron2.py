@@ -23,7 +23,7 @@ import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it also runs without PYTHONPATH
 
-from datasets import terminal
+from datasets import cli
 from datasets.errors import DataError
 
 REQUIREMENT = "pb1-detectron2==0.6"
@@ -204,4 +204,4 @@ def install(wheel: Path) -> None:
 
 
 if __name__ == "__main__":
-    terminal.run(main, "install_detectron2.py")
+    cli.run(main, "install_detectron2.py")

@@ -17,24 +17,23 @@ import msgspec
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from datasets import terminal
+from datasets import cli, options
+from datasets.cli import Progress
 from datasets.errors import DataError
 from datasets.records import Image
 from datasets.sources import Input, Inputs, Source, read_inputs
 from datasets.staging import staging
 from datasets.stream import DatasetWriter, annotation_body
-from datasets.terminal import Progress
 
 PATH = click.Path(path_type=Path)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.option("--annotations", type=PATH, multiple=True, required=True, help="COCO annotation file; may be repeated.")
-@click.option("--images", type=PATH, multiple=True, required=True, help="Image folder of each annotation file.")
+@options.inputs
 @click.option("--count", type=click.IntRange(1, 10**9), required=True, help="Images to have in the end.")
 @click.option("--output", type=PATH, required=True, help="New or empty folder.")
 @click.option("--copy", is_flag=True, help="Copy the image files instead of hard-linking them.")
-def main(annotations: tuple[Path, ...], images: tuple[Path, ...], count: int, output: Path, copy: bool) -> None:
+def main(inputs: list[Input], count: int, output: Path, copy: bool) -> None:
     """Write OUTPUT/annotations/instances.json and OUTPUT/images: COUNT images, all there are again and again.
 
     Image and annotation ids count up from 1, and files are named after their image's id. Files are hard links, which
@@ -48,13 +47,13 @@ def main(annotations: tuple[Path, ...], images: tuple[Path, ...], count: int, ou
     output = output.resolve()
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise DataError(f"{output}: expected a new or empty folder, found something in it")
-    inputs = read_inputs([Input(*pair) for pair in terminal.pairs(annotations, images)])
-    with staging(output) as folder, terminal.progress_bar() as progress:
+    read = read_inputs(inputs)
+    with staging(output) as folder, cli.progress_bar() as progress:
         (folder / "annotations").mkdir()
         (folder / "images").mkdir()
-        objects = write_annotations(inputs, count, folder / "annotations" / "instances.json")
-        place_files(inputs, count, folder / "images", shutil.copyfile if copy else os.link, progress)
-    click.echo(f"{output}: {count:,} images of {len(inputs.sources):,} different ones, {objects:,} annotations")
+        objects = write_annotations(read, count, folder / "annotations" / "instances.json")
+        place_files(read, count, folder / "images", shutil.copyfile if copy else os.link, progress)
+    click.echo(f"{output}: {count:,} images of {len(read.sources):,} different ones, {objects:,} annotations")
 
 
 def repeated(inputs: Inputs, count: int) -> Iterator[tuple[Image, Source]]:
@@ -94,4 +93,4 @@ def place_files(
 
 
 if __name__ == "__main__":
-    terminal.run(main, "python scripts/repeat_dataset.py")
+    cli.run(main, "python scripts/repeat_dataset.py")

@@ -12,14 +12,34 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-# What each package may import of ours, and what it must not import at all.
+# What each room may import of ours. A room is a package, or a subpackage that this names.
 FLOORS = {
     "datasets": {"datasets"},
+    "augment.operations": {"datasets"},
+    "augment.compiler": {"augment.operations", "datasets"},
+    "augment.verify": {"augment.compiler", "augment.operations", "datasets"},
+    "augment.executors": {"augment.compiler", "datasets"},
     "augment": {"augment", "datasets"},
-    "train": {"train", "datasets"},
+    "train.processes": {"train", "datasets"},
+    "train.model": {"train", "datasets"},
+    "train.data": {"train", "train.model", "train.processes", "datasets"},
+    "train.checkpoints": {"train", "datasets"},
+    "train.inference": {"train", "train.checkpoints", "train.data", "train.model", "datasets"},
+    "train.run": {
+        "train",
+        "train.checkpoints",
+        "train.data",
+        "train.inference",
+        "train.model",
+        "train.processes",
+        "datasets",
+    },
+    # Online augmentation draws from the operations; everything else of augment is a stage of its own.
+    "train": {"train", "augment.operations", "datasets"},
     "ensemble": {"ensemble", "datasets"},
 }
-OURS = {*FLOORS, "scripts", "benchmarks", "tests"}
+PACKAGES = [name for name in FLOORS if "." not in name]
+OURS = {*PACKAGES, "scripts", "benchmarks", "tests"}
 FORBIDDEN = {
     "datasets": {"torch", "torchvision", "detectron2", "albumentations"},
     "augment": {"torch", "torchvision", "detectron2"},
@@ -30,26 +50,68 @@ FORBIDDEN = {
 HEAVY = {"albumentations", "cv2", "hotcoco", "numpy", "PIL", "pycocotools", "scipy", "torch"}
 
 
+# Operations touch no file and no process; `os` and `sys` are for what albumentations does at its import.
+IMPURE = {"io", "multiprocessing", "pathlib", "shutil", "socket", "subprocess", "tempfile", "threading"}
+
+
 def imported(path: Path) -> Iterator[str]:
-    """The top-level names of everything that a file imports, wherever it does so."""
+    """The full names of everything that a file imports, wherever it does so."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            yield (node.module or "").partition(".")[0]
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def modules(package: str) -> list[Path]:
-    return sorted((ROOT / package).rglob("*.py"))
+def top(name: str) -> str:
+    return name.partition(".")[0]
 
 
-@pytest.mark.parametrize("package", FLOORS)
-def test_imports_point_down(package: str) -> None:
-    for path in modules(package):
-        names = set(imported(path))
-        assert names & OURS <= FLOORS[package], f"{path.name} reaches up or sideways"
-        assert not names & FORBIDDEN[package], f"{path.name} imports what its floor must not"
+def modules(room: str) -> list[Path]:
+    return sorted((ROOT / room.replace(".", "/")).rglob("*.py"))
+
+
+def room_of(module: str) -> str:
+    """The innermost room that a module lies in: `train.data` for train.data.read.Records, `train` for train.config."""
+    parts = module.split(".")
+    return next(name for end in range(len(parts), 0, -1) if (name := ".".join(parts[:end])) in FLOORS or end == 1)
+
+
+def own(room: str) -> list[Path]:
+    """The modules of a room that are in no room inside it."""
+    return [path for path in modules(room) if room_of(".".join(path.relative_to(ROOT).with_suffix("").parts)) == room]
+
+
+@pytest.mark.parametrize("room", FLOORS)
+def test_imports_point_down(room: str) -> None:
+    within = {name for name in FLOORS if name.startswith(f"{room}.")}
+    for path in own(room):
+        rooms = {room_of(name) for name in imported(path) if top(name) in OURS}
+        assert rooms <= FLOORS[room] | within | {room}, f"{path.relative_to(ROOT)} reaches up or sideways"
+        assert not {top(name) for name in imported(path)} & FORBIDDEN[top(room)], f"{path.name}: not on its floor"
+
+
+def test_every_subpackage_is_a_room() -> None:
+    found = {f"{package}.{path.parent.name}" for package in PACKAGES for path in (ROOT / package).glob("*/__init__.py")}
+    assert found == {name for name in FLOORS if "." in name}
+
+
+def test_no_room_knows_one_that_knows_it() -> None:
+    """Modules of a package that lie in none of its rooms may know all of them, or none, as `config` does."""
+    for room, known in FLOORS.items():
+        assert not [other for other in known if other.count(".") and room in FLOORS[other]], room
+
+
+def test_operations_are_pure() -> None:
+    for path in modules("augment.operations"):
+        assert not {top(name) for name in imported(path)} & IMPURE, path.name
+        called = {
+            node.func.id
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        }
+        assert not called & {"open", "print", "exec", "eval"}, path.name
 
 
 def test_there_is_something_to_check() -> None:
@@ -58,7 +120,7 @@ def test_there_is_something_to_check() -> None:
 
 
 def test_only_one_module_imports_albumentations() -> None:
-    users = [path.name for path in modules("augment") if "albumentations" in set(imported(path))]
+    users = [path.name for path in modules("augment") if "albumentations" in {top(name) for name in imported(path)}]
     assert users == ["pixel.py"]
 
 

@@ -24,7 +24,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from augment.__main__ import main as augment
-from datasets import terminal
+from datasets import cli
 from datasets.__main__ import main as datasets
 from tests.conftest import picture
 
@@ -283,7 +283,7 @@ class Shell:
     def run(self, stage: Any, *command: str) -> Ended:
         self._monkeypatch.setattr(sys, "argv", ["python", *command])
         with pytest.raises(SystemExit) as stop:
-            terminal.run(stage, "python")
+            cli.run(stage, "python")
         return Ended(int(stop.value.code or 0), *self._capsys.readouterr())
 
     def _inputs(self) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pytest
 
-from datasets import terminal
+from datasets import cli
 from datasets.__main__ import main as datasets
 from ensemble.__main__ import main as ensemble
 
@@ -148,7 +148,7 @@ def run(made: Made, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
         arguments = [command, "--annotations", str(made.folder / "truth.json"), *options]
         monkeypatch.setattr(sys, "argv", ["python", *arguments])
         with pytest.raises(SystemExit) as stop:
-            terminal.run(stage, "python")
+            cli.run(stage, "python")
         return Ended(int(stop.value.code or 0), *capsys.readouterr())
 
     return run

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from datasets import terminal
+from datasets import cli, options
+
+if TYPE_CHECKING:
+    from datasets.options import AskedFor
+    from datasets.sources import Input
 
 # Heavy imports stand inside the commands: `--help` must answer at once.
 
-PATH = click.Path(path_type=Path)
 
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@options.group
 def main() -> None:
     """Train Mask R-CNN from scratch with Detectron2, and predict with it.
 
@@ -27,8 +29,8 @@ def main() -> None:
     """
 
 
-@main.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@main.command(short_help="List the models, with the number of their parameters.")
+@options.json_output
 def models(as_json: bool) -> None:
     """List the models: name, parameters with 80 categories, and what it is.
 
@@ -36,12 +38,13 @@ def models(as_json: bool) -> None:
     Example:
       python -m train models
     """
-    from train import config, model
+    from train import config
+    from train.model.build import build_network, parameter_count
 
     found: dict[str, dict[str, Any]] = {}
     for name, about in config.MODELS.items():
         cfg = config.load(name, "paper", ["MODEL.ROI_HEADS.NUM_CLASSES", "80"])
-        found[name] = {"about": about, "parameters": model.parameter_count(model.build(cfg))}
+        found[name] = {"about": about, "parameters": parameter_count(build_network(cfg))}
     if as_json:
         click.echo(json.dumps(found, indent=1))
         return
@@ -50,15 +53,23 @@ def models(as_json: bool) -> None:
         click.echo(f"{name:<{width}}  {entry['parameters'] / 1e6:6.2f} M  {entry['about']}")
 
 
-@main.command()
-@click.option("--model", required=True, metavar="NAME|FILE", help="A name that `models` lists, or a YAML file.")
-@click.option(
-    "--data", required=True, metavar="DIR|NAME", help="A folder that `augment build` made, or data in datasets/specs/."
+gpus_option = click.option(
+    "--gpus",
+    type=click.IntRange(1, 1024),
+    metavar="N",
+    default=1,
+    show_default=True,
+    help="Processes here, one a GPU; on the CPU with MODEL.DEVICE cpu.",
 )
-@click.option("--val", metavar="NAME|FILE", help="Validate on the split `val` of data in datasets/specs/.")
-@click.option("--val-annotations", type=PATH, help="Validate on this COCO annotation file ...")
-@click.option("--val-images", type=PATH, help="... and its images.")
-@click.option("--output", type=PATH, required=True, metavar="RUN", help="Folder of the run.")
+
+
+@main.command(short_help="Train a model from scratch.")
+@click.option("--model", required=True, metavar="NAME|FILE", help="A name that `models` lists, or a YAML file.")
+@options.images_of("train", files_needed=True, about="Their folder.")
+@click.option("--val", metavar="NAME|FILE|DIR", help="Validate on the split `val` of data like --data.")
+@click.option("--val-annotations", type=options.PATH, help="Validate on this COCO annotation file ...")
+@click.option("--val-images", type=options.PATH, help="... and its images.")
+@click.option("--output", type=options.PATH, required=True, metavar="RUN", help="Folder of the run.")
 @click.option(
     "--schedule",
     default="paper",
@@ -67,26 +78,21 @@ def models(as_json: bool) -> None:
     help="In train/configs/schedules/, or a file.",
 )
 @click.option(
-    "--init", type=PATH, metavar="RUN|FILE", help="Start from this run's best (else last) checkpoint, or this."
+    "--init", type=options.PATH, metavar="RUN|FILE", help="Start from this run's best (else last) checkpoint, or this."
 )
 @click.option(
     "--categories", metavar="NAME|FILE|top:N", help="Train on these only: paper34, names in a file, or top N."
 )
-@click.option(
-    "--gpus",
-    type=click.IntRange(1, 1024),
-    default=1,
-    show_default=True,
-    help="Processes here, one a GPU; on the CPU with MODEL.DEVICE cpu.",
-)
+@gpus_option
 @click.option("--machines", type=click.IntRange(1), default=1, show_default=True, help="Machines with --gpus each.")
 @click.option("--rank", type=click.IntRange(0), default=0, show_default=True, help="Which of the machines this is.")
 @click.option("--dist-url", metavar="URL", help="Where they meet: tcp://ADDRESS-OF-MACHINE-0:PORT.")
 @click.option("--resume", is_flag=True, help="Go on with the run in RUN, or begin it where there is none.")
-@terminal.with_options(*terminal.leniency_options())
+@options.leniency
 @click.option("--allow-pretrained", is_flag=True, help="Let MODEL.WEIGHTS be weights from elsewhere; goes on record.")
 @click.argument("overrides", nargs=-1, metavar="[KEY VALUE]...")
 def fit(
+    images: AskedFor,
     val: str | None,
     val_annotations: Path | None,
     val_images: Path | None,
@@ -94,9 +100,6 @@ def fit(
     machines: int,
     rank: int,
     dist_url: str | None,
-    clip_boxes: bool,
-    skip_bad: bool,
-    follow_links: bool,
     **chosen: Any,
 ) -> None:
     """Train from scratch. KEY VALUE pairs override the configuration: see train/config.py and Detectron2's reference.
@@ -111,23 +114,22 @@ def fit(
       python -m train fit --model r50 --data datasets/vipriors-expanded --output runs/r50-cls --init runs/r50 \\
           --schedule finetune-cls
     """
-    from datasets.checks import Leniency
     from train import config
-    from train.fit import Request
-    from train.fit import fit as run
-    from train.launch import World, launch
+    from train.processes.launch import World, launch
+    from train.run.fit import Request
+    from train.run.fit import fit as run
 
     validation = _validation(val, val_annotations, val_images)
     device = "auto"
     if gpus * machines > 1:
         device = config.load(chosen["model"], chosen["schedule"], chosen["overrides"]).MODEL.DEVICE
-    request = Request(validation=validation, leniency=Leniency(clip_boxes, skip_bad, follow_links), **chosen)
+    request = Request(data=images.input(), validation=validation, **chosen)
     launch(run, World(gpus, machines, rank, dist_url, device), request)
 
 
-def _validation(val: str | None, annotations: Path | None, images: Path | None) -> Any:
+def _validation(val: str | None, annotations: Path | None, images: Path | None) -> Input | None:
     from datasets.sources import Input
-    from datasets.spec import split_input
+    from datasets.spec import input_of
 
     if (annotations is None) != (images is None):
         raise click.UsageError("--val-annotations and --val-images go together")
@@ -135,25 +137,16 @@ def _validation(val: str | None, annotations: Path | None, images: Path | None) 
         if val is not None:
             raise click.UsageError("give either --val, or --val-annotations and --val-images")
         return Input(annotations, images)
-    return None if val is None else split_input(val, "val")
+    return None if val is None else input_of(val, "val", option="--val")
 
 
-@main.command()
-@click.option("--run", type=PATH, help="Folder of a run: its best checkpoint, else its last.")
+@main.command(short_help="Detect objects; write a COCO results file.")
+@click.option("--run", type=options.PATH, help="Folder of a run: its best checkpoint, else its last.")
 @click.option("--epoch", metavar="N|best|last", help="Another checkpoint of --run.")
-@click.option("--weights", type=PATH, help="A checkpoint file.")
-@click.option("--annotations", type=PATH, help="COCO file that lists the images; it need not have objects.")
-@click.option("--images", type=PATH, help="Folder of the images.")
-@click.option("--data", metavar="NAME|FILE", help="Instead of these two: data in datasets/specs/, its --split.")
-@click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True)
-@click.option("--output", type=PATH, required=True, help="Results file to write, COCO JSON.")
-@click.option(
-    "--gpus",
-    type=click.IntRange(1, 1024),
-    default=1,
-    show_default=True,
-    help="Processes, one a GPU; on the CPU with MODEL.DEVICE cpu.",
-)
+@click.option("--weights", type=options.PATH, help="A checkpoint file.")
+@options.images_of("test", files_needed=True, about="Their folder.")
+@click.option("--output", type=options.PATH, required=True, help="Results file to write, COCO JSON.")
+@gpus_option
 @click.option("--amp", type=click.Choice(["fp16", "bf16"]), help="Mixed precision; bf16 also on CPUs that have it.")
 @click.option("--tta", is_flag=True, help="Test-time augmentation: the sizes of TEST.AUG, and mirrored.")
 @click.option("--raw", is_flag=True, help="Keep scores from 0.001 and 300 boxes an image, for soft-NMS later.")
@@ -162,10 +155,7 @@ def predict(
     run: Path | None,
     epoch: str | None,
     weights: Path | None,
-    annotations: Path | None,
-    images: Path | None,
-    data: str | None,
-    split: str,
+    images: AskedFor,
     gpus: int,
     **chosen: Any,
 ) -> None:
@@ -176,30 +166,28 @@ def predict(
       python -m train predict --run runs/r101 --annotations instances_test.json --images test --output r101.json --raw
       python -m train predict --run runs/r101 --data vipriors --output r101.json --raw --tta --gpus 8 --amp bf16
     """
-    from datasets.spec import input_of
-    from train import checkpoint
-    from train.launch import World, launch
-    from train.predict import Request, predict_and_report
+    from train.checkpoints import checkpoint
+    from train.inference.predict import Request, predict_and_report
+    from train.processes.launch import World, launch
 
     if (run is None) == (weights is None):
         raise click.UsageError("give either --run or --weights")
     if epoch is not None and run is None:
         raise click.UsageError("--epoch is one of --run")
-    where = input_of(annotations, images, data, split)
     path = weights if weights is not None else checkpoint.find_in_run(run or Path(), epoch)
     overrides = chosen["overrides"]
     device = dict(zip(overrides[::2], overrides[1::2], strict=False)).get("MODEL.DEVICE", "auto")
     launch(
         predict_and_report,
         World(gpus, device=device),
-        Request(checkpoint=path, annotations=where.annotations, images=where.images, **chosen),
+        Request(checkpoint=path, **images.input()._asdict(), **chosen),
     )
 
 
-@main.command()
-@click.argument("run", type=PATH)
+@main.command(short_help="Average the weights of several epochs of a run.")
+@click.argument("run", type=options.PATH)
 @click.option("--epochs", required=True, metavar="50-56", help="Which epochs; 41,54 and 1-3,7 are possible too.")
-@click.option("--output", type=PATH, help="Checkpoint to write.  [default: RUN/model_average_50-56.pth]")
+@click.option("--output", type=options.PATH, help="Checkpoint to write.  [default: RUN/model_average_50-56.pth]")
 def average(run: Path, epochs: str, output: Path | None) -> None:
     """Average the weights of several epochs of a run; the result is a checkpoint like any other.
 
@@ -210,22 +198,22 @@ def average(run: Path, epochs: str, output: Path | None) -> None:
       python -m train average runs/r101 --epochs 50-56
       python -m train predict --weights runs/r101/model_average_50-56.pth --data vipriors --split val --output val.json
     """
-    from train import average as averaging
-    from train import checkpoint
+    from train.checkpoints import average as averaging
+    from train.checkpoints import checkpoint
 
     chosen = averaging.epochs_of(epochs)
     path = output or run / averaging.name_of(chosen)
-    with terminal.progress_bar("epoch") as progress:
+    with cli.progress_bar("epoch") as progress:
         averaging.average(run, chosen, path, progress)
     click.echo(f"{path}: the average of {len(chosen)} epochs")
     if averaging.has_batch_norm(checkpoint.read(path).content["model"]):
         click.echo("  the statistics of its batch norms are averages too, not those of the averaged weights")
 
 
-@main.command()
-@click.argument("runs", type=PATH, nargs=-1, required=True, metavar="RUN|FILE...")
+@main.command(short_help="Show what checkpoints were trained from, and on what.")
+@click.argument("runs", type=options.PATH, nargs=-1, required=True, metavar="RUN|FILE...")
 @click.option("--epoch", metavar="N|best|last", help="Which checkpoint of a run.  [default: best, else last]")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
+@options.json_output
 def lineage(runs: tuple[Path, ...], epoch: str | None, as_json: bool) -> None:
     """Show where a checkpoint comes from, down to random weights, and whether it was trained from scratch.
 
@@ -233,16 +221,16 @@ def lineage(runs: tuple[Path, ...], epoch: str | None, as_json: bool) -> None:
     Example:
       python -m train lineage runs/r101
     """
-    from train import checkpoint
-    from train import lineage as line
+    from train.checkpoints import checkpoint
+    from train.checkpoints import lineage as line
 
     loaded = [checkpoint.read(path if path.is_file() else checkpoint.find_in_run(path, epoch)) for path in runs]
     if as_json:
         click.echo(json.dumps([line.document(item) for item in loaded], indent=1, ensure_ascii=False))
         return
     for item in loaded:
-        terminal.show(*line.describe(item))
+        cli.show(*line.describe(item))
 
 
 if __name__ == "__main__":
-    terminal.run(main, "python -m train")
+    cli.run(main, "python -m train")

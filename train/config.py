@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from datasets import yaml_files
 from datasets.errors import DataError
 from train import config_checks, config_keys
 
@@ -102,7 +103,7 @@ def models() -> list[str]:
 
 
 def schedules() -> list[str]:
-    return sorted(path.stem for path in SCHEDULES.glob("*.yaml"))
+    return yaml_files.shipped(SCHEDULES)
 
 
 def load(model: str, schedule: str, overrides: Sequence[str] = ()) -> Any:
@@ -111,11 +112,8 @@ def load(model: str, schedule: str, overrides: Sequence[str] = ()) -> Any:
     Raises DataError for a name that is not there, a file that is no YAML, and a key or value that Detectron2 refuses.
     """
     cfg = default()
-    for name, folder, known in ((model, CONFIGS, models()), (schedule, SCHEDULES, schedules())):
-        path = folder / f"{name}.yaml" if name in known else Path(name)
-        if not path.is_file():
-            raise DataError(f"{name}: expected a YAML file or one of {', '.join(known)}, found neither")
-        _merge_file(cfg, path)
+    _merge_file(cfg, yaml_files.find(model, CONFIGS, option="--model", names=models()))
+    _merge_file(cfg, yaml_files.find(schedule, SCHEDULES, option="--schedule"))
     merge_overrides(cfg, overrides)
     ignored = config_keys.asked_for(list(overrides[::2])) + config_keys.ignored(flat(cfg), *_references())
     check(cfg, list(dict.fromkeys(ignored)))
@@ -199,14 +197,9 @@ def read_yaml(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     `above` are the files that build on it. Only files, and only plain YAML: Detectron2 itself also fetches addresses
     and runs what code a file names. Raises DataError naming the file.
     """
-    import yaml
-
     if path.resolve() in above:
         raise DataError(f"{path}: expected files that build on one another, found a loop of _BASE_")
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not readable as YAML: {error}") from None
+    found = yaml_files.read(path)
     if not isinstance(found, dict):
         raise DataError(f"{path}: expected keys with values, found {type(found).__name__}")
     bases = found.pop("_BASE_", [])

@@ -68,6 +68,11 @@ def is_full(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and ("CUDA error: out of memory" in said or "ALLOC_FAILED" in said)
 
 
+def first_line(error: Exception) -> str:
+    """What torch says of a full device, without its pages of statistics."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def unused_gpu(device: torch.device, wanted: str) -> str | None:
     """A sentence where the machine has an NVIDIA driver and the CPU is used all the same, unasked."""
     if device.type == "cuda" or wanted == "cpu" or not DRIVER.exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -164,3 +165,24 @@ class _GroupNorm(torch.autograd.Function):
         )
         narrow = None if of_input is None else of_input.to(activations.dtype)
         return narrow, of_weight, of_bias, None, None
+
+
+def precision_of(cfg: Any, device: torch.device, say: Callable[[str], None]) -> Precision:
+    """What SOLVER.AMP asks for, or float32, and why, where the device cannot do it. Raises DataError."""
+    if not cfg.SOLVER.AMP.ENABLED:
+        return Precision()
+    chosen, remark = choose(cfg.SOLVER.AMP.DTYPE, device)
+    if remark:
+        say(f"SOLVER.AMP: {remark}")
+    return chosen
+
+
+def load_scaler(scaler: torch.amp.GradScaler, state: dict[str, Any], say: Callable[[str], None]) -> None:
+    """Go on with the loss scale of a checkpoint; with a fresh one where the run had none so far.
+
+    A run that asked for fp16 on a machine without a GPU was in float32.
+    """
+    if scaler.is_enabled() and not state:
+        say("mixed precision begins here: the run was in float32 so far")
+        return
+    scaler.load_state_dict(state)

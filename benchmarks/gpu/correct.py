@@ -13,11 +13,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from benchmarks.gpu.records import Rows, Settings
 from benchmarks.gpu.scenes import Batch, scenes
-from train import compat, config, launch, model  # noqa: F401 - compat before detectron2
-from train.launch import World
+from train import compat, config  # noqa: F401 - compat before detectron2
+from train.data.sampler import Division
+from train.model.build import build_network
 from train.precision import DTYPES, FLOAT32, Precision
-from train.sampler import Division
-from train.trainer import Trainer
+from train.processes import launch
+from train.processes.launch import World
+from train.run.trainer import Trainer
 
 # isort: split
 from detectron2.utils.events import EventStorage
@@ -101,7 +103,7 @@ def steps(settings: Settings, rows: Rows) -> None:
     batch = scenes(2, *size_of(settings))
     for name in config.models() if settings.on_gpu else ["tiny"]:
         with rows.attempt(name):
-            network = model.build(configured(settings, name), settings.device, seed=0)
+            network = build_network(configured(settings, name), settings.device, seed=0)
             for dtype in (None, *DTYPES.values()):
                 precision = Precision(dtype, settings.device)
                 with rows.attempt(f"{name} {precision.name}"):
@@ -138,10 +140,10 @@ def _compare_losses(settings: Settings, name: str, batch: Batch, rows: Rows) -> 
         name,
         *("MODEL.RPN.BATCH_SIZE_PER_IMAGE", SAMPLE_ALL, "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", SAMPLE_ALL),
     )
-    reference = model.build(cfg, "cpu", seed=0)
+    reference = build_network(cfg, "cpu", seed=0)
     proposals = proposals_of(reference, batch)
     expected = losses_of(reference.double(), batch, proposals)
-    found = losses_of(model.build(cfg, settings.device, seed=0), batch, proposals)
+    found = losses_of(build_network(cfg, settings.device, seed=0), batch, proposals)
     errors = {key: abs(found[key] - value) / (abs(value) + 1e-6) for key, value in expected.items()}
     worst = max(errors, key=lambda key: errors[key])
     rows.add(
@@ -189,7 +191,7 @@ def accumulation(settings: Settings, rows: Rows) -> None:
 
 def boxes_only(settings: Settings) -> nn.Module:
     """A model whose losses hold no random number, and no mean over a number that differs from picture to picture."""
-    return model.build(
+    return build_network(
         configured(
             settings,
             "tiny",
@@ -221,7 +223,7 @@ def checkpointing(settings: Settings, rows: Rows) -> None:
 
 def _step_with(settings: Settings, name: str, batch: Batch, *, checkpointing: bool) -> Stepped:
     cfg = configured(settings, name, "MODEL.CHECKPOINT_ACTIVATIONS", checkpointing)
-    return take_steps(model.build(cfg, settings.device, seed=0), [batch], Division(2))
+    return take_steps(build_network(cfg, settings.device, seed=0), [batch], Division(2))
 
 
 def processes(settings: Settings, rows: Rows) -> None:

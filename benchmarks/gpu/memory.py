@@ -12,10 +12,11 @@ from torch.autograd.graph import saved_tensors_hooks
 from benchmarks.gpu.correct import configured
 from benchmarks.gpu.records import Rows, Settings
 from benchmarks.gpu.scenes import Batch, scenes
-from train import compat, devices, model  # noqa: F401 - compat before detectron2
+from train import compat, devices  # noqa: F401 - compat before detectron2
+from train.data.sampler import Division
+from train.model.build import build_network
 from train.precision import DTYPES, Precision
-from train.sampler import Division
-from train.trainer import Trainer
+from train.run.trainer import Trainer
 
 # isort: split
 from detectron2.utils.events import EventStorage
@@ -68,7 +69,7 @@ def _peak(settings: Settings, batch: Batch, precision: Precision, checkpointing:
 
 def peak_gigabytes(settings: Settings, batch: Batch, precision: Precision, *, checkpointing: bool) -> float:
     """Allocated by torch at the peak of three steps, weights, momentum and gradients included."""
-    network = model.build(_r101(settings, checkpointing), "cuda", seed=0)
+    network = build_network(_r101(settings, checkpointing), "cuda", seed=0)
     trainer = Trainer(
         model=network,
         optimizer=torch.optim.SGD(network.parameters(), lr=1e-4, momentum=0.9),
@@ -111,7 +112,7 @@ def _kept_on_cpu(settings: Settings, rows: Rows) -> None:
 def kept_megabytes(settings: Settings, batch: Batch, precision: Precision, *, checkpointing: bool) -> float:
     """Distinct tensors that a forward pass keeps for the backward one; without the weights and their 16-bit copies,
     which do not grow with the picture and would hide what does."""
-    network: nn.Module = model.build(
+    network: nn.Module = build_network(
         configured(settings, "tiny", "MODEL.CHECKPOINT_ACTIVATIONS", checkpointing), settings.device, seed=0
     )
     precision.prepare(network)

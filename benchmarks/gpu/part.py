@@ -36,7 +36,7 @@ def main(name: str, settings_path: str, rows_path: str) -> None:
     module.PARTS[name](settings, Rows(Path(rows_path), name))
     sys.stdout.flush()
     sys.stderr.flush()
-    # Not through Python's shutdown, in which threads of gloo and NCCL may abort the process (see train.launch).
+    # Not through Python's shutdown, in which threads of gloo and NCCL may abort the process.
     os._exit(0)
 
 

@@ -23,7 +23,7 @@ from benchmarks.gpu.records import Rows, Settings, first_of
 from benchmarks.measuring import environment
 from datasets import results
 from datasets.results import Results
-from train import checkpoint
+from train.checkpoints import checkpoint
 
 WHOLE, KILLED = "run-whole", "run-killed"
 # Iterations of a run, and after how many of them its checkpoint stands.

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from train import compat  # noqa: F401 - before detectron2
-from train.ignore import FIELD
+from train.model.ignore import FIELD
 
 # isort: split
 from detectron2.structures import Boxes, Instances, PolygonMasks

@@ -16,15 +16,16 @@ from benchmarks.gpu.correct import configured
 from benchmarks.gpu.records import Rows, Settings
 from benchmarks.gpu.scenes import Batch, scenes
 from benchmarks.stock import plain, stock_batches
-from scripts.ladder.machine import cores
-from train import compat, config, devices, model  # noqa: F401 - compat before detectron2
-from train.data import TrainingData, read_training
-from train.ignore import split_ignored
-from train.loader import training_batches
-from train.mapper import TrainingMapper
+from datasets.parallel import cores
+from train import compat, config, devices  # noqa: F401 - compat before detectron2
+from train.data.loader import training_batches
+from train.data.mapper import TrainingMapper
+from train.data.read import TrainingData, read_training
+from train.data.sampler import BatchSampler, Division
+from train.model.build import build_network
+from train.model.ignore import split_ignored
 from train.precision import Precision
-from train.sampler import BatchSampler, Division
-from train.trainer import Trainer
+from train.run.trainer import Trainer
 
 # isort: split
 from detectron2.utils.events import EventStorage
@@ -98,8 +99,8 @@ def _sides(settings: Settings, cfg: Any, precision: Precision) -> tuple[int, dic
     size = (max(cfg.INPUT.MIN_SIZE_TRAIN), cfg.INPUT.MAX_SIZE_TRAIN) if settings.on_gpu else (64, 96)
     for batch in BATCHES if settings.on_gpu else BATCHES[-2:]:
         sides = {
-            "stock": _stock_step(model.build(plain(cfg), settings.device, seed=0), precision),
-            "ours": _our_step(model.build(cfg, settings.device, seed=0), precision),
+            "stock": _stock_step(build_network(plain(cfg), settings.device, seed=0), precision),
+            "ours": _our_step(build_network(cfg, settings.device, seed=0), precision),
         }
         if _have_room(sides, batch, size, settings):
             return batch, sides
@@ -274,7 +275,7 @@ def _compare(rows: Rows, name: str, rates: dict[str, float], goal: float | None,
 
 def _waiting(cfg: Any, loader: Loader, batch: int, settings: Settings, precision: Precision, rows: Rows) -> None:
     """What share of a step waits for data, and a profile of a few more, in `profile.txt`."""
-    network = model.build(cfg, settings.device, seed=0)
+    network = build_network(cfg, settings.device, seed=0)
     trainer = Trainer(
         model=network,
         optimizer=torch.optim.SGD(network.parameters(), lr=1e-4, momentum=0.9),

@@ -18,9 +18,10 @@ import click
 from benchmarks import reports
 from benchmarks.torture import report
 from benchmarks.torture.report import Example, Part, Report
-from datasets import terminal
+from datasets import cli
+from datasets.checkout import commit
 from datasets.errors import DataError
-from scripts.ladder import machine
+from scripts.ladder import environment
 
 PATH = click.Path(path_type=Path)
 WORK = "work"
@@ -71,12 +72,12 @@ def main(number: int, seed: int, only: str | None, output: Path) -> None:
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
     found = Report(
         seed=seed,
-        machine={"machine": machine.kind([]), **machine.versions(), "commit": machine.commit() or "not a checkout"},
+        machine={"machine": environment.kind([]), **environment.versions(), "commit": commit() or "not a checkout"},
         parts=[
             Part(name=name, about=PARTS[name].about, asked=max(1, round(number * PARTS[name].share))) for name in chosen
         ],
     )
-    with terminal.progress_bar("case") as progress:
+    with cli.progress_bar("case") as progress:
         for part in found.parts:
             began = time.monotonic()
 
@@ -156,4 +157,4 @@ def _kill(part: Part, seed: int, work: Path, show: Callable[[int], None]) -> Non
 
 
 if __name__ == "__main__":
-    terminal.run(main, "python -m benchmarks.torture")
+    cli.run(main, "python -m benchmarks.torture")

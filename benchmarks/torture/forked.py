@@ -19,17 +19,17 @@ from typing import NamedTuple, NoReturn
 
 from tqdm import tqdm
 
-from datasets import terminal
+from datasets import cli
 
 # What the commands load, so that no fork loads it anew.
 PRELOADED = (
     "augment.__main__",
-    "augment.compiler",
-    "augment.counts",
-    "augment.estimate",
-    "augment.pixel",
-    "augment.verify",
-    "augment.worker",
+    "augment.compiler.build",
+    "augment.compiler.counts",
+    "augment.compiler.estimate",
+    "augment.operations.pixel",
+    "augment.verify.dataset",
+    "augment.compiler.source_task",
     "datasets.__main__",
     "datasets.evaluation",
     "ensemble.__main__",
@@ -112,7 +112,7 @@ def _become(command: Command, out: int, err: int, prepare: Callable[[], None]) -
         prepare()
         name = f"{command[0]}.__main__"
         sys.argv = [name, *command[1:]]
-        terminal.run(importlib.import_module(name).main, f"python -m {command[0]}")
+        cli.run(importlib.import_module(name).main, f"python -m {command[0]}")
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except BaseException:

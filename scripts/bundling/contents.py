@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from datasets.cli import Progress
 from datasets.digests import sha256_file
 from datasets.errors import DataError, Problems
-from datasets.terminal import Progress
 
 SUMS = "SHA256SUMS"
 # Without git: what is ours in a checkout, where datasets/ also has the data and benchmarks/ or docs/ may be missing.

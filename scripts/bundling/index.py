@@ -16,8 +16,8 @@ from unearth import PackageFinder
 from unearth.evaluator import Package, TargetPython
 from unearth.link import Link
 
+from datasets.cli import Progress
 from datasets.errors import DataError
-from datasets.terminal import Progress
 from scripts.bundling import pip
 from scripts.bundling.budget import Budget
 from scripts.bundling.resolve import Ask, Release

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from datasets import terminal
+from datasets import cli
 
 # Heavy imports stand inside the command: `--help` must answer at once.
 
@@ -52,7 +52,7 @@ def main(
       python -m scripts.ladder --data sample --seeds 3 --output runs/sample/ladder
       python -m scripts.ladder --data sample --rungs bn,gn --seeds 1 --dry-run
     """
-    from scripts.ladder import climb
+    from scripts.ladder.ladder import Ladder, Request, climb, listing
 
     name = Path(data).stem if Path(data).suffix else Path(data).name
     folder = output or Path("runs") / name / "ladder"
@@ -62,12 +62,12 @@ def main(
         raise click.UsageError(f"--output: expected a folder with a name, found {folder}")
     command = shlex.join(["python", "-m", "scripts.ladder", *sys.argv[1:]])
     chosen = tuple(part.strip() for part in rungs.split(",") if part.strip())
-    ladder = climb.Ladder(climb.Request(data, name, folder, settings, seeds, chosen, jobs, gpus, command))
+    ladder = Ladder(Request(data, name, folder, settings, seeds, chosen, jobs, gpus, command))
     if dry_run:
-        click.echo("\n".join(climb.listing(ladder)))
+        click.echo("\n".join(listing(ladder)))
         return
-    with terminal.progress_bar("job") as progress:
-        climb.climb(ladder, _say, progress)
+    with cli.progress_bar("job") as progress:
+        climb(ladder, _say, progress)
     click.echo(f"{folder}.md: the table; {folder}.json: the same for programs")
 
 
@@ -80,4 +80,4 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    terminal.run(main, "python -m scripts.ladder")
+    cli.run(main, "python -m scripts.ladder")

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 
+from datasets import yaml_files
 from datasets.errors import DataError
 from train.config import CONFIGS, SCHEDULES, read_yaml
 
@@ -89,17 +90,14 @@ def load_rungs(folder: Path = RUNGS) -> dict[str, Rung]:
 def find_settings(name_or_path: str | None, data: str) -> tuple[str, Settings]:
     """Settings by name or file, or those for the data of that name. Raises DataError where there are none such."""
     chosen = SETTINGS_OF.get(data, "small") if name_or_path is None else name_or_path
-    shipped = sorted(path.stem for path in SETTINGS.glob("*.yaml"))
-    path = SETTINGS / f"{chosen}.yaml" if chosen in shipped else Path(chosen)
-    if not path.is_file():
-        raise DataError(f"{chosen}: expected a YAML file or one of {', '.join(shipped)}, found neither")
+    path = yaml_files.find(chosen, SETTINGS, option="--settings")
     return chosen, _typed(path, Settings)
 
 
 def base_of(settings: Settings) -> Tree:
     """The configuration that the first rung starts from: model, schedule, what the settings say."""
-    model = read_yaml(_existing(CONFIGS, settings.model))
-    schedule = read_yaml(_existing(SCHEDULES, settings.schedule))
+    model = read_yaml(yaml_files.find(settings.model, CONFIGS, option="settings: model"))
+    schedule = read_yaml(yaml_files.find(settings.schedule, SCHEDULES, option="settings: schedule"))
     return merged(merged(model, schedule), settings.config)
 
 
@@ -159,14 +157,6 @@ def merged(lower: Tree, upper: Tree) -> Tree:
         key: merged(lower[key], value) if isinstance(value, dict) and isinstance(lower.get(key), dict) else value
         for key, value in upper.items()
     }
-
-
-def _existing(folder: Path, name: str) -> Path:
-    path = folder / f"{name}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(item.stem for item in folder.glob("*.yaml")))
-        raise DataError(f"settings: expected one of {known}, found {name!r}")
-    return path
 
 
 def _typed(path: Path, kind: type[Kind]) -> Kind:

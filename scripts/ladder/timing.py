@@ -6,7 +6,7 @@ import math
 from fractions import Fraction
 
 from scripts.ladder.rungs import Tree, merged
-from train.schedule import iterations
+from train.run.schedule import iterations
 
 
 def in_epochs(count: int, images: int, batch: int) -> float:

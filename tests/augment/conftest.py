@@ -14,14 +14,15 @@ from typing import Any
 
 import pytest
 
-from augment import compiler, recipe
-from augment.compiler import Built
-from augment.executors import executor
-from augment.prepare import Request
-from augment.recipe import Recipe
-from augment.verify import Verified, verify
+from augment import recipe
+from augment.compiler.build import Built, build_dataset
+from augment.compiler.inputs import Request
+from augment.executors.local import executor
+from augment.operations.parameters import Recipe
+from augment.verify.dataset import Verified, verify
 from datasets.errors import DataError
-from datasets.sources import Input, Run
+from datasets.parallel import Run
+from datasets.sources import Input
 
 
 def quiet(what: str, done: int, of: int) -> None:
@@ -41,9 +42,9 @@ def make_build(
     loaded = recipe.load(chosen) if isinstance(chosen, str) else chosen
     request = Request(inputs if isinstance(inputs, list) else [inputs], loaded, **more)
     if run is not None:
-        return compiler.build(request, output, run, progress, restart=restart)
+        return build_dataset(request, output, run, progress, restart=restart)
     with executor("serial") as serial:
-        return compiler.build(request, output, serial, progress, restart=restart)
+        return build_dataset(request, output, serial, progress, restart=restart)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from augment.compiler import Built
+from augment.compiler.build import Built
 from datasets.sources import Input
 
 Read = Callable[[Path], dict[str, Any]]

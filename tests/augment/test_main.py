@@ -13,9 +13,9 @@ import pytest
 from click.testing import CliRunner
 from tqdm import tqdm
 
-from augment import compiler
 from augment.__main__ import main
-from datasets import terminal
+from augment.compiler import build
+from datasets.cli import run as run_command
 from datasets.sources import Input
 
 Draw = Callable[..., Input]
@@ -39,7 +39,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         monkeypatch.setattr(sys, "argv", ["augment", *map(str, arguments)])
         capsys.readouterr()
         try:
-            terminal.run(main, "python -m augment")
+            run_command(main, "python -m augment")
         except SystemExit as stop:
             return Ended(int(stop.code or 0), *capsys.readouterr())
         return Ended(0, *capsys.readouterr())
@@ -191,10 +191,10 @@ def test_repairs_are_told_and_strict_refuses_them(cli: Cli, drawn: Input, tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["plan"], "--annotations FILE --images FOLDER, or --data NAME"),
+        (["plan"], "either --annotations and --images, or --data"),
         (["plan", "--annotations", "a", "--annotations", "b", "--images", "c"], "expected one --images for each"),
         (["build", "--annotations", "a", "--output", "o"], "expected one --images for each"),
-        (["plan", "--data", "sample", "--images", "c"], "either --data, or --annotations and --images"),
+        (["plan", "--data", "sample", "--images", "c"], "either --annotations and --images, or --data"),
         (["build", "--annotations", "a", "--images", "b"], "--output"),
         (["plan", "--data", "sample", "--limit", "0"], "--limit"),
         (["plan", "--data", "sample", "--workers", "0"], "--workers"),
@@ -220,10 +220,16 @@ def test_bad_data_ends_with_1_and_no_traceback(cli: Cli, source: Input, tmp_path
             ["plan", *given(source)],
             f"{source.annotations}: 1 problem(s) in the image files\n  {source.images / 'tall.jpg'}: expected a JPEG",
         ),
-        (["plan", *given(source), "--recipe", "expandet"], "expandet: expected a YAML file or one of balanced,"),
+        (
+            ["plan", *given(source), "--recipe", "expandet"],
+            "--recipe expandet: expected a YAML file or one of balanced,",
+        ),
         (["plan", *given(Input(tmp_path / "none.json", source.images))], f"{tmp_path / 'none.json'}: "),
         (["plan", *given(Input(source.annotations, tmp_path / "none"))], f"{tmp_path / 'none'}: expected the folder"),
-        (["plan", "--data", "nobody"], "nobody: expected a YAML file or one of "),
+        (
+            ["plan", "--data", "nobody"],
+            "--data nobody: expected the folder of a build (`make dataset`), a YAML file or one of ",
+        ),
         (["build", *given(source), "--output", source.images], f"{source.images}: expected an output outside"),
         (["verify", tmp_path / "none", "--executor", "serial"], f"{tmp_path / 'none' / 'manifest.json'}: expected"),
     ]
@@ -256,7 +262,7 @@ def test_ctrl_c_ends_with_130(cli: Cli, source: Input, tmp_path: Path, monkeypat
         def interrupted(*_: object, advice: str = advice, **__: object) -> None:
             raise KeyboardInterrupt(advice)
 
-        monkeypatch.setattr(compiler, "build", interrupted)
+        monkeypatch.setattr(build, "build_dataset", interrupted)
         code, out, err = cli("build", *given(source), "--output", tmp_path / "out")
         assert (code, out, err.strip()) == (130, "", expected)
 

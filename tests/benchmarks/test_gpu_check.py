@@ -16,7 +16,7 @@ from benchmarks.gpu import part
 from benchmarks.gpu.records import Row, Rows, Settings, read_rows
 from benchmarks.gpu.report import PartResult, Report, as_text, summary
 from datasets.errors import DataError
-from scripts.ladder import machine
+from scripts.ladder import environment
 
 
 def row(check: str, ok: bool | None) -> Row:
@@ -158,7 +158,7 @@ def test_an_earlier_check_is_cleared_but_for_its_data(tmp_path: Path) -> None:
 
 
 def test_without_a_gpu_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "gpus", list)
+    monkeypatch.setattr(environment, "gpus", list)
     done = CliRunner().invoke(gpu_check.main, ["--output", str(tmp_path / "out")])
     assert isinstance(done.exception, DataError)
     assert "found none; --cpu tries it without one" in str(done.exception)

@@ -15,9 +15,9 @@ from torch import nn
 
 from benchmarks.gpu import correct, memory, runs, speed
 from benchmarks.gpu.records import Row, Rows, Settings, read_rows
-from train import heads
+from train.model import heads
 from train.precision import MixedGroupNorm, Precision
-from train.trainer import Trainer
+from train.run.trainer import Trainer
 
 Part = Callable[[Settings, Rows], None]
 

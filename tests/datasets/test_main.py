@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image as PillowImage
 
-from datasets import checks, provenance, terminal
+from datasets import checks, cli, provenance
 from datasets.__main__ import main
 from datasets.digests import sha256_file
 from datasets.errors import DataError
@@ -48,7 +48,7 @@ def evaluate(
         files = ["--annotations", str(annotations), "--results", str(results)]
         monkeypatch.setattr(sys, "argv", ["datasets", "evaluate", *files, *options])
         with pytest.raises(SystemExit) as stop:
-            terminal.run(main, "python -m datasets")
+            cli.run(main, "python -m datasets")
         return Ended(int(stop.value.code or 0), *capsys.readouterr())
 
     return evaluate

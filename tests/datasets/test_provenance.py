@@ -9,9 +9,9 @@ import msgspec
 import pytest
 
 from datasets import coco, provenance
+from datasets.build_layout import SOURCES
 from datasets.digests import sha256_file
 from datasets.errors import DataError
-from datasets.origins import ORIGINS
 from datasets.provenance import Known, MadeBy, Provenance, Told
 from datasets.sources import Input
 
@@ -107,7 +107,7 @@ def test_categories_that_a_model_does_not_know_are_counted(results: Path) -> Non
 def test_what_the_user_tells_is_compared_by_file_where_there_are_files(drawn: Input, tmp_path: Path) -> None:
     images = coco.read_images(drawn.annotations).images
     line = {"input": 0, "id": 99, "file_name": "x.jpg", "sha256": sha256_file(drawn.images / "tall.jpg")}
-    (tmp_path / ORIGINS).write_text(json.dumps(line) + "\n", encoding="utf-8")
+    (tmp_path / SOURCES).write_text(json.dumps(line) + "\n", encoding="utf-8")
     assert provenance.told([], images, drawn.images) is None
     assert provenance.told([tmp_path], images, drawn.images) == Told(frozenset({7}))
     # By its name alone it is another image, and that nobody looked at the files is said.

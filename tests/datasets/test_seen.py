@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets import coco
+from datasets.build_layout import SOURCES
 from datasets.digests import sha256_file
 from datasets.errors import DataError
-from datasets.origins import ORIGINS
 from datasets.records import Image
 from datasets.seen import NOTHING, UNKNOWN, SeenImages, ids_in, remark, trained_on
 from datasets.sources import Input
@@ -91,7 +91,7 @@ def test_what_is_said_of_an_ap(seen: int, images: int, expected: str) -> None:
 
 def test_training_data_is_a_build_or_an_annotation_file(drawn: Input, tmp_path: Path) -> None:
     line = {"input": 0, "id": 7, "file_name": "tall.jpg", "sha256": DIGEST}
-    (tmp_path / ORIGINS).write_text(json.dumps(line) + "\n", encoding="utf-8")
+    (tmp_path / SOURCES).write_text(json.dumps(line) + "\n", encoding="utf-8")
     assert trained_on([tmp_path]) == SeenImages([(7, "tall.jpg", DIGEST)])
     both = trained_on([tmp_path, drawn.annotations])
     assert {id_ for id_, _, _ in both.images} == {7, 3, 12, 20, 21, 30, 31, 40}
@@ -100,7 +100,7 @@ def test_training_data_is_a_build_or_an_annotation_file(drawn: Input, tmp_path: 
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(
-        DataError, match=rf"empty: expected a dataset that `python -m augment build` made, found no {ORIGINS}"
+        DataError, match=rf"empty: expected a dataset that `python -m augment build` made, found no {SOURCES}"
     ):
         trained_on([empty])
     with pytest.raises(DataError):

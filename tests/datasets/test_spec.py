@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import click
 import pytest
 
 from datasets import spec
@@ -52,7 +51,9 @@ def test_a_path_is_taken_as_it_is(write: Write) -> None:
 
 
 def test_neither_a_name_nor_a_file_is_refused_with_the_names() -> None:
-    with pytest.raises(DataError, match=r"no-such-data: expected .*coco-small, sample, vipriors.*found neither"):
+    with pytest.raises(
+        DataError, match=r"^--data no-such-data: expected .* one of .*coco-small, sample, vipriors, found none"
+    ):
         spec.find("no-such-data")
 
 
@@ -101,7 +102,7 @@ def test_paths_are_relative_to_the_spec_and_in_the_order_of_compile(write: Write
         (tmp_path / file).touch()
 
     here = tmp_path.resolve()
-    assert spec.compiled_inputs(str(path)) == [
+    assert spec.inputs_of(str(path)) == [
         (here / "deep" / "val.json", here / "deep"),
         (here / "train.json", here / "pictures"),
     ]
@@ -112,7 +113,7 @@ def test_a_split_that_is_not_compiled_may_be_missing(write: Write, tmp_path: Pat
     (tmp_path / "train.json").touch()
     (tmp_path / "pictures").mkdir()
 
-    assert len(spec.compiled_inputs(str(path))) == 1
+    assert len(spec.inputs_of(str(path))) == 1
 
 
 def test_missing_data_is_named_with_what_to_download(write: Write, tmp_path: Path) -> None:
@@ -121,7 +122,7 @@ def test_missing_data_is_named_with_what_to_download(write: Write, tmp_path: Pat
     (tmp_path / "val.json").touch()
 
     with pytest.raises(DataError) as caught:
-        spec.compiled_inputs(str(path))
+        spec.inputs_of(str(path))
 
     assert "mine: the data is not there. Get it from the shop." in caught.value.headline
     assert caught.value.problems == [f"train: {tmp_path.resolve() / 'train.json'}"]
@@ -141,43 +142,37 @@ def two_splits(write: Write, tmp_path: Path) -> str:
 def test_one_split_is_found_by_its_name_and_nothing_else_is_looked_for(two_splits: str, tmp_path: Path) -> None:
     here = tmp_path.resolve()
 
-    assert spec.split_input(two_splits, "train") == (here / "train.json", here / "pictures")
+    assert spec.input_of(two_splits, "train") == (here / "train.json", here / "pictures")
 
 
 def test_a_split_that_is_not_described_or_not_there_is_refused(two_splits: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"mine\.yaml: expected the split test, found none"):
-        spec.split_input(two_splits, "test")
+        spec.input_of(two_splits, "test")
     with pytest.raises(DataError, match="mine: the data is not there") as caught:
-        spec.split_input(two_splits, "val")
+        spec.input_of(two_splits, "val")
 
     assert caught.value.problems == [f"val: {tmp_path.resolve() / 'nowhere'}"]
 
 
-def test_a_command_line_names_files_or_a_split_of_data(two_splits: str) -> None:
-    files = Input(Path("some.json"), Path("some/images"))
-
-    assert spec.input_of(*files, None, "val") == files
-    assert spec.input_of(None, None, two_splits, "train") == spec.split_input(two_splits, "train")
-    with pytest.raises(DataError, match="expected the split test"):
-        spec.input_of(None, None, two_splits, "test")
+def test_one_of_the_splits_may_be_asked_for(two_splits: str) -> None:
+    assert spec.inputs_of(two_splits, ("train",)) == [spec.input_of(two_splits, "train")]
 
 
-@pytest.mark.parametrize(
-    ("annotations", "images", "data"),
-    [
-        (None, None, None),
-        (Path("a"), None, None),
-        (None, Path("i"), None),
-        (Path("a"), None, "sample"),
-        (None, Path("i"), "sample"),
-        (Path("a"), Path("i"), "sample"),
-    ],
-)
-def test_neither_files_nor_data_or_some_of_both_is_wrong_usage(
-    annotations: Path | None, images: Path | None, data: str | None
-) -> None:
-    with pytest.raises(click.UsageError, match="give either --annotations and --images, or --data"):
-        spec.input_of(annotations, images, data, "train")
+def test_a_build_is_named_by_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "instances.json").touch()
+    built = Input(tmp_path / "annotations" / "instances.json", tmp_path / "images")
+
+    assert spec.inputs_of(str(tmp_path)) == [built]
+    assert spec.input_of(str(tmp_path), "val") == built
+
+
+def test_a_folder_that_augment_did_not_make_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        spec.input_of(str(tmp_path), "train", option="--val")
+    assert str(caught.value) == (
+        f"--val {tmp_path}: expected a dataset that `python -m augment build` made, found no annotations/instances.json"
+    )
 
 
 def test_the_challenges_data_cannot_be_downloaded_and_its_error_says_what_to_do() -> None:

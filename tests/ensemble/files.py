@@ -14,7 +14,7 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from datasets import terminal
+from datasets.cli import run as run_command
 from ensemble.__main__ import main
 
 Record = dict[str, Any]
@@ -40,10 +40,10 @@ def cli(*arguments: object) -> Ended:
         contextlib.redirect_stderr(err),
     ):
         try:
-            terminal.run(main, "python -m ensemble")
+            run_command(main, "python -m ensemble")
         except SystemExit as stop:
             return Ended(int(stop.code or 0), out.getvalue(), err.getvalue())
-    raise AssertionError("terminal.run always leaves the process")
+    raise AssertionError("run_command always leaves the process")
 
 
 def below_inputs(out: str) -> list[str]:

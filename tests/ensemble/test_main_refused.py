@@ -236,10 +236,12 @@ def test_a_file_that_is_not_there_is_named(folder: Path, refused: Refused) -> No
         given = [*options(folder, "good.json")[2:], "--annotations", none]
         assert refused(command, *given) == f"{none}: the annotation file {missing}"
         assert refused(command, *options(folder, "good.json"), "--recipe", none) == (
-            f"{none}: expected a YAML file or one of paper, found neither"
+            f"--recipe {none}: expected a YAML file or one of paper, found neither"
         )
         given = [*options(folder, "good.json")[2:], "--data", none]
-        assert refused(command, *given).startswith(f"{none}: expected a YAML file or one of coco-small, sample, ")
+        assert refused(command, *given).startswith(
+            f"--data {none}: expected the folder of a build (`make dataset`), a YAML file or"
+        )
     assert refused("check", none, "--annotations", folder / "val.json") == f"{none}: the results file {missing}"
     assert refused("check", folder / "good.json", "--annotations", none) == f"{none}: the annotation file {missing}"
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from datasets import percent
 from datasets.results import Results
-from ensemble.pairs import Pairs, percent
+from ensemble.pairs import Pairs
 from tests.datasets.test_plausibility import CATEGORIES, WRITTEN, made, with_categories
 
 NAMES = ["a", "b", "c"]
@@ -74,7 +75,7 @@ def test_sure_models_that_do_not_meet_saw_other_pictures() -> None:
     small.scores[:] *= 0.1
     unsure = Pairs([small, elsewhere(small)])
     assert unsure.problems(NAMES, CATEGORIES, leave_out=set()) == []
-    assert unsure.notes(NAMES) == [f"a and b: hardly any boxes meet ({percent(unsure.met(0) or 0.0)})"]
+    assert unsure.notes(NAMES) == [f"a and b: hardly any boxes meet ({percent.share(unsure.met(0) or 0.0)})"]
 
 
 def test_models_of_different_pictures_cannot_be_compared() -> None:
@@ -97,7 +98,3 @@ def test_a_model_without_a_detection_is_no_problem() -> None:
 def test_one_that_is_wrong_by_itself_is_left_out() -> None:
     found = Pairs([made(noise=3), WRITTEN["x, y, x, y"](made())])
     assert found.problems(NAMES, CATEGORIES, leave_out={1}) == []
-
-
-def test_a_share_is_not_rounded_to_nothing_or_all() -> None:
-    assert [percent(share) for share in (0.0, 0.001, 0.5, 0.999, 1.0)] == ["0 %", "0.1 %", "50 %", "99.9 %", "100 %"]

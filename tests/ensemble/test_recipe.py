@@ -216,7 +216,7 @@ def test_neither_a_name_nor_a_file_is_refused_with_the_names(tmp_path: Path) -> 
     for name in ("papers", str(tmp_path), str(tmp_path / "none.yaml")):
         with pytest.raises(DataError) as caught:
             recipe.find(name)
-        assert str(caught.value) == f"{name}: expected a YAML file or one of paper, found neither"
+        assert str(caught.value) == f"--recipe {name}: expected a YAML file or one of paper, found neither"
 
 
 def test_a_recipe_without_models_weighs_all_the_same() -> None:

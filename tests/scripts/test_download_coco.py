@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import click
 import pytest
 
-from datasets import terminal
+from datasets import cli
 from datasets.errors import DataError
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "download_coco.py"
@@ -623,14 +623,14 @@ def test_what_a_killed_unpacking_left_is_cleared_away(server: Server, out: Path)
 
 DRIVER = """
 import importlib.util, signal, sys
-from datasets import terminal
+from datasets import cli
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background inherits that it is ignored
 spec = importlib.util.spec_from_file_location("download_coco", sys.argv.pop(1))
 coco = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(coco)
 size, md5 = sys.argv.pop(1), sys.argv.pop(1)
 coco.ARCHIVES = (coco.Archive("train2017", "zips/train2017.zip", int(size), md5, 60000),)
-terminal.run(coco.main, prog_name="download_coco")
+cli.run(coco.main, prog_name="download_coco")
 """
 
 
@@ -669,7 +669,7 @@ def test_killed_process_leaves_a_part_that_the_same_command_continues(
 def run_main(monkeypatch: pytest.MonkeyPatch, *words: str) -> object:
     monkeypatch.setattr(sys, "argv", ["download_coco.py", *words])
     with pytest.raises(SystemExit) as caught:
-        terminal.run(coco.main, prog_name="download_coco.py")
+        cli.run(coco.main, prog_name="download_coco.py")
     return caught.value.code
 
 

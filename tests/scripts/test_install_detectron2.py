@@ -240,14 +240,14 @@ def test_constraints_pin_versions_that_the_wheel_takes() -> None:
 
 DRIVER = """
 import importlib.util, sys
-from datasets import terminal
+from datasets import cli
 spec = importlib.util.spec_from_file_location("install_detectron2", sys.argv.pop(1))
 script = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(script)
 sha256 = sys.argv.pop(1)
 script.SHA256 = script.SHA256 if sha256 == "as it is" else sha256
 script.installed = lambda: None  # the Python that runs the tests may have one
-terminal.run(script.main, "install_detectron2.py")
+cli.run(script.main, "install_detectron2.py")
 """
 
 

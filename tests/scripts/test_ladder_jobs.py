@@ -169,12 +169,12 @@ import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
 import click
 from pathlib import Path
-from datasets import terminal
+from datasets import cli
 from scripts.ladder import runner
 from scripts.ladder.jobs import Job
 out = Path(sys.argv.pop())
 jobs = [Job("train", n, 1, n, f"{n}/seed1", ("stand_in", "wait", f"{{ladder}}/{n}/seed1"), (), {}, {}) for n in "ab"]
-terminal.run(click.command()(lambda: runner.run(jobs, out, slots=2, finished=set(), done=print)), "driver")
+cli.run(click.command()(lambda: runner.run(jobs, out, slots=2, finished=set(), done=print)), "driver")
 """
 
 

@@ -23,7 +23,7 @@ from scripts.ladder.rungs import (
 )
 from scripts.ladder.timing import in_epochs, timed
 from train import config
-from train.schedule import derive, iterations
+from train.run.schedule import derive, iterations
 
 NAMES = ["bn", "gn", "balanced", "scratch", "expanded", "deeper", "cascade", "soft-nms", "tta", "fusion"]
 BOX_HEAD = {f"MODEL.ROI_BOX_HEAD.{key}" for key in ("NUM_CONV", "NUM_FC", "NORM")}
@@ -150,7 +150,7 @@ def test_what_is_said_of_the_papers_numbers() -> None:
 
 
 def test_what_is_said_of_raw_predictions_is_what_they_are() -> None:
-    from train.predict import RAW
+    from train.inference.predict import RAW
 
     plain = config.flat(config.default())
     found = {key: (plain[key], value) for key, value in RAW.items()}
@@ -215,6 +215,7 @@ def test_settings_may_build_on_others() -> None:
 
 def test_settings_that_are_not_there_are_refused() -> None:
     with pytest.raises(
-        DataError, match="huge: expected a YAML file or one of paper, sample, sample-long, small, found neither"
+        DataError,
+        match="--settings huge: expected a YAML file or one of paper, sample, sample-long, small, found neither",
     ):
         find_settings("huge", "sample")

@@ -10,7 +10,7 @@ import torch
 
 from datasets.sources import Input
 from train import config
-from train.data import TrainingData, read_training
+from train.data.read import TrainingData, read_training
 
 torch.set_num_threads(1)
 

@@ -1,4 +1,4 @@
-"""Models that were built and never trained, and what `train.fit` writes of one into a checkpoint."""
+"""Models that were built and never trained, and what `train.run.fit` writes of one into a checkpoint."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def weights_config(categories: int, *overrides: str) -> Any:
 def content(
     network: nn.Module, cfg: Any, categories: Iterable[tuple[int, str]] = ((1, "disc"),), **changed: Any
 ) -> dict[str, Any]:
-    """What `train.fit` puts into a checkpoint, before the first step of the optimiser."""
+    """What `train.run.fit` puts into a checkpoint, before the first step of the optimiser."""
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
     return {
         "model": network.state_dict(),

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import torch
 
 from tests.train.conftest import small_config
-from train import compat, heads  # noqa: F401 - before detectron2
-from train.ignore import FIELD
+from train import compat  # noqa: F401 - before detectron2
+from train.model import heads
+from train.model.ignore import FIELD
 
 # isort: split
 from detectron2.modeling import build_proposal_generator, build_roi_heads

@@ -104,12 +104,12 @@ def test_a_file_of_ones_own_may_build_on_a_shipped_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("model", "schedule", "expected"),
     [
-        ("r34", "sample", "r34: expected a YAML file or one of r18, r50-bn, "),
-        ("tiny", "papre", "papre: expected a YAML file or one of finetune-cls, paper, sample, "),
-        ("base", "sample", "base: expected a YAML file or one of r18, r50-bn, "),
-        ("", "sample", ": expected a YAML file or one of r18, "),
-        ("/", "sample", "/: expected a YAML file or one of r18, "),
-        ("../configs/tiny", "sample", "../configs/tiny: expected a YAML file or one of r18, "),
+        ("r34", "sample", "--model r34: expected a YAML file or one of r18, r50-bn, "),
+        ("tiny", "papre", "--schedule papre: expected a YAML file or one of finetune-cls, paper, sample, "),
+        ("base", "sample", "--model base: expected a YAML file or one of r18, r50-bn, "),
+        ("", "sample", "--model : expected a YAML file or one of r18, "),
+        ("/", "sample", "--model /: expected a YAML file or one of r18, "),
+        ("../configs/tiny", "sample", "--model ../configs/tiny: expected a YAML file or one of r18, "),
     ],
 )
 def test_unknown_names(model: str, schedule: str, expected: str) -> None:

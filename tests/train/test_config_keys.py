@@ -12,8 +12,12 @@ import yaml
 from torch import nn
 
 from datasets.errors import DataError
-from train import config, config_keys, mapper, model, predict, sampler, solver
+from train import config, config_keys
 from train.config_keys import CASCADE, CONDITIONAL, REFUSED, RESNEST
+from train.data import mapper, sampler
+from train.inference import predict
+from train.model.build import build_network
+from train.run import solver
 
 # isort: split
 from detectron2.config import get_cfg
@@ -142,7 +146,7 @@ def test_predict_has_no_use_for_keys_of_training(key: str) -> None:
 
 def fingerprint(cfg: Any) -> dict[str, Any]:
     """All that a run makes of its configuration, that can be compared."""
-    network = model.build(cfg, seed=0)
+    network = build_network(cfg, seed=0)
     schedule = solver.schedule_of(cfg, 50)
     optimizer = solver.optimizer_of(cfg, network, schedule)
     rates = solver.learning_rates(cfg, schedule)
@@ -201,16 +205,16 @@ def _attributes(item: Any, depth: int = 0) -> dict[str, str]:
 # Those that are read elsewhere, and where that is tested.
 ELSEWHERE = {
     "VERSION": "test_config.py",
-    "SEED": "test_fit.py",
+    "SEED": "run/test_fit.py",
     "MODEL.DEVICE": "test_devices.py",
-    "MODEL.MASK_ON": "test_data.py",
-    "MODEL.WEIGHTS": "test_weights.py",
-    "DATALOADER.NUM_WORKERS": "test_loader.py",
-    "DATALOADER.ASPECT_RATIO_GROUPING": "test_sampler.py",
-    "DATALOADER.FILTER_EMPTY_ANNOTATIONS": "test_data.py",
-    "SOLVER.CHECKPOINT_PERIOD": "test_hooks.py",
-    "SOLVER.MAX_TO_KEEP": "test_checkpoint.py",
-    "SOLVER.FINETUNE": "test_fit_init.py",
+    "MODEL.MASK_ON": "data/test_read.py",
+    "MODEL.WEIGHTS": "checkpoints/test_weights.py",
+    "DATALOADER.NUM_WORKERS": "data/test_loader.py",
+    "DATALOADER.ASPECT_RATIO_GROUPING": "data/test_sampler.py",
+    "DATALOADER.FILTER_EMPTY_ANNOTATIONS": "data/test_read.py",
+    "SOLVER.CHECKPOINT_PERIOD": "run/test_hooks.py",
+    "SOLVER.MAX_TO_KEEP": "checkpoints/test_checkpoint.py",
+    "SOLVER.FINETUNE": "run/test_fit_init.py",
     "SOLVER.AMP.ENABLED": "test_precision.py",
     "SOLVER.AMP.DTYPE": "test_precision.py",
 }

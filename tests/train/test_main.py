@@ -13,15 +13,20 @@ import yaml
 from click.testing import CliRunner
 from PIL import Image as PillowImage
 
-from datasets import results, terminal
+from datasets import results
 from datasets.checks import Leniency
+from datasets.cli import run as run_command
 from datasets.sources import Input
 from tests.conftest import CATEGORIES, picture
 from tests.train.made import content, tiny_config, weights_config, write_list
-from train import checkpoint, config, fit, launch, model
+from train import config
 from train.__main__ import main
-from train.fit import Request
-from train.launch import World
+from train.checkpoints import checkpoint
+from train.model.build import build_network
+from train.processes import launch
+from train.processes.launch import World
+from train.run import fit
+from train.run.fit import Request
 
 
 class Ended(NamedTuple):
@@ -41,7 +46,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         monkeypatch.setattr(sys, "argv", ["train", *map(str, arguments)])
         capsys.readouterr()
         try:
-            terminal.run(main, "python -m train")
+            run_command(main, "python -m train")
         except SystemExit as stop:
             return Ended(int(stop.code or 0), *capsys.readouterr())
         return Ended(0, *capsys.readouterr())
@@ -114,9 +119,23 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[Launched]:
 
 
 def test_fit_passes_on_what_it_was_asked_for(cli: Cli, launched: list[Launched], spec: Path, drawn: Input) -> None:
-    assert cli("fit", "--model", "tiny", "--data", "sample", "--output", "runs/a") == (0, "", "")
+    assert cli("fit", "--model", "tiny", "--data", spec, "--output", "runs/a") == (0, "", "")
     assert cli(
-        *("fit", "--model", "r50", "--data", "d", "--output", "runs/b", "--val", spec, "--schedule", "sample"),
+        *(
+            "fit",
+            "--model",
+            "r50",
+            "--annotations",
+            drawn.annotations,
+            "--images",
+            drawn.images,
+            "--output",
+            "runs/b",
+            "--val",
+            spec,
+            "--schedule",
+            "sample",
+        ),
         *("--gpus", "2", "SEED", "1", "--machines", "3", "--rank", "1", "--dist-url", "tcp://10.0.0.1:29500"),
         *("--init", "runs/a", "--categories", "top:34"),
         *(
@@ -132,14 +151,14 @@ def test_fit_passes_on_what_it_was_asked_for(cli: Cli, launched: list[Launched],
         ),
     ) == (0, "", "")
     files = ("--val-annotations", drawn.annotations, "--val-images", drawn.images)
-    assert cli("fit", "--model", "tiny", "--data", "d", "--output", "o", *files) == (0, "", "")
+    assert cli("fit", "--model", "tiny", "--data", spec, "--output", "o", *files) == (0, "", "")
 
     plain, full, by_files = launched
-    assert plain == (fit.fit, World(1, 1, 0, None), Request("tiny", "sample", Path("runs/a"), "paper"))
+    assert plain == (fit.fit, World(1, 1, 0, None), Request("tiny", drawn, Path("runs/a"), "paper"))
     assert full[:2] == (fit.fit, World(2, 3, 1, "tcp://10.0.0.1:29500"))
     assert full[2] == Request(
         model="r50",
-        data="d",
+        data=drawn,
         output=Path("runs/b"),
         schedule="sample",
         overrides=("SEED", "1", "INPUT.MIN_SIZE_TRAIN", "[64, 80]", "SEED", "-1"),
@@ -161,7 +180,9 @@ PREDICT = ["predict", "--annotations", "a", "--images", "i", "--output", "o"]
     ("arguments", "expected"),
     [
         (["fit", "--data", "d", "--output", "o"], "--model"),
-        (["fit", "--model", "tiny", "--output", "o"], "--data"),
+        (["fit", "--model", "tiny", "--output", "o"], "give either --annotations and --images, or --data"),
+        ([*FIT, "--images", "i"], "give either --annotations and --images, or --data"),
+        ([*FIT[:3], "--output", "o", "--annotations", "a", "--images", "i", "--split", "val"], "--split is one of"),
         (["fit", "--model", "tiny", "--data", "d"], "--output"),
         ([*FIT, "--gpus", "0"], "--gpus"),
         ([*FIT, "--machines", "0"], "--machines"),
@@ -194,16 +215,20 @@ def test_wrong_usage_ends_with_2(arguments: list[str], expected: str, cli: Cli) 
 
 def test_bad_data_ends_with_1_and_no_traceback(cli: Cli, drawn: Input, tmp_path: Path) -> None:
     here, none = tmp_path / "run", tmp_path / "none"
+    data = ["--annotations", drawn.annotations, "--images", drawn.images]
     begun = ["fit", "--output", here, "--schedule", "sample"]
     asked = ["predict", "--annotations", drawn.annotations, "--images", drawn.images, "--output", tmp_path / "o.json"]
     cases: list[tuple[list[object], str]] = [
-        ([*begun, "--model", "r34", "--data", "sample"], "r34: expected a YAML file or one of r18, "),
-        ([*begun, "--model", "tiny", "--data", "sample", "SEED"], "expected KEY VALUE pairs, found 'SEED' without"),
-        ([*begun, "--model", "tiny", "--data", "sample", "SEEDS", "1"], "SEEDS: Non-existent key: SEEDS; "),
-        ([*begun, "--model", "tiny", "--data", "sample", "--", "SEED", "-1"], "SEED: expected 0 or more, "),
-        ([*begun, "--model", "tiny", "--data", "sample", "--rank", "1"], "--rank: expected 0 to 0 with --machines 1"),
-        ([*begun, "--model", "tiny", "--data", none], f"{none}: expected a folder that `python -m augment build` made"),
-        ([*begun, "--model", "tiny", "--data", "sample", "--val", "nobody"], "nobody: expected a YAML file or one of "),
+        ([*begun, "--model", "r34", *data], "--model r34: expected a YAML file or one of r18, "),
+        ([*begun, "--model", "tiny", *data, "SEED"], "expected KEY VALUE pairs, found 'SEED' without"),
+        ([*begun, "--model", "tiny", *data, "SEEDS", "1"], "SEEDS: Non-existent key: SEEDS; "),
+        ([*begun, "--model", "tiny", *data, "--", "SEED", "-1"], "SEED: expected 0 or more, "),
+        ([*begun, "--model", "tiny", *data, "--rank", "1"], "--rank: expected 0 to 0 with --machines 1"),
+        (
+            [*begun, "--model", "tiny", "--data", none],
+            f"--data {none}: expected the folder of a build (`make dataset`), a",
+        ),
+        ([*begun, "--model", "tiny", *data, "--val", "nobody"], "--val nobody: expected the folder of a build "),
         ([*asked, "--run", none], f"{none}: expected the folder of a run with model_best.pth or model_last.pth, found"),
         ([*asked, "--weights", none], f"{none}: the checkpoint cannot be read: No such file or directory"),
         ([*asked, "--weights", drawn.annotations], f"{drawn.annotations}: expected a checkpoint, found a file that"),
@@ -223,7 +248,7 @@ def test_a_signal_ends_with_its_code(
         raise error
 
     monkeypatch.setattr(fit, "fit", stopped)
-    ended = cli(*FIT)
+    ended = cli(*FIT[:3], "--output", "o", "--annotations", "a", "--images", "i")
     assert (ended.code, ended.out, ended.err.strip()) == (code, "", "interrupted" if code == 130 else "")
 
 
@@ -237,7 +262,7 @@ def test_predict_takes_the_best_of_a_run_else_its_last(cli: Cli, tmp_path: Path)
     pairs: list[tuple[int, str]] = [(int(str(item["id"])), str(item["name"])) for item in CATEGORIES]
     cfg = tiny_config(len(pairs))
     for name, seed in ((checkpoint.BEST, 1), (checkpoint.LAST, 2)):
-        checkpoint.save(run / name, content(model.build(cfg, seed=seed), cfg, pairs))
+        checkpoint.save(run / name, content(build_network(cfg, seed=seed), cfg, pairs))
     asked = ["predict", "--annotations", annotations, "--images", images, "--output", output]
 
     def predicted(*options: object) -> bytes:
@@ -271,7 +296,7 @@ def epochs(tmp_path: Path) -> Path:
     run = tmp_path / "run"
     run.mkdir()
     for epoch in (1, 2):
-        made = content(model.build(cfg, seed=epoch), cfg, epoch=float(epoch))
+        made = content(build_network(cfg, seed=epoch), cfg, epoch=float(epoch))
         checkpoint.save(run / checkpoint.epoch_name(epoch), made)
     checkpoint.keep(run / checkpoint.epoch_name(2), checkpoint.LAST)
     return run
@@ -307,7 +332,7 @@ def test_lineage_of_pretrained_weights_says_no_and_why(cli: Cli, tmp_path: Path)
     cfg = weights_config(1)
     path = tmp_path / "a.pth"
     line = {"pretrained": True, "from": "R-50.pkl", "sha256": "0" * 64, "allowed_by": "--allow-pretrained"}
-    checkpoint.save(path, content(model.build(cfg, seed=0), cfg, lineage=line))
+    checkpoint.save(path, content(build_network(cfg, seed=0), cfg, lineage=line))
     out = cli("lineage", path).out
     assert out.endswith("from scratch: no\n  a.pth starts from R-50.pkl, which was trained elsewhere\n")
     (entry,) = json.loads(cli("lineage", path, "--json").out)

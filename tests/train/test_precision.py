@@ -14,10 +14,11 @@ from torch.nn import functional
 
 from datasets.errors import DataError
 from tests.train.conftest import small_config
-from train import model, precision, solver
-from train.data import TrainingData
-from train.mapper import TrainingMapper
-from train.precision import MixedGroupNorm, MixedROIAlign, Precision, choose, has_bf16
+from train import precision
+from train.data.mapper import TrainingMapper
+from train.data.read import TrainingData
+from train.model.build import build_network
+from train.precision import MixedGroupNorm, MixedROIAlign, Precision, choose, has_bf16, load_scaler, precision_of
 
 # isort: split
 from detectron2.layers import ROIAlign
@@ -77,10 +78,10 @@ def test_bf16_is_refused_on_a_gpu_that_would_imitate_it(
 def test_a_run_says_why_it_is_not_in_mixed_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     monkeypatch.setattr(precision, "_cpu_info", str)
-    assert solver.precision_of(small_config("tiny"), CPU, said.append) == Precision()
+    assert precision_of(small_config("tiny"), CPU, said.append) == Precision()
     assert said == []
     asked = small_config("tiny", "SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.DTYPE", "bf16")
-    assert solver.precision_of(asked, CPU, said.append) == Precision()
+    assert precision_of(asked, CPU, said.append) == Precision()
     assert said == ["SOLVER.AMP: this CPU has no bf16 instructions; computing in float32"]
 
 
@@ -93,17 +94,17 @@ def test_a_scaler_without_a_state_starts_fresh() -> None:
     """A run that asked for fp16 where torch saw no GPU stored an empty state, which a scaler refuses."""
     said: list[str] = []
     scaler = FP16.scaler()
-    solver.load_scaler(scaler, Precision().scaler().state_dict(), said.append)
+    load_scaler(scaler, Precision().scaler().state_dict(), said.append)
     assert scaler.get_scale() == 2.0**16
     assert said == ["mixed precision begins here: the run was in float32 so far"]
 
     half = FP16.scaler()
     half.scale(torch.zeros(()))
     half.update(2.0**10)
-    solver.load_scaler(scaler, half.state_dict(), said.append)
+    load_scaler(scaler, half.state_dict(), said.append)
     assert scaler.get_scale() == 2.0**10
     # And back, on a machine without a GPU.
-    solver.load_scaler(Precision().scaler(), half.state_dict(), said.append)
+    load_scaler(Precision().scaler(), half.state_dict(), said.append)
     assert len(said) == 1
 
 
@@ -188,8 +189,8 @@ def test_nothing_wide_is_kept_of_a_convolution_a_norm_and_a_relu() -> None:
 
 
 def test_names_and_weights_stay_as_they_were() -> None:
-    plain = model.build(small_config("tiny"), seed=0)
-    prepared = model.build(small_config("tiny"), seed=0)
+    plain = build_network(small_config("tiny"), seed=0)
+    prepared = build_network(small_config("tiny"), seed=0)
     BF16.prepare(prepared)
     kinds = {type(module) for module in prepared.modules() if isinstance(module, nn.GroupNorm)}
     assert kinds == {MixedGroupNorm}
@@ -224,7 +225,7 @@ def test_boxes_are_pooled_where_they_are(dtype: torch.dtype) -> None:
 
 
 def test_every_roi_align_of_a_model_is_replaced() -> None:
-    network = model.build(small_config("tiny-cascade"), seed=0)
+    network = build_network(small_config("tiny-cascade"), seed=0)
     before = [module for module in network.modules() if isinstance(module, ROIAlign)]
     BF16.prepare(network)
     assert before
@@ -232,7 +233,7 @@ def test_every_roi_align_of_a_model_is_replaced() -> None:
 
 
 def test_nothing_is_prepared_for_float32() -> None:
-    network = model.build(small_config("tiny"), seed=0)
+    network = build_network(small_config("tiny"), seed=0)
     Precision().prepare(network)
     assert {type(module) for module in network.modules() if isinstance(module, nn.GroupNorm)} == {nn.GroupNorm}
 
@@ -244,7 +245,7 @@ def test_losses_in_bf16_are_near_those_in_float32(drawn_data: TrainingData) -> N
     batch = [mapper(drawn_data.records[index], 0, index) for index in (0, 1)]
     found = {}
     for chosen in (Precision(), BF16):
-        network = model.build(cfg, seed=0)
+        network = build_network(cfg, seed=0)
         chosen.prepare(network)
         torch.manual_seed(0)
         with EventStorage(), chosen.autocast():

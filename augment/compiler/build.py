@@ -1,0 +1,227 @@
+"""All images: check the inputs, have workers make every source's variants, number and write what comes back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from augment.compiler import manifest, metadata, workspace
+from augment.compiler.counts import Counts
+from augment.compiler.inputs import Prepared, Request, examined, prepare
+from augment.compiler.journal import Entry, Journal
+from augment.compiler.output import check_output
+from augment.compiler.source_task import (
+    CHANGED,
+    DAMAGED,
+    FinishedTask,
+    SourceResult,
+    SourceTask,
+    check_finished,
+    compile_source,
+)
+from augment.compiler.workspace import Workspace
+from augment.operations.plan import Variant, image_records
+from datasets import build_layout
+from datasets.cli import Progress
+from datasets.digests import sha256_file
+from datasets.errors import DataError, Problems
+from datasets.parallel import Run
+from datasets.records import Image
+from datasets.sources import Source
+
+
+class Built(NamedTuple):
+    """A finished build; `counts` is None where it stood there already and nothing was done.
+
+    `kept` is the number of sources that a build before, which was stopped, had finished.
+    """
+
+    output: Path
+    counts: Counts | None
+    bytes: int
+    kept: int
+    prepared: Prepared
+
+
+def build_dataset(request: Request, output: Path, run: Run, progress: Progress, *, restart: bool = False) -> Built:
+    """Build the dataset at `output`, whole or not at all; a build that was stopped goes on (see `workspace`).
+
+    `run` is a `map` (see `augment.executors.local`). Raises DataError for bad inputs, for an `output` that must not be
+    written: inside an input, or holding anything but this very build, and where an unfinished build of something else
+    is in its place, which `restart` removes.
+    """
+    output = check_output(output, request.inputs)
+    prepared = prepare(request, run, progress)
+    if (output / build_layout.MANIFEST).exists():
+        _check_same_build(output, prepared, request.limit, run)
+        workspace.discard_finished(output)
+        return Built(output, None, 0, 0, prepared)
+    with (
+        workspace.opened(output, manifest.identity(prepared, request.limit), restart=restart) as space,
+        Journal(space.journal) as journal,
+    ):
+        compiled, finished = _compile(prepared, request.link, space, journal, run, progress)
+        identity = manifest.identity(prepared, request.limit, compiled.image_digests)
+        counts = compiled.counts.as_json(prepared.inputs.categories)
+        metadata.complete(space.dataset, identity, counts, prepared.inputs.repairs)
+        _check_complete(space.dataset / build_layout.IMAGES, compiled.counts.images.total())
+        space.finish()
+    kept = sum(item.bytes is not None for item in finished)
+    return Built(output, compiled.counts, compiled.bytes, kept, prepared)
+
+
+def _check_same_build(output: Path, prepared: Prepared, limit: int | None, run: Run) -> None:
+    """Raises DataError, naming what differs, where `output` holds another build than the one asked for."""
+    found = manifest.read(output)
+    digests = manifest.ImageDigests(len(prepared.inputs.inputs))
+    paths = (source.path for source in prepared.sources)
+    for source, sha256 in zip(prepared.sources, run(sha256_file, paths), strict=True):
+        digests.add(metadata.source_digest(source, sha256))
+    problems = manifest.differences(manifest.identity(prepared, limit, digests.hex()), found)
+    if problems:
+        raise DataError(f"{output}: holds another build; name another folder, or delete this one", problems)
+
+
+class _Numbered(NamedTuple):
+    """A source with its variants and their image records, ids counting up from `first_id`."""
+
+    source: Source
+    variants: list[Variant]
+    first_id: int
+    records: list[Image]
+
+
+def _numbered(planned: list[tuple[Source, list[Variant]]]) -> Iterator[_Numbered]:
+    next_id = 1
+    for source, variants in planned:
+        file_format = examined(source).reading.format
+        records = image_records(variants, source.image, source.input, file_format, next_id)
+        yield _Numbered(source, variants, next_id, records)
+        next_id += len(variants)
+
+
+class _Finished(NamedTuple):
+    """A source in the journal of a build that was stopped, and the bytes of its images.
+
+    `bytes` is None where an image is missing or damaged, so that all have to be made again.
+    """
+
+    entry: Entry
+    bytes: int | None
+
+
+def _finished(
+    planned: list[tuple[Source, list[Variant]]], space: Workspace, journal: Journal, run: Run, progress: Progress
+) -> list[_Finished]:
+    """The first sources, which a build before had finished, checked; the journal is cut off behind them.
+
+    Raises DataError naming all source files among them that are no longer what they were.
+    """
+    entries = list(journal.entries((item.first_id, len(item.records)) for item in _numbered(planned)))
+    images = space.dataset / build_layout.IMAGES
+    tasks = (
+        FinishedTask(item.source.path, entry, [images / image.file_name for image in item.records])
+        for item, entry in zip(_numbered(planned), entries, strict=False)
+    )
+    problems = Problems()
+    found = []
+    with _closing(run(check_finished, tasks)) as results:
+        for (source, _), entry, result in zip(planned, entries, results, strict=False):
+            if result == CHANGED:
+                problems.add(f"{source.path}: changed since it was compiled")
+            found.append(_Finished(entry, None if result == DAMAGED else result))
+            progress("checking what is finished", len(found), len(entries))
+    problems.raise_if_any(
+        f"{space.folder}: {{n}} source image(s) of this unfinished build are not what they were",
+        advice="put these files back and give the same command again, or begin anew with them as they are: --restart",
+    )
+    journal.keep(len(found))
+    return found
+
+
+class _Compiled(NamedTuple):
+    counts: Counts
+    bytes: int
+    image_digests: list[str]
+
+
+def _compile(
+    prepared: Prepared, link: bool, space: Workspace, journal: Journal, run: Run, progress: Progress
+) -> tuple[_Compiled, list[_Finished]]:
+    """Write the images and the papers but the manifest; what is finished is labelled, not rendered."""
+    planned = list(prepared.planned())
+    finished = _finished(planned, space, journal, run, progress)
+    counts, size = Counts.empty(), 0
+    records = (image for item in _numbered(planned) for image in item.records)
+    with metadata.opened(space.dataset, prepared, records) as written:
+        tasks = _tasks(planned, finished, prepared, space, link)
+        with _closing(run(compile_source, tasks)) as results:
+            for at, (item, result) in enumerate(zip(_numbered(planned), results, strict=True)):
+                before = finished[at] if at < len(finished) else None
+                entry = _settled(item, result, before, space)
+                written.add(item.source, item.records, result.annotations, entry)
+                counts.add(result.counts)
+                size += result.bytes if result.entry is not None or before is None else before.bytes or 0
+                if before is None:
+                    journal.add(item.first_id, entry)
+                progress("rendering", at + 1, len(planned))
+    return _Compiled(counts, size, written.digests.hex()), finished
+
+
+def _tasks(
+    planned: list[tuple[Source, list[Variant]]],
+    finished: list[_Finished],
+    prepared: Prepared,
+    space: Workspace,
+    link: bool,
+) -> Iterator[SourceTask]:
+    for at, item in enumerate(_numbered(planned)):
+        yield SourceTask(
+            item.source,
+            item.variants,
+            [image.file_name for image in item.records],
+            prepared.recipe.labels,
+            prepared.recipe.jpeg_quality,
+            space.dataset / build_layout.IMAGES,
+            space.unfinished,
+            link,
+            labels_only=at < len(finished) and finished[at].bytes is not None,
+        )
+
+
+def _settled(item: _Numbered, result: SourceResult, before: _Finished | None, space: Workspace) -> Entry:
+    """The digests of a source's images, made now or before. Raises DataError where both were and they differ."""
+    if result.entry is None:
+        assert before is not None, "labels alone are asked for where a build before made the images"
+        return before.entry
+    if before is not None and result.entry != before.entry:
+        raise DataError(
+            f"{space.folder}: the images of {item.source.path}, made anew, have other bytes than before the stop: "
+            "this machine computes otherwise than that one",
+            advice="go on where the build was begun, or begin anew here: --restart",
+        )
+    return result.entry
+
+
+def _check_complete(images: Path, expected: int) -> None:
+    """Raises DataError where files went missing after they were written, or never arrived on this machine."""
+    with os.scandir(images) as files:
+        found = sum(1 for _ in files)
+    if found != expected:
+        raise DataError(
+            f"{images}: expected {expected:,} files, found {found:,}; somebody else changed the folder",
+            advice="the same command makes anew what is missing; where there are files too many, begin anew: --restart",
+        )
+
+
+@contextmanager
+def _closing(results: Iterator[Any]) -> Iterator[Iterator[Any]]:
+    """Close the results of several processes when the block ends, also by Ctrl-C: no worker writes after that."""
+    try:
+        yield results
+    finally:
+        if isinstance(results, Generator):
+            results.close()

@@ -1,0 +1,137 @@
+"""Provenance: what a build was made of, so that the same build is recognised and any other is told apart."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from augment.compiler.inputs import Prepared
+from datasets import __version__
+from datasets.build_layout import MANIFEST
+from datasets.checks import Repairs
+from datasets.errors import DataError
+from datasets.source_digests import SourceDigest
+
+# 1 had no sources.jsonl.
+FORMAT = 2
+
+LIBRARIES = ("albucore", "albumentations", "msgspec", "numpy", "opencv-python-headless", "pycocotools", "scipy")
+
+
+def identity(prepared: Prepared, limit: int | None, image_digests: list[str] | None = None) -> dict[str, Any]:
+    """Everything that decides a build's bytes: recipe, seed, versions, digests of the inputs. No clock, no path.
+
+    `image_digests` has one SHA-256 an input, over the lines `digest  file_name` of its images (see `ImageDigests`);
+    it is left out where the images were not read yet.
+    """
+    inputs = prepared.inputs
+    return {
+        "format": FORMAT,
+        "scarcedet": __version__,
+        "recipe": msgspec.to_builtins(prepared.recipe),
+        "limit": limit,
+        "inputs": [_input(prepared, index, image_digests) for index in range(len(inputs.inputs))],
+        "versions": versions(),
+    }
+
+
+def _input(prepared: Prepared, index: int, image_digests: list[str] | None) -> dict[str, Any]:
+    inputs = prepared.inputs
+    known: dict[str, Any] = {
+        "annotations": inputs.inputs[index].annotations.name,
+        "annotations_sha256": inputs.sha256[index],
+        "images": sum(source.input == index for source in prepared.sources),
+        # Only where asked for, so that other builds stay the same.
+        **prepared.leniency.decided(),
+    }
+    if image_digests is not None:
+        known["images_sha256"] = image_digests[index]
+    skipped = [item for item in inputs.skipped if item.input == index]
+    if skipped:
+        known["skipped"] = [{"id": item.id, "file_name": item.file_name, "why": item.why} for item in skipped]
+    return known
+
+
+def versions() -> dict[str, str]:
+    """What can change the bytes of an image or of the JSON, and is not this project."""
+    python = ".".join(platform.python_version_tuple()[:2])
+    return {"python": python, **{name: _version(name) for name in LIBRARIES}}
+
+
+class ImageDigests:
+    """One SHA-256 an input over all its images, added in the order of the sources."""
+
+    def __init__(self, inputs: int) -> None:
+        self._hashes = [hashlib.sha256() for _ in range(inputs)]
+
+    def add(self, origin: SourceDigest) -> None:
+        self._hashes[origin.input].update(f"{origin.sha256}  {origin.file_name}\n".encode())
+
+    def hex(self) -> list[str]:
+        return [item.hexdigest() for item in self._hashes]
+
+
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def sum_line(digest: str, name: str) -> str:
+    """A line of SHA256SUMS as `sha256sum -c` reads it; `name` is relative to the dataset's folder."""
+    return f"{digest}  {name}\n"
+
+
+def complete(identity: dict[str, Any], sources_sha256: str, counts: dict[str, Any], repairs: Repairs) -> dict[str, Any]:
+    """The manifest: the identity, what came out (`sources_sha256` is of sources.jsonl), and what was repaired."""
+    mended = {kind: {"count": len(places), "places": places} for kind, places in sorted(repairs.places.items())}
+    return {**identity, "sources_sha256": sources_sha256, "counts": counts, "repairs": mended}
+
+
+def write(folder: Path, manifest: dict[str, Any]) -> None:
+    text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False)
+    (folder / MANIFEST).write_text(f"{text}\n", encoding="utf-8")
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The manifest of a finished build. Raises DataError where there is none that this version can read."""
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise DataError(f"{path}: expected the manifest of a finished build, found none") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: the manifest cannot be read: {error}") from None
+    found = manifest.get("format") if isinstance(manifest, dict) else None
+    if found == 1:
+        raise DataError(
+            f"{path}: expected a manifest of format {FORMAT}, found format 1: an earlier version made this build, "
+            "without sources.jsonl; build it again, into a new folder (this one stays as it is)"
+        )
+    if found != FORMAT:
+        raise DataError(f"{path}: expected a manifest of format {FORMAT}, found another")
+    return dict(manifest)
+
+
+def differences(wanted: dict[str, Any], found: dict[str, Any]) -> list[str]:
+    """What makes the build in `found` another one than `wanted`, a line each; empty for the same build."""
+    return list(_differences(wanted, {key: found.get(key) for key in wanted}, ""))
+
+
+def _differences(wanted: Any, found: Any, place: str) -> list[str]:
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        keys = [*wanted, *(key for key in found if key not in wanted)]
+        return [
+            line for key in keys for line in _differences(wanted.get(key), found.get(key), f"{place}.{key}".lstrip("."))
+        ]
+    if isinstance(wanted, (list, tuple)) and isinstance(found, (list, tuple)) and len(wanted) == len(found):
+        pairs = enumerate(zip(wanted, found, strict=True))
+        return [line for index, (ours, theirs) in pairs for line in _differences(ours, theirs, f"{place}[{index}]")]
+    return [] if wanted == found else [f"{place}: expected {wanted!r}, found {found!r}"]

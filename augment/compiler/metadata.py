@@ -1,0 +1,78 @@
+"""What is written beside the images: annotations, sources.jsonl, SHA256SUMS, source by source; last the manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, TextIO
+
+from augment.compiler import manifest
+from augment.compiler.inputs import Prepared
+from augment.compiler.journal import Entry
+from datasets import __version__, build_layout
+from datasets.build_layout import SOURCES
+from datasets.checks import Repairs
+from datasets.digests import sha256_file
+from datasets.records import Image
+from datasets.source_digests import SourceDigest, json_line
+from datasets.sources import Source
+from datasets.stream import DatasetWriter
+
+
+class MetadataWriter:
+    """The open files; `digests` are over the sources that were added."""
+
+    def __init__(self, writer: DatasetWriter, sums: TextIO, origins: BinaryIO, inputs: int) -> None:
+        self.digests = manifest.ImageDigests(inputs)
+        self._writer = writer
+        self._sums = sums
+        self._origins = origins
+        self._next_id = 1
+
+    def add(self, source: Source, records: list[Image], annotations: list[list[bytes]], entry: Entry) -> None:
+        """The next source, the records of its images, the JSON bodies of each one's annotations, and the digests."""
+        for image, bodies in zip(records, annotations, strict=True):
+            self._writer.annotations(image.id, self._next_id, bodies)
+            self._next_id += len(bodies)
+        for image, sha256 in zip(records, entry.images, strict=True):
+            self._sums.write(manifest.sum_line(sha256, f"{build_layout.IMAGES}/{image.file_name}"))
+        origin = source_digest(source, entry.source)
+        self._origins.write(json_line(origin))
+        self.digests.add(origin)
+
+
+@contextmanager
+def opened(folder: Path, prepared: Prepared, records: Iterable[Image]) -> Iterator[MetadataWriter]:
+    """The papers of a dataset in `folder` with these image records, each begun anew."""
+    inputs = prepared.inputs
+    with (
+        DatasetWriter(folder / build_layout.INSTANCES, _info(prepared), inputs.licenses, inputs.categories) as writer,
+        (folder / build_layout.SUMS).open("w", encoding="utf-8") as sums,
+        (folder / SOURCES).open("wb") as origins,
+    ):
+        writer.images(records)
+        yield MetadataWriter(writer, sums, origins, len(inputs.inputs))
+
+
+def complete(folder: Path, identity: dict[str, Any], counts: dict[str, Any], repairs: Repairs) -> None:
+    """When the others are closed: write the manifest, and the papers' own lines of SHA256SUMS."""
+    sources_sha256 = sha256_file(folder / SOURCES)
+    manifest.write(folder, manifest.complete(identity, sources_sha256, counts, repairs))
+    with (folder / build_layout.SUMS).open("a", encoding="utf-8") as sums:
+        for name in build_layout.METADATA:
+            sums.write(manifest.sum_line(sha256_file(folder / name), name))
+
+
+def source_digest(source: Source, sha256: str) -> SourceDigest:
+    """What sources.jsonl says of a source whose file has this digest."""
+    return SourceDigest(input=source.input, id=source.image.id, file_name=source.image.file_name, sha256=sha256)
+
+
+def _info(prepared: Prepared) -> dict[str, Any]:
+    recipe = prepared.recipe
+    names = ", ".join(item.annotations.name for item in prepared.inputs.inputs)
+    return {
+        "description": f"{names}, compiled by scarcedet {__version__} with recipe {recipe.name}, seed {recipe.seed}",
+        "version": __version__,
+    }

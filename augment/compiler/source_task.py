@@ -1,0 +1,196 @@
+"""What a worker does: one source, read and decoded once, all its variants rendered, labelled and written.
+
+A file is written under a temporary name and renamed, so that under its own name it is whole whatever ends the worker.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from augment.compiler.counts import Counts
+from augment.compiler.inputs import examined
+from augment.compiler.journal import Entry
+from augment.operations.balance import count_boxes
+from augment.operations.labels import Labeller
+from augment.operations.parameters import LabelRule, Original
+from augment.operations.plan import Variant
+from augment.operations.render import render
+from datasets import images
+from datasets.errors import DataError
+from datasets.image_files import Examined, decode
+from datasets.images import Pixels, Reading
+from datasets.records import Window
+from datasets.sources import Source
+from datasets.stream import annotation_body
+
+# Unlike those of any other process, also on another machine that has the same folder.
+_SUFFIX = f".{secrets.token_hex(4)}"
+
+CHANGED, DAMAGED = -2, -1
+
+DAMAGED_ADVICE = "replace the file and give the same command again, or leave it out: --restart --skip-bad"
+
+
+class SourceTask(NamedTuple):
+    """All that a worker needs to make one source's variants, whose files are called `names`.
+
+    With `labels_only`, the files are there already.
+    """
+
+    source: Source
+    variants: list[Variant]
+    names: list[str]
+    rule: LabelRule
+    quality: int
+    folder: Path
+    unfinished: Path
+    link: bool
+    labels_only: bool = False
+
+
+class SourceResult(NamedTuple):
+    """The JSON bodies of each variant's annotations; digests and bytes of the files, None and 0 for labels only."""
+
+    annotations: list[list[bytes]]
+    counts: Counts
+    entry: Entry | None
+    bytes: int
+
+
+def compile_source(task: SourceTask) -> SourceResult:
+    """Read and decode one source, once, and write all its variants. Raises DataError naming a file that fails."""
+    source, file = task.source, examined(task.source)
+    # All labels before any pixel: between pictures their code and data would fall out of the caches each time, which
+    # took half a millisecond a source.
+    counts, annotations = _label(task)
+    if task.labels_only:
+        return SourceResult(annotations, counts, None, 0)
+    data = _read_unchanged(source.path, file)
+    source_sha256 = hashlib.sha256(data).hexdigest()
+    digests = []
+    size = 0
+    made = encode_variants(data, file.reading, task.variants, task.quality)
+    try:
+        for encoded, name in zip(made, task.names, strict=True):
+            if encoded is None:
+                copied = _write_original(task, data, file, name)
+                digests.append(source_sha256 if copied is data else hashlib.sha256(copied).hexdigest())
+                size += len(copied)
+            else:
+                _write(task, name, encoded)
+                digests.append(hashlib.sha256(encoded).hexdigest())
+                size += len(encoded)
+    except ValueError as error:
+        raise DataError(f"{source.path}: {error}", advice=DAMAGED_ADVICE) from None
+    return SourceResult(annotations, counts, Entry(source_sha256, tuple(digests)), size)
+
+
+class FinishedTask(NamedTuple):
+    """A source that a build before had finished, with the files of its images."""
+
+    source: Path
+    entry: Entry
+    images: list[Path]
+
+
+def check_finished(task: FinishedTask) -> int:
+    """The bytes of a finished source's images; CHANGED where the source, DAMAGED where an image is not what it was."""
+    try:
+        if hashlib.sha256(images.read_file(task.source)).hexdigest() != task.entry.source:
+            return CHANGED
+        size = 0
+        for path, expected in zip(task.images, task.entry.images, strict=True):
+            data = images.read_file(path)
+            if hashlib.sha256(data).hexdigest() != expected:
+                return DAMAGED
+            size += len(data)
+    except ValueError:
+        return DAMAGED
+    return size
+
+
+def encode_variants(
+    data: bytes, reading: Reading, variants: list[Variant], quality: int
+) -> Iterator[memoryview | None]:
+    """The JPEG bytes of each variant of a source file, which is decoded once; None for the original.
+
+    Raises ValueError where the source cannot be decoded.
+    """
+    # OpenCV's own order, so that crops need no conversion; only albumentations wants RGB.
+    bgr = decode(data, reading, "BGR")
+    rgb: Pixels | None = None
+    for variant in variants:
+        if variant.operation == Original.name:
+            yield None
+        elif variant.transform is None:
+            yield images.encode_jpeg(render(bgr, variant), quality, "BGR")
+        else:
+            rgb = images.swapped(bgr) if rgb is None else rgb
+            yield images.encode_jpeg(render(rgb, variant), quality)
+
+
+def _label(task: SourceTask) -> tuple[Counts, list[list[bytes]]]:
+    """The counts of all variants, and for each the JSON of its annotations without ids."""
+    source = task.source
+    labeller = Labeller(source.annotations, source.image, task.rule)
+    counts = Counts.empty()
+    counts.before = count_boxes(source.annotations)
+    annotations = []
+    # Variants that show the same window, such as all that cut nothing, have the same JSON.
+    bodies: dict[Window | None, list[bytes]] = {}
+    for variant in task.variants:
+        labels = labeller.show(variant.window)
+        counts.add_variant(variant.operation, labels)
+        if variant.window not in bodies:
+            bodies[variant.window] = [annotation_body(item) for item in labels.annotations]
+        annotations.append(bodies[variant.window])
+    return counts, annotations
+
+
+def _read_unchanged(path: Path, file: Examined) -> bytes:
+    """The file's bytes. Raises DataError where it is no longer what was checked."""
+    try:
+        data = images.read_file(path)
+        changed = len(data) != file.size or path.stat().st_mtime_ns != file.mtime_ns
+    except (ValueError, OSError) as error:
+        raise DataError(f"{path}: changed while the build ran: {error}") from None
+    if changed:
+        raise DataError(f"{path}: changed while the build ran; give the same command again")
+    return data
+
+
+def _write_original(task: SourceTask, data: bytes, file: Examined, name: str) -> bytes:
+    """Copy or link the source file; returns the bytes written, `data` itself where nothing was changed."""
+    if file.reading.strip_orientation:
+        data = images.without_orientation(data, file.reading)
+    elif task.link:
+        source = task.source.path.resolve()
+        try:
+            _place(task, name, lambda path: os.link(source, path))
+        except OSError as error:
+            raise DataError(
+                f"{source}: cannot be hard-linked into {task.folder} ({error.strerror}); "
+                "input and output must lie on one file system, or leave --link out"
+            ) from None
+        return data
+    _write(task, name, data)
+    return data
+
+
+def _write(task: SourceTask, name: str, data: bytes | memoryview) -> None:
+    try:
+        _place(task, name, lambda path: path.write_bytes(data))
+    except OSError as error:
+        raise DataError(f"{task.folder / name}: cannot be written: {error.strerror}") from None
+
+
+def _place(task: SourceTask, name: str, make: Callable[[Path], object]) -> None:
+    """Have `make` make a file under a temporary name, and give it its own."""
+    temporary = task.unfinished / f"{name}.{os.getpid()}{_SUFFIX}"
+    make(temporary)
+    temporary.replace(task.folder / name)

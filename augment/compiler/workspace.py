@@ -1,0 +1,185 @@
+"""Where a build is made: OUT.partial, from which a build that was stopped goes on, and which becomes OUT.
+
+OUT.partial/build.json          what is being built: another build is told apart by it
+OUT.partial/journal             the sources that are finished, with the digests of their images
+OUT.partial/unfinished-*/       files that are being written
+OUT.partial/dataset/            what becomes OUT as the last step
+OUT.partial/lock                locked while a build is at work
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from augment.compiler import manifest
+from datasets import build_layout
+from datasets.errors import DataError
+from datasets.staging import held, sync_file_system, sync_folder, write_durably
+
+BUILD, JOURNAL, DATASET, LOCK = "build.json", "journal", "dataset", "lock"
+
+
+class Workspace(NamedTuple):
+    """The folders of a build that is at work; `unfinished` is new in each run, so that a run before cannot reach it."""
+
+    output: Path
+    folder: Path
+    dataset: Path
+    unfinished: Path
+
+    @property
+    def journal(self) -> Path:
+        return self.folder / JOURNAL
+
+    def finish(self) -> None:
+        """Have everything on the disk, then let the dataset appear: after a power cut it is whole or not there."""
+        sync_file_system(self.dataset)
+        self.dataset.replace(self.output)
+        sync_folder(self.output.parent)
+        _clear(self.folder)
+
+
+def folder_of(output: Path) -> Path:
+    return output.with_name(f"{output.name}.partial")
+
+
+@contextmanager
+def opened(output: Path, wanted: dict[str, Any], *, restart: bool) -> Iterator[Workspace]:
+    """The workspace of a build of `output` that is described by `wanted`; what is finished stays when the block fails.
+
+    Raises DataError where another build is at work there, where the folder is somebody else's, or where it holds an
+    unfinished build of something else, naming the differences; with `restart`, that one is removed. An error that
+    leaves the block, and Ctrl-C, say what is kept and how to go on.
+    """
+    folder = folder_of(output)
+    _check_ours(folder)
+    with held(folder / LOCK, output):
+        try:
+            if restart:
+                _clear(folder, keep_lock=True)
+            space = _prepared(output, folder, wanted)
+        except OSError as error:
+            raise _cannot_write(folder, error) from None
+        try:
+            yield space
+        except OSError as error:
+            raise _with_advice(_cannot_write(space.dataset, error), space) from None
+        except DataError as error:
+            raise _with_advice(error, space) from None
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(_advice(space)) from None
+        finally:
+            if not _is_begun(space):
+                with contextlib.suppress(OSError):
+                    _clear(folder)
+
+
+def discard_finished(output: Path) -> None:
+    """Clear away what a build leaves that was killed just after its dataset had appeared."""
+    folder = folder_of(output)
+    with contextlib.suppress(DataError, OSError):
+        if folder.is_dir() and not (folder / DATASET).exists():
+            _check_ours(folder)
+            with held(folder / LOCK, output):
+                _clear(folder)
+
+
+def _prepared(output: Path, folder: Path, wanted: dict[str, Any]) -> Workspace:
+    description = folder / BUILD
+    if description.exists():
+        found = _read(description)
+        if found.get("format") != wanted.get("format"):
+            raise DataError(
+                f"{folder}: holds an unfinished build that another version began (format {found.get('format')}, "
+                f"expected {wanted.get('format')}); --restart begins anew, another --output leaves it as it is"
+            )
+        problems = manifest.differences(wanted, found)
+        if problems:
+            raise DataError(
+                f"{folder}: holds an unfinished build of something else; --restart begins anew, another --output "
+                "leaves it as it is",
+                problems,
+            )
+    else:
+        write_durably(description, f"{json.dumps(wanted, indent=1, ensure_ascii=False)}\n")
+    for left in folder.glob("unfinished-*"):
+        shutil.rmtree(left)
+    space = Workspace(output, folder, folder / DATASET, folder / f"unfinished-{secrets.token_hex(4)}")
+    for needed in (
+        space.unfinished,
+        space.dataset / build_layout.IMAGES,
+        (space.dataset / build_layout.INSTANCES).parent,
+    ):
+        needed.mkdir(parents=True, exist_ok=True)
+    return space
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read: {error}; --restart begins anew") from None
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: expected the description of a build, found none; --restart begins anew")
+    return found
+
+
+def _check_ours(folder: Path) -> None:
+    """Raises DataError for a folder that only has the name of a workspace."""
+    try:
+        names = {path.name for path in folder.iterdir()}
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise _cannot_write(folder, error) from None
+    if BUILD not in names and not names <= {LOCK, f"{BUILD}.tmp"}:
+        raise DataError(f"{folder}: a build needs this name and found something else there; move it away")
+
+
+def _clear(folder: Path, *, keep_lock: bool = False) -> None:
+    """Remove the workspace; what says that it is ours goes last, should this be interrupted too."""
+    last = {BUILD, LOCK}
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.name not in last:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    (folder / BUILD).unlink(missing_ok=True)
+    if not keep_lock:
+        (folder / LOCK).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def _is_begun(space: Workspace) -> bool:
+    """Whether anything is finished, so that there is something to keep, or the whole is."""
+    with contextlib.suppress(OSError):
+        return space.journal.stat().st_size > 0
+    return not space.folder.exists()
+
+
+def _advice(space: Workspace, remedy: str = "") -> str:
+    try:
+        with space.journal.open("rb") as journal:
+            done = sum(1 for _ in journal)
+    except OSError:
+        done = 0
+    if not done:
+        return ""
+    sources = "1 source image is" if done == 1 else f"{done:,} source images are"
+    return f"{sources} finished and kept in {space.folder}; {remedy or 'give the same command again to go on'}"
+
+
+def _with_advice(error: DataError, space: Workspace) -> DataError:
+    """The error with what is kept; one whose own advice says what to do instead keeps that."""
+    error.advice = _advice(space, error.advice) or error.advice
+    return error
+
+
+def _cannot_write(path: Path, error: OSError) -> DataError:
+    return DataError(f"{error.filename or path}: cannot be written: {error.strerror or error}")

@@ -1,0 +1,170 @@
+"""What survives a crop: each annotation is kept, ignored or dropped, by its box and then by its mask.
+
+Recipe, section 2 of the paper: with `v` the visible share of a cut box and `r` the share of the output image that its
+visible part covers, a box wholly inside is kept; a cut one is kept where v >= 0.5 and r > 0.01, ignored where v < 0.5
+and r > 0.01, and dropped otherwise.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import NamedTuple
+
+import msgspec
+
+from augment.operations.parameters import LabelRule
+from datasets.masks import DECIMALS, MIN_PIECE_AREA, Outlines, Piece, Spans, polygons_to_rle, rle_area
+from datasets.records import Annotation, BoxXYWH, Image, Polygons, Rle, Window
+
+KEEP, IGNORE, DROP, CROWD = "kept", "ignored", "dropped", "crowd"
+CASES = (KEEP, IGNORE, DROP, CROWD)
+
+# x0, y0, x1, y1; pixels, continuous.
+BoxXYXY = tuple[float, float, float, float]
+
+
+class Labels(NamedTuple):
+    """The annotations that a variant shows, in its coordinates, with how many fell under each of CASES."""
+
+    annotations: list[Annotation]
+    cases: Counter[str]
+
+
+def judge(box_xyxy: BoxXYXY, visible: BoxXYXY, window: BoxXYXY, rule: LabelRule) -> str:
+    """KEEP, IGNORE or DROP for one box of source pixels, of which `window` shows the part `visible`.
+
+    Plain floats: an image has a handful of boxes, for which arrays cost more than they save.
+    """
+    if visible == box_xyxy:
+        return KEEP
+    # Divisions, not products: a quotient of exact areas rounds to the same float as the threshold it equals.
+    visible_area = area(visible)
+    if visible_area / area(window) <= rule.min_area_ratio:
+        return DROP
+    return KEEP if visible_area / area(box_xyxy) >= rule.min_visible else IGNORE
+
+
+def area(box_xyxy: BoxXYXY) -> float:
+    """Square pixels; an inside-out box has area 0."""
+    x0, y0, x1, y1 = box_xyxy
+    return (x1 - x0) * (y1 - y0) if x1 > x0 and y1 > y0 else 0.0
+
+
+def clip(box_xyxy: BoxXYXY, window: BoxXYXY) -> BoxXYXY:
+    """The part of a box inside `window`; one that lies outside comes back inside-out or without area."""
+    x0, y0, x1, y1 = box_xyxy
+    left, top, right, bottom = window
+    return max(x0, left), max(y0, top), min(x1, right), min(y1, bottom)
+
+
+def label_variant(annotations: list[Annotation], image: Image, window: Window | None, rule: LabelRule) -> Labels:
+    """The labels of one variant of `image`, whose `annotations` these are; see `Labeller.show`."""
+    return Labeller(annotations, image, rule).show(window)
+
+
+class Labeller:
+    """Labels of many variants of one image: what does not depend on the window is computed once."""
+
+    def __init__(self, annotations: list[Annotation], image: Image, rule: LabelRule) -> None:
+        self.annotations = annotations
+        self.rule = rule
+        whole = (0.0, 0.0, float(image.width), float(image.height))
+        self.boxes = [clip(_corners(item.bbox), whole) for item in annotations]
+        polygons = [item.segmentation if isinstance(item.segmentation, tuple) else () for item in annotations]
+        self.outlines = Outlines(polygons)
+        self._spans: dict[int, Spans] = {}
+
+    def show(self, window: Window | None) -> Labels:
+        """The labels of a variant that shows `window`, None for one that cuts nothing.
+
+        Every annotation that comes back names its source in `source_annotation_id`; `id` and `image_id` are 0. A kept
+        or ignored object whose mask has nothing left in the window is dropped. An ignored one has `iscrowd` 1 and its
+        mask as runs, which is what readers expect of a crowd. Crowds stay crowds while anything of them is left.
+        """
+        if window is None:
+            return self._all()
+        outlines = self.outlines.crop(window)
+        left, top, right, bottom = window
+        frame = (float(left), float(top), float(right), float(bottom))
+        survivors = []
+        counts: Counter[str] = Counter()
+        for index, annotation in enumerate(self.annotations):
+            box = self.boxes[index]
+            visible = clip(box, frame)
+            if annotation.iscrowd:
+                case = CROWD if area(visible) > 0 else DROP
+            else:
+                case = judge(box, visible, frame, self.rule)
+            survivor = None
+            if case != DROP:
+                mask = annotation.segmentation
+                cropped = self._crop_runs(index, mask, window) if isinstance(mask, Rle) else outlines(index)
+                if mask is None or cropped:
+                    survivor = _shown(annotation, case, visible, visible == box, cropped, window)
+            if survivor is not None:
+                survivors.append(survivor)
+            counts[DROP if survivor is None else case] += 1
+        return Labels(survivors, counts)
+
+    def _crop_runs(self, index: int, rle: Rle, window: Window) -> Rle | None:
+        if index not in self._spans:
+            self._spans[index] = Spans(rle)
+        return self._spans[index].crop(window)
+
+    def _all(self) -> Labels:
+        replace = msgspec.structs.replace
+        shown = [replace(item, id=0, image_id=0, source_annotation_id=item.id) for item in self.annotations]
+        return Labels(shown, Counter(CROWD if item.iscrowd else KEEP for item in shown))
+
+
+def _corners(box_xywh: BoxXYWH) -> BoxXYXY:
+    """Corners of a box; sums of decimals (0.1 + 0.2) are freed of float noise, by which no box counts as cut."""
+    x, y, width, height = box_xywh
+    return x, y, round(x + width, 6), round(y + height, 6)
+
+
+def _shown(
+    annotation: Annotation,
+    case: str,
+    visible: BoxXYXY,
+    inside: bool,
+    cropped: list[Piece] | Rle | None,
+    window: Window,
+) -> Annotation | None:
+    """The annotation as the window shows it; `cropped` is what it shows of the mask, [] or None without one.
+
+    None where nothing is left of it after rounding, or no pixel of an ignored object's mask.
+    """
+    left, top, right, bottom = window
+    x, y = round(visible[0] - left, DECIMALS), round(visible[1] - top, DECIMALS)
+    if inside:
+        # The object is whole, so its size stays what it was; only rounding `x` up may push it over the border.
+        width, height = min(annotation.bbox[2], right - left - x), min(annotation.bbox[3], bottom - top - y)
+        size = annotation.area
+    else:
+        width = round(visible[2] - left - x, DECIMALS)
+        height = round(visible[3] - top - y, DECIMALS)
+        if width * height < MIN_PIECE_AREA:
+            return None
+        size = round((_area(cropped) if cropped else 0.0) or width * height, DECIMALS)
+    segmentation: Polygons | Rle | None = cropped if isinstance(cropped, Rle) else None
+    if isinstance(cropped, list) and cropped:
+        segmentation = tuple([piece.points.reshape(-1) for piece in cropped])
+        if case == IGNORE:
+            segmentation = polygons_to_rle(segmentation, bottom - top, right - left)
+            if segmentation is None:
+                return None
+    return Annotation(
+        id=0,
+        image_id=0,
+        category_id=annotation.category_id,
+        bbox=(x, y, width, height),
+        area=size,
+        iscrowd=0 if case == KEEP else 1,
+        segmentation=segmentation,
+        source_annotation_id=annotation.id,
+    )
+
+
+def _area(cropped: list[Piece] | Rle) -> float:
+    return rle_area(cropped) if isinstance(cropped, Rle) else sum(piece.area for piece in cropped)

@@ -1,0 +1,1 @@
+"""Whether a built dataset is what its manifest says."""

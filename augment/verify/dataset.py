@@ -1,0 +1,230 @@
+"""Is a built dataset what its manifest says? Files against digests, records against files, labels against the rule.
+
+The annotation file is read as a stream, source by source, and each source's part is checked by itself, in a worker.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from augment.compiler import manifest
+from augment.compiler.counts import Counts
+from augment.operations.balance import Balance
+from augment.operations.parameters import Copy, Original, Recipe
+from augment.verify.digests import check_source_digests
+from augment.verify.source import Part, inspect
+from datasets import build_layout, images
+from datasets.cli import Progress
+from datasets.digests import sha256_file
+from datasets.errors import DataError, Problems
+from datasets.parallel import Run
+from datasets.parsing import parse_records
+from datasets.records import Image
+from datasets.stream import read_head, records
+
+_SUM_LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
+
+
+class Verified(NamedTuple):
+    """What was checked. `ruled` is False where the dataset has no originals to check the labels against."""
+
+    files: int
+    images: int
+    annotations: int
+    ruled: bool
+
+
+def verify(folder: Path, run: Run, progress: Progress) -> Verified:
+    """Check a finished build; see the module's first line. Raises DataError with every fault, file by file."""
+    document = manifest.read(folder)
+    recipe = _recipe(document, folder)
+    path = folder / build_layout.INSTANCES
+    head = read_head(path)
+    problems = Problems()
+    sums = _read_sums(folder, problems)
+    raws = (msgspec.Raw(record) for record in records(path, "images"))
+    found = list(parse_records(raws, Image, "images", problems, set()))
+    _check_orphans(folder, sums, [image.file_name for _, image in found], problems)
+    _check_papers(folder, sums, problems)
+    problems.extend(check_source_digests(folder, document, recipe, (image for _, image in found), sums))
+    ruled = any(isinstance(operation, Original) for operation in recipe.operations)
+    balance = _balance(path, [image for _, image in found], recipe, document)
+    annotations = _Annotations(path, problems)
+    counts = Counts.empty()
+    parts = (
+        Part(
+            folder,
+            group,
+            [sums.get(f"{build_layout.IMAGES}/{image.file_name}") for _, image in group],
+            annotations.of([image.id for _, image in group]),
+            frozenset(category.id for category in head.categories),
+            recipe,
+            balance,
+            ruled,
+        )
+        for group in _by_source(found)
+    )
+    done = 0
+    for group, inspected in zip(_by_source(found), run(inspect, parts), strict=True):
+        problems.extend(inspected.problems)
+        counts.add(inspected.counts)
+        done += len(group)
+        progress("verifying", done, len(found))
+    annotations.expect_none_left()
+    if ruled:
+        for line in manifest.differences(counts.as_json(head.categories), document.get("counts") or {}):
+            problems.add(f"{build_layout.MANIFEST} counts.{line}")
+    problems.raise_if_any(f"{folder}: {{n}} problem(s)")
+    return Verified(len(sums), len(found), annotations.read, ruled)
+
+
+def _recipe(document: dict[str, Any], folder: Path) -> Recipe:
+    try:
+        return msgspec.convert(document.get("recipe"), Recipe)
+    except msgspec.ValidationError as error:
+        raise DataError(f"{folder / build_layout.MANIFEST}: expected a recipe: {error}") from None
+
+
+def _read_sums(folder: Path, problems: Problems) -> dict[str, str]:
+    """SHA256SUMS as name -> digest. A name that leaves the folder is a fault and is not followed."""
+    path = folder / build_layout.SUMS
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: expected the digests of a finished build: {error}") from None
+    sums = {}
+    for number, line in enumerate(lines, start=1):
+        match = _SUM_LINE.fullmatch(line)
+        try:
+            if match is None:
+                raise ValueError("is no digest and name")
+            images.path_inside(folder, match[2])
+        except ValueError as error:
+            problems.add(f"{build_layout.SUMS} line {number}: {line[:80]!r} {error}")
+            continue
+        sums[match[2]] = match[1]
+    return sums
+
+
+def _check_orphans(folder: Path, sums: dict[str, str], file_names: list[str], problems: Problems) -> None:
+    """Every file has a digest, every image a record and every record a file."""
+    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+    recorded = {f"{build_layout.IMAGES}/{name}" for name in file_names}
+    needed = {*build_layout.METADATA}
+    for name in sorted(present - sums.keys() - {build_layout.SUMS}):
+        problems.add(f"{name}: not in {build_layout.SUMS}, so not part of this dataset")
+    for name in sorted((recorded | needed) - sums.keys()):
+        problems.add(f"{name}: expected a digest in {build_layout.SUMS}, found none")
+    for name in sorted(sums.keys() - recorded - needed):
+        problems.add(f"{name}: expected an image record in {build_layout.INSTANCES}, found none")
+    if len(recorded) < len(file_names):
+        for name, several in groupby(sorted(file_names)):
+            if len(list(several)) > 1:
+                problems.add(f"{build_layout.IMAGES}/{name}: expected one image record, found several")
+
+
+def _check_papers(folder: Path, sums: dict[str, str], problems: Problems) -> None:
+    """The digests of what is no image."""
+    for name in build_layout.METADATA:
+        # That one is missing is said by whoever reads it.
+        if name in sums and (folder / name).is_file():
+            found = sha256_file(folder / name)
+            if found != sums[name]:
+                problems.add(f"{name}: expected the digest {sums[name][:12]}..., found {found[:12]}...")
+
+
+def _by_source(found: list[tuple[str, Image]]) -> Iterator[list[tuple[str, Image]]]:
+    """The image records, with their places, that stand together and are of one source."""
+    for _, group in groupby(found, key=lambda item: (item[1].source_input, item[1].source_id)):
+        yield list(group)
+
+
+class _Head(msgspec.Struct):
+    """What verify itself looks at of an annotation."""
+
+    id: int
+    image_id: int
+    category_id: int
+    iscrowd: int = 0
+
+
+_decoder = msgspec.json.Decoder(_Head)
+
+
+def _head(record: bytes) -> _Head | None:
+    """None for a record that does not parse, which a worker will say more about."""
+    try:
+        return _decoder.decode(record)
+    except msgspec.ValidationError:
+        return None
+
+
+def _balance(path: Path, found: list[Image], recipe: Recipe, document: dict[str, Any]) -> Balance | None:
+    """What balance saw. None where it makes no copies, or where a limit kept sources that it saw out of the dataset."""
+    if document.get("limit") is not None or not any(isinstance(item, Copy) for item in recipe.operations):
+        return None
+    originals = {image.id for image in found if image.operation == Original.name}
+    balance = Balance(Counter(), len(originals))
+    for head in map(_head, records(path, "annotations")):
+        if head is not None and head.image_id in originals and not head.iscrowd:
+            balance.boxes[head.category_id] += 1
+    return balance
+
+
+class _Annotations:
+    """The annotations of a file, handed out image by image as they stand there."""
+
+    def __init__(self, path: Path, problems: Problems) -> None:
+        self.read = 0
+        self._problems = problems
+        self._last_id = 0
+        self._records = enumerate(records(path, "annotations"))
+        self._next: tuple[int, bytes, _Head | None] | None = None
+        self._advance()
+
+    def of(self, image_ids: list[int]) -> list[tuple[int, bytes]]:
+        """The next annotations, as long as they are of these images, each with its place in the file."""
+        taken = []
+        while self._next is not None:
+            number, record, head = self._next
+            if head is not None and head.image_id > max(image_ids):
+                break
+            if head is None or head.image_id >= min(image_ids):
+                taken.append((number, record))
+            else:
+                self._misplaced(number, head)
+            self._advance()
+        return taken
+
+    def expect_none_left(self) -> None:
+        while self._next is not None:
+            number, _, head = self._next
+            if head is not None:
+                self._misplaced(number, head)
+            self._advance()
+
+    def _misplaced(self, number: int, head: _Head) -> None:
+        self._problems.add(
+            f"$.annotations[{number}].image_id: expected annotations in the order of the images, found one of image "
+            f"{head.image_id} behind others"
+        )
+
+    def _advance(self) -> None:
+        number, record = next(self._records, (0, None))
+        self._next = None
+        if record is None:
+            return
+        head = _head(record)
+        self._next = number, record, head
+        self.read += 1
+        if head is not None:
+            if head.id <= self._last_id:
+                self._problems.add(f"$.annotations[{number}].id: expected one above {self._last_id}, found {head.id}")
+            self._last_id = head.id

@@ -1,0 +1,20 @@
+"""Where things are in the folder of a build, the dataset that `augment build` makes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+INSTANCES = "annotations/instances.json"
+IMAGES = "images"
+SOURCES = "sources.jsonl"
+MANIFEST = "manifest.json"
+SUMS = "SHA256SUMS"
+METADATA = (INSTANCES, SOURCES, MANIFEST)
+"""All but images and SUMS, in the order of SUMS, which lists them behind the images."""
+
+
+def build_of(annotations: Path) -> Path | None:
+    """The folder of the build that an annotation file is part of; None for any other file."""
+    path = annotations.absolute()
+    folder = path.parent.parent
+    return folder if path == folder / INSTANCES and (folder / MANIFEST).is_file() else None

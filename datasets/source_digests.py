@@ -1,0 +1,93 @@
+"""sources.jsonl of a build: the source images that it was made of, one JSON object a line, with their files' SHA-256.
+
+{"input":0,"id":9,"file_name":"000000000009.jpg","sha256":"..."}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import msgspec
+
+from datasets.errors import DataError, Problems
+from datasets.parsing import explain
+from datasets.records import Id
+
+# A path of 4,096 bytes, each spelled as \u0000, with room for the rest.
+_MAX_LINE = 1 << 15
+_SHOWN = 80
+
+
+class SourceDigest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A source image: the position of its dataset among the inputs, its id and file name there, its file's SHA-256."""
+
+    input: Annotated[int, msgspec.Meta(ge=0)]
+    id: Id
+    file_name: Annotated[str, msgspec.Meta(min_length=1)]
+    # Not `$`, which also matches before a line break.
+    sha256: Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+
+
+_decoder = msgspec.json.Decoder(SourceDigest)
+_encoder = msgspec.json.Encoder()
+
+
+def json_line(origin: SourceDigest) -> bytes:
+    """An origin as it stands in the file, line break included."""
+    return _encoder.encode(origin) + b"\n"
+
+
+def read_source_digests(path: Path) -> list[SourceDigest]:
+    """All of them, in the order of the file. Raises DataError with every line that is none, and why."""
+    problems = Problems()
+    found = [origin for _, origin in iterate_source_digests(path, problems)]
+    problems.raise_if_any(f"{path}: {{n}} line(s) that are no source image with its digest")
+    return found
+
+
+def iterate_source_digests(path: Path, problems: Problems) -> Iterator[tuple[int, SourceDigest]]:
+    """Line by line, with the line's number, in memory that does not grow; lines that are none go to `problems`.
+
+    Raises DataError where the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            number = 0
+            while line := file.readline(_MAX_LINE):
+                number += 1
+                place = f"{path.name} line {number}"
+                if line.endswith(b"\n"):
+                    origin = _parsed(line, place, problems)
+                    if origin is not None:
+                        yield number, origin
+                elif _skip_line(file):
+                    problems.add(f"{place}: expected at most {_MAX_LINE:,} bytes, found more: {_shown(line)}")
+                else:
+                    problems.add(f"{place}: expected a whole line, found the end of the file: {_shown(line)}")
+    except OSError as error:
+        raise DataError(f"{path}: expected the source images of a build, found: {error.strerror}") from None
+
+
+def _parsed(line: bytes, place: str, problems: Problems) -> SourceDigest | None:
+    try:
+        return _decoder.decode(line)
+    except msgspec.ValidationError as error:
+        problems.add(explain(error, msgspec.Raw(line), place))
+    except (ValueError, RecursionError) as error:
+        problems.add(f"{place}: expected a JSON object, found {_shown(line)} ({error})")
+    return None
+
+
+def _skip_line(file: BinaryIO) -> bool:
+    """Go to the end of a line of which a part was read; whether there was more of it."""
+    more = False
+    while (rest := file.readline(_MAX_LINE)) and not rest.endswith(b"\n"):
+        more = True
+    return more or bool(rest)
+
+
+def _shown(line: bytes) -> str:
+    text = line.rstrip(b"\r\n").decode("utf-8", "replace")
+    return repr(text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}...")

@@ -1,0 +1,137 @@
+"""What a finished job leaves: job.json beside its files, with its identity, what it came to and what it ran on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from datasets.errors import DataError
+from datasets.records import Dataset
+from datasets.staging import write_durably
+from scripts.ladder import splits
+from scripts.ladder.environment import Made
+from scripts.ladder.jobs import Job, StepName
+from scripts.ladder.table import IMAGES, METRICS, SEEN, Numbers
+
+NAME = "job.json"
+# What `augment build` writes last, and `fit` at every end of an epoch (checkpoint.LAST, which would import torch).
+BUILT, CHECKPOINT, RESULTS = "dataset/manifest.json", "model_last.pth", "results.json"
+OUTPUTS: dict[StepName, str] = {"data": BUILT, "train": CHECKPOINT, "predict": RESULTS, "fuse": RESULTS}
+# Numbers that a result has: those that are always there, and those that may be undefined.
+COUNTS: dict[StepName, tuple[str, ...]] = {
+    "data": splits.Built._fields[1:],
+    "train": ("iterations", "images", "batch", "parameters", "seconds"),
+    "predict": (IMAGES, SEEN),
+    "fuse": (IMAGES, SEEN),
+}
+UNDEFINED: dict[StepName, tuple[str, ...]] = {"predict": tuple(METRICS), "fuse": tuple(METRICS)}
+
+
+class Outcome(NamedTuple):
+    """What a job came to. `result` is of data its counts, of a training `iterations`, `images`, `batch`, `parameters`,
+    `seconds`, of a prediction or a fusion COCO's numbers of 0 to 1, the images that they were measured on and those of
+    them that a training had seen, of which there may be more if `doubt` says why. `digest` is that of data."""
+
+    result: Numbers
+    digest: str = ""
+    doubt: str = ""
+
+
+class Finished(msgspec.Struct, frozen=True, kw_only=True):
+    """job.json; `result`, `digest` and `doubt` are those of Outcome, `seconds` the time of the command."""
+
+    identity: str
+    result: Numbers
+    digest: str
+    doubt: str
+    seconds: float
+    made: Made
+
+    def built(self) -> splits.Built:
+        return splits.Built(self.digest, *(int(self.result[key] or 0) for key in COUNTS["data"]))
+
+
+def read(folder: Path, job: Job) -> Finished | None:
+    """What stands in the folder of a job, if it is that of this very job, whole, and not without its results file."""
+    try:
+        found = msgspec.json.decode((folder / job.folder / NAME).read_bytes(), type=Finished)
+    except (OSError, ValueError, RecursionError):
+        return None
+    counts, undefined = COUNTS[job.step], UNDEFINED.get(job.step, ())
+    is_whole = all(found.result.get(key) is not None for key in counts) and found.result.keys() >= {*undefined}
+    is_there = job.step in ("data", "train") or has_output(folder, job)
+    return found if found.identity == job.identity and is_whole and is_there else None
+
+
+def has_output(folder: Path, job: Job) -> bool:
+    """Is there what other jobs need of it? Of data and trainings it may be gone when nothing needs it any more."""
+    return (folder / job.folder / OUTPUTS[job.step]).is_file()
+
+
+def make_way(folder: Path, job: Job) -> None:
+    """Before a training that had ended is run again for its checkpoint, remove what would be taken for that of the new
+    run: job.json, which says that it is finished, and the checkpoints of single epochs, which `fit` refuses."""
+    place = folder / job.folder
+    if job.step == "train" and not has_output(folder, job):
+        for path in (place / NAME, *place.glob("model_*.pth")):
+            path.unlink(missing_ok=True)
+
+
+def write(folder: Path, job: Job, outcome: Outcome, seconds: float, made: Made) -> Finished:
+    done = Finished(**{"identity": job.identity, "seconds": round(seconds, 3), "made": made, **outcome._asdict()})
+    about = {"step": job.step, "rung": job.rung, "seed": job.seed, "arguments": job.arguments}
+    text = json.dumps({**msgspec.to_builtins(done), **about}, indent=1)
+    write_durably(folder / job.folder / NAME, f"{text}\n")
+    return done
+
+
+def outcome_of(folder: Path, job: Job, truth: Dataset) -> Outcome:
+    """What a job's files say, now that its command has ended well; `truth` is the data it is measured on.
+
+    Raises DataError where a training is not as long as was asked for.
+    """
+    place = folder / job.folder
+    if job.step == "data":
+        built = splits.read_built((place / BUILT).parent)
+        return Outcome({"images": built.images, "with_objects": built.with_objects}, digest=built.digest)
+    return _training(place, job) if job.step == "train" else _measured(place / RESULTS, truth)
+
+
+def _training(run: Path, job: Job) -> Outcome:
+    from train import config
+    from train.checkpoints import checkpoint
+    from train.model.build import build_network, parameter_count
+
+    loaded = checkpoint.read(run / checkpoint.LAST)
+    found, asked = int(loaded.content["iteration"]), job.expected["iterations"]
+    if found != asked:
+        raise DataError(f"{loaded.path}: expected {asked:,} iterations, as for every rung, found {found:,}")
+    cfg = config.from_text(loaded.content["config"], str(loaded.path))
+    parameters = parameter_count(build_network(cfg))
+    seconds = round(seconds_of_steps(run / "metrics.json"), 3)
+    return Outcome({**job.expected, "parameters": parameters, "seconds": seconds})
+
+
+def _measured(path: Path, truth: Dataset) -> Outcome:
+    from datasets import evaluation, provenance, results
+
+    numbers = evaluation.evaluate(truth, results.read(path), name=str(path)).numbers()
+    known = provenance.read(path)
+    seen = known.seen & {image.id for image in truth.images}
+    return Outcome({**numbers, IMAGES: len(truth.images), SEEN: len(seen)}, doubt=known.doubt)
+
+
+def seconds_of_steps(metrics: Path) -> float:
+    """The time of all steps: each line has the median of the last 20, and counts for those since the line before.
+
+    It holds what went into the weights, once: not the start, nor what a killed run did after its last checkpoint.
+    """
+    total, before = 0.0, -1
+    for line in metrics.read_text(encoding="utf-8").splitlines():
+        entry = json.loads(line)
+        total += entry["time"] * (entry["iteration"] - before)
+        before = entry["iteration"]
+    return total

@@ -1,0 +1,232 @@
+"""The ladder as a whole: read, plan, run what is not done, and keep the table up to date."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from datasets import __version__, parallel, percent
+from datasets.cli import Progress
+from datasets.errors import DataError
+from datasets.staging import held, write_durably
+from scripts.ladder import environment, job_result, runner, splits, table
+from scripts.ladder.environment import Made
+from scripts.ladder.footnotes import About, different, notes
+from scripts.ladder.job_result import Finished, Outcome
+from scripts.ladder.jobs import Job, Plan, Planner
+from scripts.ladder.rungs import Composed, base_of, compose, find_settings, load_rungs
+from scripts.ladder.table import said_of
+
+
+class Request(NamedTuple):
+    """What `python -m scripts.ladder` was asked for. `data_name` is the data's name where `data` is a file."""
+
+    data: str
+    data_name: str
+    output: Path
+    settings: str | None
+    seeds: int
+    rungs: tuple[str, ...]
+    jobs: int | None
+    gpus: int
+    command: str
+
+
+class Ladder:
+    """A ladder that is read and planned. Raises DataError for data, settings or rungs that cannot be used.
+
+    `done` has what finished jobs left, by identity; data and trainings are done although their output is gone.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.output = request.output
+        self.settings_name, self.settings = find_settings(request.settings, request.data_name)
+        self.rungs = compose(load_rungs(), self.settings, base_of(self.settings))
+        self.chosen = _chosen(self.rungs, request.rungs)
+        self.train = splits.read_split(request.data, "train")
+        self.val = splits.read_split(request.data, "val")
+        self.data_jobs = splits.data_jobs(self.rungs, self.train)
+        self.done: dict[str, Finished] = {}
+        self.plan_again()
+
+    @property
+    def seeds(self) -> range:
+        return range(self.request.seeds)
+
+    def plan_again(self) -> None:
+        """When data has been built, what is trained on it is known."""
+        self._find(self.data_jobs.values())
+        self.plan = self._planned()
+        self._find(self.plan.jobs.values())
+
+    def _find(self, jobs: Iterable[Job]) -> None:
+        found = {job.identity: job_result.read(self.output, job) for job in jobs}
+        self.done |= {identity: item for identity, item in found.items() if item is not None}
+
+    def _planned(self) -> Plan:
+        keep_empty = splits.keeps_empty(self.rungs[-1].config)
+        jobs = self.data_jobs
+        built = {job.identity: self.done[job.identity].built() for job in jobs.values() if job.identity in self.done}
+        data = splits.training_data(self.request.data, self.train, jobs, self.output, built, keep_empty=keep_empty)
+        val = splits.val_of(self.val)
+        planner = Planner(data, val, gpus=self.request.gpus, version=__version__, first=jobs.values())
+        by_name = {rung.name: rung for rung in self.rungs}
+        for rung in self.rungs:
+            for seed in self.seeds:
+                planner.add(rung, seed, by_name)
+        return planner.plan
+
+    def wanted(self) -> list[Job]:
+        """The jobs of the chosen rungs, whether they are done or not, in order."""
+        return self.plan.needed([rung.name for rung in self.chosen], self.seeds)
+
+    def left(self) -> list[Job]:
+        """Those of them that are to be run: what is not done, and what that needs where its output is gone."""
+        left: list[Job] = []
+        needed = set[str]()
+        for job in reversed(self.wanted()):
+            is_gone = job.identity in needed and not job_result.has_output(self.output, job)
+            if job.identity not in self.done or is_gone:
+                left.append(job)
+                needed.update(job.needs)
+        return left[::-1]
+
+    def rows(self) -> list[table.Row]:
+        return [self._row(rung) for rung in self.rungs]
+
+    def _row(self, rung: Composed) -> table.Row:
+        """With numbers, where every seed has them."""
+        empty = table.Row(rung.folder, rung.name, rung.rung.about, rung.rung.section, rung.rung.paper, rung.trains)
+        measured = [self.done.get(self.plan.measured[rung.name, seed]) for seed in self.seeds]
+        trained = [self.done.get(self.plan.trainings[rung.name, seed]) for seed in self.seeds]
+        if None in measured or None in trained:
+            return empty
+        return empty._replace(
+            measured=tuple(item.result for item in measured if item),
+            doubts=tuple(item.doubt for item in measured if item),
+            trained=tuple(item.result | self._parameters(rung) for item in trained if item),
+            seconds=tuple(self._seconds(rung, seed) for seed in self.seeds),
+        )
+
+    def about(self) -> About:
+        """What the table as it stands is of."""
+        shown = [row.name for row in self.rows() if row.measured]
+        made = [
+            self.done[job.identity].made for job in self.plan.needed(shown, self.seeds) if job.identity in self.done
+        ]
+        papers = {rung.name: rung.rung.paper for rung in self.rungs}
+        return About(
+            data=self.request.data_name,
+            train_images=len(self.train.dataset.images),
+            val_images=len(self.val.dataset.images),
+            settings=self.settings_name,
+            settings_about=self.settings.about,
+            seeds=list(self.seeds),
+            iterations={rung.name: rung.iterations for rung in self.rungs if rung.trains},
+            batch=int(self.rungs[0].config["SOLVER"]["IMS_PER_BATCH"]),
+            on_test={name: paper.ap for name, paper in papers.items() if paper and paper.split == "test"},
+            raw=[rung.name for rung in self.rungs if rung.raw],
+            command=self.request.command,
+            **different(made),
+        )
+
+    def _seconds(self, rung: Composed, seed: int) -> float:
+        """Of the measured job, and of the predictions that it fused."""
+        identity = self.plan.measured[rung.name, seed]
+        needs = [need for need in self.plan.jobs[identity].needs if self.plan.jobs[need].step == "predict"]
+        return sum(self.done[item].seconds for item in (identity, *needs) if item in self.done)
+
+    def _parameters(self, rung: Composed) -> dict[str, float | None]:
+        """Of all models that are fused; nothing to add for a rung with one."""
+        models = [self.done.get(self.plan.trainings[name, 0]) for name in rung.rung.fuse]
+        counts = [item.result["parameters"] or 0 for item in models if item]
+        return {"parameters": sum(counts)} if counts else {}
+
+
+def _chosen(rungs: list[Composed], names: Sequence[str]) -> list[Composed]:
+    known = [rung.name for rung in rungs]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise DataError(f"--rungs: expected some of {', '.join(known)}, found {', '.join(unknown)}")
+    return [rung for rung in rungs if rung.name in names or not names]
+
+
+def listing(ladder: Ladder) -> list[str]:
+    """Every job with what it runs, and whether it is done."""
+    jobs, left = ladder.wanted(), {job.identity for job in ladder.left()}
+    lines = [f"{'to do' if job.identity in left else 'done '}  {job!s:<22} {job.step:<8} {job.folder}" for job in jobs]
+    return [*lines, f"{len(jobs) - len(left)} of {len(jobs)} jobs are done"]
+
+
+def climb(ladder: Ladder, say: Callable[[str], None], progress: Progress) -> None:
+    """Run what is not done. Raises DataError for a step that fails, and where another ladder is at work here."""
+    with _alone(ladder.output):
+        # Also at once: where it cannot be written, that is known before hours of work.
+        write_page(ladder)
+        if not ladder.left():
+            return
+        found = environment.gpus()
+        made = environment.made(found, ladder.request.jobs or (1 if found else parallel.cores()))
+        _run(ladder, [job for job in ladder.left() if job.step == "data"], made, say, progress)
+        ladder.plan_again()
+        _run(ladder, ladder.left(), made, say, progress)
+        write_page(ladder)
+
+
+@contextmanager
+def _alone(output: Path) -> Iterator[None]:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(held(output / ".lock", output))
+        except DataError as error:
+            # What `held` says was written for builds.
+            if error.headline != f"{output}: another build is writing it":
+                raise
+            raise DataError(f"{output}: another ladder is at work in it; wait for it, or stop it") from None
+        yield
+
+
+def _run(ladder: Ladder, jobs: list[Job], made: Made, say: Callable[[str], None], progress: Progress) -> None:
+    total = len(ladder.wanted())
+
+    def done(job: Job, seconds: float) -> None:
+        outcome = job_result.outcome_of(ladder.output, job, ladder.val.dataset)
+        ladder.done[job.identity] = job_result.write(ladder.output, job, outcome, seconds, made)
+        count = total - len(ladder.left())
+        say(f"[{count}/{total}] {job}: {_said(job, outcome, seconds)}")
+        progress("climbing", count, total)
+        write_page(ladder)
+
+    progress("climbing", total - len(ladder.left()), total)
+    for job in jobs:
+        ladder.done.pop(job.identity, None)
+        job_result.make_way(ladder.output, job)
+    runner.run(jobs, ladder.output, slots=made.jobs, finished=set(ladder.done), done=done)
+
+
+def _said(job: Job, outcome: Outcome, seconds: float) -> str:
+    result = outcome.result
+    if job.step == "train":
+        return f"trained in {result['seconds'] or 0:,.0f} s"
+    if job.step == "data":
+        return f"compiled in {seconds:,.0f} s"
+    ap = result["ap"]
+    about = said_of(result, outcome.doubt)
+    shown = f"{'predicted' if job.step == 'predict' else 'fused'}, AP {percent.precision(ap)}"
+    return f"{shown} ({about})" if about else shown
+
+
+def write_page(ladder: Ladder) -> None:
+    """ladder.md and ladder.json beside the ladder's folder."""
+    rows, about, place = ladder.rows(), ladder.about(), ladder.output
+    text = json.dumps(table.as_json(rows, about.as_json()), indent=1, ensure_ascii=False)
+    try:
+        page = table.document(rows, notes(about), f"The ladder on {about.data}")
+        write_durably(place.with_name(f"{place.name}.md"), page)
+        write_durably(place.with_name(f"{place.name}.json"), f"{text}\n")
+    except OSError as error:
+        raise DataError(f"{place}.md: cannot be written: {error.strerror} ({error.filename})") from None

@@ -1,0 +1,104 @@
+"""The data of a ladder: its splits by name, the datasets that augment makes of the first, and digests of them."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from datasets import __version__, coco, spec
+from datasets.digests import sha256_file
+from datasets.errors import DataError
+from datasets.file_names import locate
+from datasets.records import Dataset
+from datasets.sources import Input
+from scripts.ladder.jobs import Data, Job, Val, data_job, digest
+from scripts.ladder.rungs import Composed
+
+RECIPES = Path(__file__).resolve().parents[2] / "augment" / "recipes"
+
+
+class Split(NamedTuple):
+    """A split as it is read, and the digest of its annotations and of its images' names and bytes."""
+
+    place: Input
+    dataset: Dataset
+    digest: str
+
+
+class Built(NamedTuple):
+    """A dataset: the digest of all of it, its images, and those with an object that is no crowd."""
+
+    digest: str
+    images: int
+    with_objects: int
+
+    def trainable(self, keep_empty: bool) -> int:
+        """Images that `fit` trains on: with an object that is no crowd, unless those without are kept. At least one,
+        so that it can be planned; of none, `fit` says so."""
+        return max(1, self.images if keep_empty else self.with_objects)
+
+
+def read_split(data: str, name: spec.SplitName) -> Split:
+    """Raises DataError for data that is not there or not good."""
+    place = spec.input_of(data, name)
+    read = coco.read(place.annotations)
+    return Split(place, read.dataset, digest([read.sha256, _digests(place, read.dataset)]))
+
+
+def _digests(place: Input, dataset: Dataset) -> list[tuple[str, str]]:
+    paths = {item.file_name: locate(place.images.absolute(), item.file_name).path for item in dataset.images}
+    missing = sorted(name for name, path in paths.items() if not path.is_file())
+    if missing:
+        raise DataError(f"{place.images}: {len(missing)} image(s) of {place.annotations} are missing", missing)
+    return sorted((name, sha256_file(path)) for name, path in paths.items())
+
+
+def val_of(split: Split) -> Val:
+    return Val(str(split.place.annotations), str(split.place.images), split.digest)
+
+
+def data_jobs(rungs: list[Composed], train: Split) -> dict[str, Job]:
+    """Recipe -> the job that compiles the training split by it, for what the rungs train on."""
+    recipes = dict.fromkeys(rung.data for rung in rungs if rung.data != "original")
+    return {recipe: _data_job(recipe, train) for recipe in recipes}
+
+
+def _data_job(recipe: str, train: Split) -> Job:
+    text = (RECIPES / f"{recipe}.yaml").read_text(encoding="utf-8")
+    place = train.place
+    return data_job(recipe, str(place.annotations), str(place.images), train.digest, text, __version__)
+
+
+def training_data(
+    data: str, train: Split, jobs: dict[str, Job], folder: Path, built: dict[str, Built], *, keep_empty: bool
+) -> dict[str, Data]:
+    """Everything that is trained on, by name. `built` is what job.json says of datasets, by their jobs' identities, for
+    those that have been removed since; what was not built yet has a digest that stands for it."""
+    found = {"original": Data(data, train.digest, _of(train.dataset, "").trainable(keep_empty))}
+    for recipe, job in jobs.items():
+        place, known = folder / job.folder / "dataset", built.get(job.identity)
+        if (place / "manifest.json").is_file():
+            known = read_built(place, known)
+        digest_of, count = (known.digest, known.trainable(keep_empty)) if known else (f"of {job.identity}", 1)
+        found[recipe] = Data(str(place), digest_of, count, job.identity)
+    return found
+
+
+def read_built(place: Path, known: Built | None = None) -> Built:
+    """What a dataset that augment built is; its annotations are not read again if it is the `known` one."""
+    # SHA256SUMS has the digest of the annotations and of every image.
+    sums = [hashlib.sha256((place / name).read_bytes()).hexdigest() for name in ("SHA256SUMS", "manifest.json")]
+    if known is not None and known.digest == digest(sums):
+        return known
+    return _of(coco.read(place / "annotations" / "instances.json").dataset, digest(sums))
+
+
+def _of(dataset: Dataset, sums: str) -> Built:
+    objects = {item.image_id for item in dataset.annotations if not item.iscrowd}
+    return Built(sums, len(dataset.images), len(objects))
+
+
+def keeps_empty(config: dict[str, Any]) -> bool:
+    """As Detectron2 has it, images without an object are left out where nothing else is said."""
+    return not config.get("DATALOADER", {}).get("FILTER_EMPTY_ANNOTATIONS", True)

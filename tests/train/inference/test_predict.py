@@ -1,0 +1,329 @@
+"""From a checkpoint and images to a results file, and everything that is refused before a model is built."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from PIL import Image as PillowImage
+from torch import nn
+
+from datasets import provenance, results
+from datasets.boxes import xywh_to_xyxy
+from datasets.errors import DataError
+from datasets.results import Results
+from datasets.sample import SHAPES
+from tests.conftest import picture
+from tests.train.made import content, quiet, tiny_config, write_list
+from train import precision
+from train.checkpoints import checkpoint
+from train.inference import detect
+from train.inference.predict import RAW, Predicted, Request, _augmented, _Variants, predict
+from train.model.build import build_network
+
+# isort: split
+from detectron2.modeling import GeneralizedRCNN
+from detectron2.structures import Boxes, Instances
+
+ROOT = Path(__file__).parents[3]
+CATEGORIES = [(shape.id, shape.name) for shape in SHAPES]
+
+# Height and width; the ids have gaps and no order.
+SIZES = {31: (64, 72), 4: (90, 64), 17: (50, 50)}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of a tiny model that knows the sample's 8 categories and has learnt nothing of them."""
+    cfg = tiny_config(len(CATEGORIES))
+    path = tmp_path_factory.mktemp("run") / checkpoint.LAST
+    return checkpoint.save(path, content(build_network(cfg, seed=0), cfg, CATEGORIES))
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of three pictures and, beside it, a file that lists them and says nothing else."""
+    folder = tmp_path_factory.mktemp("test") / "images"
+    folder.mkdir()
+    for id_, (height, width) in SIZES.items():
+        PillowImage.fromarray(picture(width, height, id_)).save(folder / f"{id_}.png")
+    write_list(folder.parent / "images.json", SIZES)
+    return folder
+
+
+Run = Callable[..., Results]
+
+
+@pytest.fixture
+def run(weights: Path, images: Path, tmp_path: Path) -> Run:
+    """run("KEY", "VALUE", raw=True): the results that are read back from the file that `predict` wrote."""
+
+    def run(*overrides: str, **changed: Any) -> Results:
+        given: dict[str, Any] = {
+            "checkpoint": weights,
+            "annotations": images.parent / "images.json",
+            "images": images,
+            "output": tmp_path / "results.json",
+            "overrides": overrides,
+            **changed,
+        }
+        predict(Request(**given), quiet)
+        return results.read(given["output"])
+
+    return run
+
+
+def of_image(found: Results, id_: int) -> npt.NDArray[np.float64]:
+    """(n, 6) category, xywh, score of an image's detections; the best first."""
+    at = found.image_ids == id_
+    table = np.column_stack([found.category_ids[at], found.boxes_xywh[at], found.scores[at]])
+    return best_first(table)
+
+
+def best_first(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    ordered: npt.NDArray[np.float64] = rows[np.lexsort((rows[:, 1], rows[:, 0], -rows[:, 5]))]
+    return ordered
+
+
+def overlaps(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The IoU of each two boxes of the same category."""
+    boxes = xywh_to_xyxy(rows[:, 1:5])
+    inter = np.maximum(
+        np.minimum(boxes[:, None, 2:], boxes[None, :, 2:]) - np.maximum(boxes[:, None, :2], boxes[None, :, :2]), 0
+    ).prod(axis=2)
+    area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    pairs = np.triu(rows[:, None, 0] == rows[None, :, 0], k=1)
+    return np.asarray((inter / (area[:, None] + area[None, :] - inter))[pairs], dtype=np.float64)
+
+
+def test_a_file_that_only_lists_images_is_enough(run: Run, tmp_path: Path) -> None:
+    found = run()
+    # In the order of the list.
+    assert list(dict.fromkeys(found.image_ids.tolist())) == list(SIZES)
+    assert set(found.category_ids.tolist()) <= {id_ for id_, _ in CATEGORIES}
+    # Classes beyond the fourth have ids that no class has: 8, 13, 21, 34.
+    assert max(found.category_ids.tolist()) > len(CATEGORIES)
+    for id_, (height, width) in SIZES.items():
+        rows = of_image(found, id_)
+        assert 0 < len(rows) <= 100
+        assert (rows[:, 1:3] >= 0).all()
+        assert (rows[:, 1:3] + rows[:, 3:5] <= np.array([width, height]) + 0.001).all()
+        assert (overlaps(rows) <= 0.5 + 1e-3).all()
+    falling = [found.scores[found.image_ids == id_] for id_ in SIZES]
+    assert all((np.diff(scores) <= 0).all() for scores in falling)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["results.json", "results.provenance.json"]
+
+
+def test_it_says_what_it_did(weights: Path, images: Path, tmp_path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    request = Request(weights, images.parent / "images.json", images, tmp_path / "deep" / "er" / "results.json")
+    done = predict(request, lambda *stage: told.append(stage))
+    found = results.read(request.output)
+    assert done == Predicted(images=3, detections=len(found), without=0, seen=0)
+    assert told == [("checking images", 3, 3), *(("predicting", at, 3) for at in (1, 2, 3))]
+    # The same once more, to the byte.
+    before = request.output.read_bytes()
+    predict(request, quiet)
+    assert request.output.read_bytes() == before
+    # Of nine classes, none gets nearly everything.
+    few = request._replace(overrides=("MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.99"))
+    assert predict(few, quiet) == Predicted(images=3, detections=0, without=3, seen=0)
+    assert len(results.read(few.output)) == 0
+
+
+def test_evaluate_scores_it(images: Path, run: Run, tmp_path: Path) -> None:
+    objects = [
+        {"id": id_, "image_id": id_, "category_id": 34, "bbox": [5, 5, 30, 30], "area": 900, "iscrowd": 0}
+        for id_ in SIZES
+    ]
+    named = [{"id": id_, "name": name} for id_, name in CATEGORIES]
+    annotations = write_list(tmp_path / "val.json", SIZES, annotations=objects, categories=named)
+    found = run(annotations=annotations, images=images)
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "datasets", "evaluate", "--json", "--annotations", str(annotations)),
+            *("--results", str(tmp_path / "results.json")),
+        ],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    document = json.loads(done.stdout)
+    counts = [document[key] for key in ("images", "images_without_detections", "detections")]
+    assert counts == [3, 0, len(found)]
+    assert 0 <= document["ap"] < 0.5
+
+
+def test_raw_keeps_what_soft_nms_wants(run: Run) -> None:
+    plain, raw = run(), run(raw=True)
+    assert len(raw) > len(plain)
+    assert raw.scores.min() >= RAW["MODEL.ROI_HEADS.SCORE_THRESH_TEST"] == 0.001
+    for id_ in SIZES:
+        rows = of_image(raw, id_)
+        assert len(of_image(plain, id_)) <= 100 < len(rows) <= 300
+        assert 0.5 < overlaps(rows).max() <= 0.9 + 1e-3
+    # What is said last counts.
+    assert np.unique(run("TEST.DETECTIONS_PER_IMAGE", "5", raw=True).image_ids, return_counts=True)[1].max() == 5
+
+
+ONE_SIZE = ("TEST.AUG.MIN_SIZES", "[64]", "TEST.AUG.MAX_SIZE", "128", "TEST.AUG.FLIP", "False")
+
+
+def test_tta_in_the_one_size_of_the_test_is_the_plain_prediction(run: Run) -> None:
+    plain, augmented = run(), run(*ONE_SIZE, tta=True)
+    for id_ in SIZES:
+        ours, theirs = of_image(augmented, id_), of_image(plain, id_)
+        np.testing.assert_array_equal(ours[:, 0], theirs[:, 0])
+        # Both round to 0.001.
+        np.testing.assert_allclose(ours[:, 1:], theirs[:, 1:], atol=0.0021)
+
+
+def test_tta_in_more_sizes_finds_something_else(run: Run) -> None:
+    one, more = run(*ONE_SIZE, tta=True), run(*ONE_SIZE, "TEST.AUG.MIN_SIZES", "[64, 96]", tta=True)
+    assert of_image(one, 31).tolist() != of_image(more, 31).tolist()
+    assert 0 < len(of_image(more, 31)) <= 100
+
+
+def test_tta_of_a_mirrored_image_gives_mirrored_boxes(run: Run, tmp_path: Path) -> None:
+    """In its own size, so that what is mirrored is the same to the pixel."""
+    height, width = 64, 100
+    pixels = picture(width, height, 5)
+    for id_, seen in {1: pixels, 2: pixels[:, ::-1]}.items():
+        PillowImage.fromarray(np.ascontiguousarray(seen)).save(tmp_path / f"{id_}.png")
+    annotations = write_list(tmp_path / "both.json", {1: (height, width), 2: (height, width)})
+    given: dict[str, Any] = {"annotations": annotations, "images": tmp_path, "output": tmp_path / "results.json"}
+
+    def mirrored(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        turned = rows.copy()
+        turned[:, 1] = width - rows[:, 1] - rows[:, 3]
+        return best_first(turned)
+
+    flipping = run(*ONE_SIZE, "TEST.AUG.FLIP", "True", tta=True, **given)
+    first, second = of_image(flipping, 1), of_image(flipping, 2)
+    assert len(first) > 10
+    np.testing.assert_allclose(mirrored(first), second, atol=0.0021)
+    # It is the flip that does it.
+    plain = run(*ONE_SIZE, tta=True, **given)
+    assert mirrored(of_image(plain, 1)).tolist() != of_image(plain, 2).tolist()
+
+
+class Finder(GeneralizedRCNN):  # type: ignore[misc]
+    """In place of a network: finds what is bright in the picture it is given, in that picture's pixels."""
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+        self.roi_heads = nn.Module()
+        self.sizes: list[tuple[int, int]] = []
+
+    def inference(self, batched_inputs: list[dict[str, Any]], _detected: None, do_postprocess: bool) -> list[Instances]:
+        assert not do_postprocess
+        found = []
+        for given in batched_inputs:
+            height, width = given["image"].shape[1:]
+            self.sizes.append((height, width))
+            bright = given["image"][0] > 127
+            y, x = bright.any(dim=1).nonzero(), bright.any(dim=0).nonzero()
+            box = [x.min().item(), y.min().item(), x.max().item() + 1.0, y.max().item() + 1.0]
+            scores, classes = torch.tensor([0.5]), torch.tensor([2])
+            found.append(
+                Instances((height, width), pred_boxes=Boxes(torch.tensor([box])), scores=scores, pred_classes=classes)
+            )
+        return found
+
+
+def test_what_tta_finds_in_each_variant_is_brought_back() -> None:
+    cfg = tiny_config(8, *ONE_SIZE, "TEST.AUG.FLIP", "True", "TEST.AUG.MIN_SIZES", "[48, 60, 90]")
+    # Nothing is suppressed, so that every variant's box is seen.
+    cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST = 1.0
+    pixels = np.zeros((60, 80, 3), dtype=np.uint8)
+    pixels[15:45, 6:26] = 255
+    finder = Finder()
+    item = {"image": torch.from_numpy(pixels), "height": 60, "width": 80, "image_id": 1}
+
+    [output] = _augmented(finder, cfg)([item])
+
+    # 48 is 60 x 0.8; at 90, the longer side would be 120, which 128 lets pass. Each of them as it is and mirrored.
+    assert finder.sizes == [(48, 64)] * 2 + [(60, 80)] * 2 + [(90, 120)] * 2
+    boxes = output["instances"].pred_boxes.tensor
+    assert boxes.shape == (6, 4)
+    # To the pixel of the smallest one, which is 1.25 px.
+    torch.testing.assert_close(boxes, torch.tensor([[6.0, 15.0, 26.0, 45.0]]).expand(6, 4), atol=1.25, rtol=0)
+    assert output["instances"].pred_classes.tolist() == [2] * 6
+
+
+def test_variants_are_no_larger_than_allowed() -> None:
+    cfg = tiny_config(8, *ONE_SIZE, "TEST.AUG.MIN_SIZES", "[60, 96]", "TEST.AUG.MAX_SIZE", "100")
+    item = {"image": torch.zeros((60, 80, 3), dtype=torch.uint8), "height": 60, "width": 80, "image_id": 1}
+    # 96 would be 96 x 128: 100 / 80 is as far as it goes.
+    assert [tuple(variant["image"].shape) for variant in _Variants(cfg)(item)] == [(3, 60, 80), (3, 75, 100)]
+
+
+def test_several_processes_write_the_same_file(run: Run, weights: Path, images: Path, tmp_path: Path) -> None:
+    """Each takes every second image; the file's order is the list's all the same."""
+    output = tmp_path / "two.json"
+    files = ("--weights", weights, "--annotations", images.parent / "images.json", "--images", images)
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "train", "predict", *map(str, files), "--output", str(output)),
+            *("--gpus", "2", "MODEL.DEVICE", "cpu"),
+        ],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = run()
+    assert len(found) > 0
+    assert done.stdout == f"{output}: {len(found)} detections in 3 images, 0 without any; by {weights}\n"
+    assert output.read_bytes() == (tmp_path / "results.json").read_bytes()
+
+
+def test_mixed_precision_is_asked_for_and_goes_on_record(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(precision, "_cpu_info", lambda: "flags : avx512_bf16")
+    wide, narrow = run(), run(amp="bf16", output=tmp_path / "bf16.json")
+    assert len(wide) > 0
+    assert len(narrow) > 0
+    # bf16 has 8 bits of digits: not the same scores, and not far from them.
+    assert sorted(wide.scores[:10]) != sorted(narrow.scores[:10])
+    assert narrow.scores.max() == pytest.approx(wide.scores.max(), rel=0.2)
+    known = provenance.read(tmp_path / "bf16.json").provenance
+    assert known is not None
+    assert known.models[0].settings == ("SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.DTYPE", "bf16")
+
+
+def test_a_run_in_mixed_precision_is_predicted_in_float32(run: Run, tmp_path: Path) -> None:
+    """As it was validated."""
+    found = []
+    for amp in ("True", "False"):
+        cfg = tiny_config(len(CATEGORIES), "SOLVER.AMP.ENABLED", amp, "SOLVER.AMP.DTYPE", "bf16")
+        path = checkpoint.save(tmp_path / f"{amp}.pth", content(build_network(cfg, seed=0), cfg, CATEGORIES))
+        found.append(run(checkpoint=path).scores.tolist())
+    assert found[0] == found[1]
+
+
+def test_memory_that_runs_out_is_one_error(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fail(*_: Any) -> Results:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nAnd more.")
+
+    monkeypatch.setattr(detect, "detect", fail)
+    first = r"^CUDA out of memory. Tried to allocate 2.00 GiB.\n"
+    with pytest.raises(DataError, match=first + r".*--amp fp16; a smaller INPUT.MIN_SIZE_TEST \(was 64\)"):
+        run()
+    with pytest.raises(DataError, match=r"Try: a smaller TEST.AUG.MIN_SIZES \(was "):
+        run("SOLVER.AMP.ENABLED", "True", tta=True)
+    assert not (tmp_path / "results.json").exists()

@@ -1,0 +1,129 @@
+"""The average of the weights of several epochs of a run, as one more checkpoint.
+
+Late checkpoints scatter around a better point than each of them (Izmailov et al., 2018, "Averaging Weights Leads to
+Wider Optima and Better Generalization").
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from datasets import outputs
+from datasets.errors import DataError
+from datasets.seen import SeenImages
+from train import config
+from train.checkpoints import checkpoint, lineage
+from train.checkpoints.checkpoint import Loaded
+
+_RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?", re.ASCII)
+
+
+def epochs_of(text: str) -> list[int]:
+    """`50-56`, `41,54` or both -> the epochs, rising, each once. Raises DataError for anything else."""
+    found: set[int] = set()
+    for part in text.split(","):
+        match = _RANGE.fullmatch(part.strip())
+        first = int(match[1]) if match else 0
+        last = int(match[2] or first) if match else 0
+        # A run of more epochs than that keeps no checkpoints of them all.
+        if not 1 <= first <= last <= first + 10_000:
+            raise DataError(f"--epochs {text}: expected epochs as in 50-56 or 41,54, found {part!r}")
+        found.update(range(first, last + 1))
+    return sorted(found)
+
+
+def average(
+    run: Path, epochs: Sequence[int], output: Path, progress: Callable[[str, int, int], None] = lambda *_: None
+) -> Path:
+    """Average the weights of these epochs of `run`, and save a checkpoint that can predict and be started from.
+
+    Each number is the mean in float64, so that the order does not matter; what is no fraction (counters) is the last
+    epoch's. Raises DataError where epochs are missing, were of different configurations, or there are fewer than two.
+    """
+    if len(epochs) < 2:
+        raise DataError(f"--epochs: expected two or more to average, found {len(epochs)}")
+    if checkpoint.is_of_a_run(output.name):
+        raise DataError(f"{output}: expected another name for the average, found one that a run's own checkpoints have")
+    kept = checkpoint.epochs_in(run)
+    missing = [epoch for epoch in epochs if epoch not in kept]
+    if missing:
+        raise DataError(
+            f"{run}: expected the checkpoints of {len(epochs)} epochs, found {_listed(sorted(kept))}; missing are "
+            f"{_listed(missing)}. SOLVER.MAX_TO_KEEP says of how many epochs a run keeps them"
+        )
+    target = outputs.file_to_write(output, [kept[epoch] for epoch in epochs])
+    parents: list[Loaded] = []
+    sums: dict[str, torch.Tensor] = {}
+    for done, epoch in enumerate(epochs):
+        progress("averaging", done, len(epochs))
+        loaded = checkpoint.read(kept[epoch])
+        _check_alike(parents[0] if parents else loaded, loaded)
+        _add(sums, loaded.content["model"])
+        # Without their weights: all of them at once would be many gigabytes.
+        parents.append(loaded._replace(content={**loaded.content, "model": None, "optimizer": None}))
+    last = loaded.content["model"]
+    content = parents[-1].content | {
+        "model": {name: _mean(sums, name, tensor, len(epochs)) for name, tensor in last.items()},
+        "lineage": lineage.average(parents),
+        "code": [lineage.code_version()],
+        "seen": _seen(parents),
+    }
+    for key in ("optimizer", "scaler", "best"):
+        content.pop(key, None)
+    checkpoint.save(target, content)
+    progress("averaging", len(epochs), len(epochs))
+    return output
+
+
+def _check_alike(first: Loaded, other: Loaded) -> None:
+    """Raises DataError, with every difference, for epochs of different runs."""
+    then, now = (config.from_text(loaded.content["config"], str(loaded.path)) for loaded in (first, other))
+    problems = [str(item) for item in config.differences(then, now)]
+    problems += [
+        f"other {key}" for key in ("categories", "data", "lineage") if first.content[key] != other.content[key]
+    ]
+    if problems:
+        raise DataError(f"{other.path}: expected an epoch of the same run as {first.path}, found another run", problems)
+
+
+def _add(sums: dict[str, torch.Tensor], weights: dict[str, torch.Tensor]) -> None:
+    for name, tensor in weights.items():
+        if tensor.is_floating_point():
+            sums[name] = sums[name] + tensor.double() if name in sums else tensor.double()
+
+
+def _mean(sums: dict[str, torch.Tensor], name: str, like: torch.Tensor, count: int) -> torch.Tensor:
+    return (sums[name] / count).to(like.dtype) if name in sums else like
+
+
+def _seen(parents: list[Loaded]) -> dict[str, Any]:
+    joined = SeenImages()
+    for parent in parents:
+        joined = joined.joined(SeenImages.from_plain(parent.content.get("seen"), str(parent.path)))
+    return joined.plain()
+
+
+def name_of(epochs: Sequence[int]) -> str:
+    """The file that `average` writes into a run's folder by default."""
+    return f"model_average_{_listed(epochs).replace(', ', '_')}.pth"
+
+
+def has_batch_norm(weights: dict[str, torch.Tensor]) -> bool:
+    """Its statistics are averaged too, which is not what the averaged weights would have measured."""
+    return any(name.endswith("running_var") for name in weights)
+
+
+def _listed(epochs: Sequence[int]) -> str:
+    """1, 2, 3, 5 -> `1-3, 5`"""
+    runs: list[list[int]] = []
+    for epoch in epochs:
+        if runs and epoch == runs[-1][-1] + 1:
+            runs[-1].append(epoch)
+        else:
+            runs.append([epoch])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs) or "none"

@@ -1,0 +1,202 @@
+"""Where weights come from: every checkpoint carries its ancestors, down to random numbers or to somebody else's file.
+
+A lineage is made of plain dicts and lists, as checkpoints are. At its end stands `root`; above it, `descent` names the
+checkpoint that a run started from, `average` those that were averaged: file name and SHA-256, configuration, digests of
+the data, versions of the code, and their own lineage.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from datasets import __version__
+from datasets.checkout import commit
+from train.checkpoints.checkpoint import Loaded
+
+RANDOM = "random weights"
+# A longer lineage was made to exhaust its reader.
+MAX_ANCESTORS, MAX_GENERATIONS = 500, 100
+# What a checkpoint tells of itself and an ancestor is remembered by.
+_KEPT = ("name", "iteration", "epoch", "config", "data", "code")
+
+
+def root(seed: int) -> dict[str, Any]:
+    """Of weights that are drawn."""
+    return {"pretrained": False, "from": RANDOM, "seed": seed}
+
+
+def foreign(path: Path, sha256: str) -> dict[str, Any]:
+    """Of weights from elsewhere, which --allow-pretrained let in."""
+    return {"pretrained": True, "from": path.name, "sha256": sha256, "allowed_by": "--allow-pretrained"}
+
+
+def descent(parent: Loaded) -> dict[str, Any]:
+    """Of weights that were another checkpoint's."""
+    return {"pretrained": is_pretrained(parent.lineage), "from": "checkpoint", "parents": [_ancestor(parent)]}
+
+
+def average(epochs: Sequence[Loaded]) -> dict[str, Any]:
+    """Of weights that are the average of epochs of one run: they have one lineage, which is kept once."""
+    averaged = [
+        {"file": loaded.path.name, "sha256": loaded.sha256, "iteration": loaded.content["iteration"]}
+        for loaded in epochs
+    ]
+    return {**descent(epochs[-1]), "from": "average", "averaged": averaged}
+
+
+def _ancestor(loaded: Loaded) -> dict[str, Any]:
+    told = {key: loaded.content[key] for key in _KEPT if key in loaded.content}
+    return {"file": loaded.path.name, "sha256": loaded.sha256, **told, "lineage": loaded.lineage}
+
+
+def is_pretrained(lineage: Any) -> bool:
+    """Whatever does not clearly say that it is not, is."""
+    return not isinstance(lineage, dict) or lineage.get("pretrained") is not False
+
+
+class Doubt(NamedTuple):
+    """Why weights are not, or not known to be, from scratch; `place` names the checkpoint that says so."""
+
+    place: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.place} {self.reason}"
+
+
+def doubts(name: str, lineage: Any) -> list[Doubt]:
+    """Every reason not to call the weights of the checkpoint `name` trained from scratch; none for those that are."""
+    if _is_endless(lineage):
+        return [Doubt(name, f"names more than {MAX_ANCESTORS} ancestors or {MAX_GENERATIONS} generations of them")]
+    return _doubts(name, lineage)
+
+
+def _doubts(name: str, lineage: Any) -> list[Doubt]:
+    if not isinstance(lineage, dict):
+        return [Doubt(name, "does not say where its weights come from")]
+    if lineage.get("from") == RANDOM and not is_pretrained(lineage):
+        return []
+    parents = _parents(lineage)
+    if not parents:
+        source = lineage.get("from")
+        return [
+            Doubt(name, f"starts from {source}, which was trained elsewhere" if source else "does not say from what")
+        ]
+    found = [doubt for parent in parents for doubt in _doubts(_file(parent), parent.get("lineage"))]
+    # What is written into it weighs more than what can be followed.
+    return found or ([Doubt(name, "is marked as going back to pre-trained weights")] if is_pretrained(lineage) else [])
+
+
+def _parents(lineage: dict[str, Any]) -> list[dict[str, Any]]:
+    """What is no dict is one that says nothing."""
+    found = lineage.get("parents")
+    if found is None and isinstance(lineage.get("parent"), dict):
+        # As the first version wrote it.
+        return [{"file": lineage.get("from"), "sha256": lineage.get("sha256"), "lineage": lineage["parent"]}]
+    return [item if isinstance(item, dict) else {} for item in found] if isinstance(found, list) else []
+
+
+def _file(parent: dict[str, Any]) -> str:
+    return str(parent.get("file", "an ancestor"))
+
+
+def _is_endless(lineage: Any) -> bool:
+    """A file can hold few bytes that unfold to ancestors without number."""
+    level, count = [lineage], 0
+    for _ in range(MAX_GENERATIONS):
+        count += len(level)
+        if count > MAX_ANCESTORS:
+            return True
+        level = [parent.get("lineage") for item in level if isinstance(item, dict) for parent in _parents(item)]
+    return bool(level)
+
+
+def describe(loaded: Loaded) -> list[str]:
+    """Lines for people: the checkpoint, what it was trained on and by, and the same of each ancestor below it."""
+    found = doubts(loaded.path.name, loaded.lineage)
+    known = _ancestor(loaded)
+    if _is_endless(loaded.lineage):
+        del known["lineage"]
+    return [
+        *_entry(str(loaded.path), known, ""),
+        "from scratch: no" if found else "from scratch: yes",
+        *(f"  {doubt}" for doubt in found),
+    ]
+
+
+def document(loaded: Loaded) -> dict[str, Any]:
+    """The same for programs."""
+    found = doubts(loaded.path.name, loaded.lineage)
+    known = _ancestor(loaded) | {"file": str(loaded.path)}
+    if _is_endless(loaded.lineage):
+        del known["lineage"]
+    return {**known, "from_scratch": not found, "doubts": [str(doubt) for doubt in found]}
+
+
+def _entry(name: str, known: dict[str, Any], indent: str) -> list[str]:
+    data = known.get("data")
+    lines = [f"{indent}{name}", f"{indent}  sha256 {known.get('sha256', '-')}", f"{indent}  {_training(known)}"]
+    if isinstance(data, dict):
+        lines.append(f"{indent}  data {_data(data)}")
+    if isinstance(known.get("config"), str):
+        lines.append(f"{indent}  config sha256 {config_digest(known['config'])}")
+    lines += [f"{indent}  code {text}" for text in _texts(known.get("code"))]
+    return [*lines, *_origin(known.get("lineage"), f"{indent}  ")]
+
+
+def _training(known: dict[str, Any]) -> str:
+    epoch = known.get("epoch")
+    reached = f", epoch {epoch:.2f}" if isinstance(epoch, float) else ""
+    iteration = known.get("iteration")
+    return f"{known.get('name', 'a model')}, iteration {iteration if isinstance(iteration, int) else '-'}{reached}"
+
+
+def _data(data: dict[str, Any]) -> str:
+    digest = data.get("manifest_sha256")
+    what = f"manifest sha256 {digest}" if digest else f"sha256 {data.get('annotations_sha256', '-')}"
+    left_out = data.get("left_out") or []
+    kept = f", {_count(data.get('categories'))} categories" + (f", {_count(left_out)} left out" if left_out else "")
+    return f"{data.get('annotations', '-')}: {data.get('images', '-')} images{kept}, {what}"
+
+
+def _count(found: Any) -> int | str:
+    return len(found) if isinstance(found, list) else "-"
+
+
+def _origin(lineage: Any, indent: str) -> list[str]:
+    if not isinstance(lineage, dict):
+        return [f"{indent}started from: not written down"]
+    if lineage.get("from") == RANDOM:
+        return [f"{indent}started from {RANDOM}, seed {lineage.get('seed', '-')}"]
+    parents = _parents(lineage)
+    if not parents:
+        return [f"{indent}started from {lineage.get('from', '?')}, sha256 {lineage.get('sha256', '-')}"]
+    lines = [f"{indent}started from"]
+    if lineage.get("from") == "average":
+        averaged = lineage.get("averaged")
+        known = [item for item in averaged if isinstance(item, dict)] if isinstance(averaged, list) else []
+        lines = [f"{indent}the average of"]
+        lines += [f"{indent}  {_file(item)}, sha256 {item.get('sha256', '-')}" for item in known]
+        lines += [f"{indent}of which the last is"]
+    return lines + [line for parent in parents for line in _entry(_file(parent), parent, f"{indent}  ")]
+
+
+def _texts(found: Any) -> list[str]:
+    return [item for item in found if isinstance(item, str)] if isinstance(found, list) else []
+
+
+def config_digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@functools.cache
+def code_version() -> str:
+    """The project's version, with its commit where the code runs from a checkout, and torch's."""
+    import torch
+
+    found = commit()
+    return f"scarcedet {__version__}{f' (commit {found})' if found else ''}, torch {torch.__version__}"

@@ -1,0 +1,175 @@
+"""The weights that a run starts from: drawn, or those of another checkpoint; and the rule of no pre-trained weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from datasets.digests import sha256_file
+from datasets.errors import DataError
+from datasets.seen import NOTHING, UNKNOWN, SeenImages
+from train.checkpoints import checkpoint, lineage
+from train.checkpoints.checkpoint import Loaded
+
+FROM_SCRATCH_RULE = (
+    "models start from scratch, with no pre-trained weights of any kind: --init and MODEL.WEIGHTS take only "
+    "checkpoints of this project's own, made from scratch; --allow-pretrained lifts the rule and is written into every "
+    "checkpoint"
+)
+# Layers with an output for each category, by the end of their names. A box regression that is the same for all
+# categories has 4 outputs and belongs to none.
+_CLASS_SPECIFIC = ("cls_score.weight", "cls_score.bias", "mask_head.predictor.weight", "mask_head.predictor.bias")
+_BOX_REGRESSION = ("bbox_pred.weight", "bbox_pred.bias")
+
+
+class Parent(NamedTuple):
+    """A checkpoint to start from. `loaded` is None for a file of somebody else's, which Detectron2 is to read."""
+
+    path: Path
+    loaded: Loaded | None
+
+    @property
+    def seen(self) -> SeenImages:
+        if self.loaded is None:
+            return UNKNOWN
+        return SeenImages.from_plain(self.loaded.content.get("seen"), str(self.path))
+
+
+class Start(NamedTuple):
+    """What the first weights were taken from: `notes` for the screen, `log` with a line for each tensor."""
+
+    lineage: dict[str, Any]
+    notes: list[str]
+    log: list[str]
+
+
+def find_parent(weights: str, *, allow_pretrained: bool) -> Parent | None:
+    """The checkpoint that MODEL.WEIGHTS names; None for "".
+
+    Raises DataError, naming the rule, for one that does not come from scratch, unless `allow_pretrained`.
+    """
+    if not weights:
+        return None
+    path = Path(weights)
+    if not path.is_file():
+        raise DataError(f"MODEL.WEIGHTS {weights}: expected a checkpoint file, found none; {FROM_SCRATCH_RULE}")
+    try:
+        loaded = checkpoint.read(path)
+    except DataError as error:
+        if not allow_pretrained:
+            raise DataError(f"MODEL.WEIGHTS: {error}\n{FROM_SCRATCH_RULE}") from None
+        return Parent(path, None)
+    found = lineage.doubts(path.name, loaded.lineage)
+    if found and not allow_pretrained:
+        raise DataError(
+            f"MODEL.WEIGHTS {path}: goes back to pre-trained weights\n{FROM_SCRATCH_RULE}",
+            [str(doubt) for doubt in found],
+        )
+    # Its momentum is of no use, and as large as the weights.
+    loaded.content.pop("optimizer", None)
+    return Parent(path, loaded)
+
+
+def seen_by(parent: Parent | None) -> SeenImages:
+    """The images that the weights had been trained on before the run."""
+    return NOTHING if parent is None else parent.seen
+
+
+def start(model: nn.Module, parent: Parent | None, *, seed: int, categories: list[tuple[int, str]]) -> Start:
+    """Put the parent's weights into `model`, where names and shapes agree; none leaves the model as it was drawn.
+
+    Where the parent knew other `categories` (ids and names, in the order of the classes), what belongs to single
+    categories stays as drawn, whatever its shape. Raises DataError where nothing fits.
+    """
+    if parent is None:
+        return Start(lineage.root(seed), [], [])
+    if parent.loaded is None:
+        return _start_foreign(model, parent.path)
+    content = parent.loaded.content
+    theirs = [(int(id_), str(name)) for id_, name in content["categories"]]
+    notes, log = load_matching(model, content["model"], parent.path, same_categories=theirs == categories)
+    if theirs != categories:
+        notes.insert(1, f"  {len(theirs)} categories there, {len(categories)} here: predictors start fresh")
+    # Not kept a second time for as long as the run lasts.
+    content.pop("model")
+    return Start(lineage.descent(parent.loaded), notes, log)
+
+
+def _start_foreign(model: nn.Module, path: Path) -> Start:
+    """Weights of somebody else's, read as Detectron2 reads them: its own, torchvision's, its model zoo's."""
+    from train import compat  # noqa: F401 - before detectron2
+
+    # isort: split
+    from detectron2.checkpoint import DetectionCheckpointer
+
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    try:
+        DetectionCheckpointer(model).load(str(path))
+    except Exception as error:  # whatever a foreign file makes it trip over
+        raise DataError(f"MODEL.WEIGHTS {path}: Detectron2 cannot load it: {error}") from None
+    taken = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
+    if not taken:
+        raise DataError(f"MODEL.WEIGHTS {path}: expected weights of this model, found none that fit")
+    digest = sha256_file(path)
+    return Start(
+        lineage.foreign(path, digest),
+        [f"{path.name}: pre-trained weights, {len(taken)} of {len(before)} tensors taken"],
+        [f"{'taken over' if name in taken else 'as drawn'}: {name}" for name in before],
+    )
+
+
+def is_class_specific(name: str, shape: tuple[int, ...]) -> bool:
+    """Does the tensor have an output for each category?"""
+    return name.endswith(_CLASS_SPECIFIC) or (name.endswith(_BOX_REGRESSION) and shape[0] != 4)
+
+
+def load_matching(
+    model: nn.Module, weights: dict[str, torch.Tensor], path: Path, *, same_categories: bool
+) -> tuple[list[str], list[str]]:
+    """Load what agrees in name and shape, but for class-specific tensors of other categories.
+
+    Returns notes, with the names of what was not taken over, and a log with a line for each tensor. Raises DataError
+    where nothing agrees.
+    """
+    own = model.state_dict()
+    kept: dict[str, list[str]] = {"of other categories": [], "of another shape": [], f"not in {path.name}": []}
+    fits = {}
+    log = []
+    for name, tensor in own.items():
+        if name not in weights:
+            why = f"not in {path.name}"
+        elif not same_categories and is_class_specific(name, tuple(tensor.shape)):
+            why = "of other categories"
+        elif tensor.shape != weights[name].shape:
+            why = "of another shape"
+        else:
+            fits[name] = weights[name]
+            log.append(f"taken over: {name} {list(tensor.shape)}")
+            continue
+        kept[why].append(name)
+        log.append(f"as drawn, {why}: {name} {list(tensor.shape)}")
+    if not fits:
+        raise DataError(f"{path}: expected weights of this model, found none that fit")
+    model.load_state_dict(fits, strict=False)
+    unused = sorted(weights.keys() - own.keys())
+    log += [f"not used: {name} {list(weights[name].shape)}" for name in unused]
+    notes = [f"{path.name}: {len(fits)} of {len(own)} tensors taken over"]
+    for what, names in (*((f"as drawn, {why}", names) for why, names in kept.items()), ("not used", unused)):
+        notes += _listed(what, names)
+    return notes, log
+
+
+def _listed(what: str, names: list[str]) -> list[str]:
+    shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+    return [f"  {what}: {shown}"] if names else []
+
+
+def load_exactly(model: nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:
+    """Raises DataError where the weights are not those of this very model."""
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise DataError(f"{path}: its weights are not those of the model it names: {error}") from None

@@ -1,0 +1,1 @@
+"""From COCO datasets to batches of tensors."""

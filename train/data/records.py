@@ -1,0 +1,171 @@
+"""From a COCO dataset to what training reads: records in arrays, classes counted from 0.
+
+The network knows classes 0 to K - 1, every file knows the dataset's own category ids; the two meet here and nowhere
+else.
+
+    K: categories, n: annotations of an image
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, overload
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from datasets.boxes import xywh_to_xyxy
+from datasets.masks import rle_to_mask
+from datasets.records import Annotation, Category, Polygons, Rle
+from datasets.sources import Source
+
+
+class Categories:
+    """Category ids <-> classes. The order of the classes is that of the ids."""
+
+    def __init__(self, categories: Iterable[Category]) -> None:
+        known = sorted(categories, key=lambda category: category.id)
+        self.ids = np.array([category.id for category in known], dtype=np.int64)
+        self.names = [category.name for category in known]
+        self._class_of = {id_: at for at, id_ in enumerate(self.ids.tolist())}
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def class_of(self, category_id: int) -> int:
+        """Raises KeyError for an id that the dataset does not have."""
+        return self._class_of[category_id]
+
+    def ids_of(self, classes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """(n,) classes -> (n,) category ids."""
+        return np.asarray(self.ids[classes])
+
+    def pairs(self) -> list[tuple[int, str]]:
+        """(id, name) each, as a checkpoint keeps them."""
+        return list(zip(self.ids.tolist(), self.names, strict=True))
+
+    def categories(self) -> list[Category]:
+        return [Category(id=id_, name=name) for id_, name in self.pairs()]
+
+    @classmethod
+    def from_pairs(cls, pairs: Iterable[tuple[int, str]]) -> Categories:
+        return cls(Category(id=id_, name=name) for id_, name in pairs)
+
+
+class Record(NamedTuple):
+    """An image and its objects. `ignored` objects stand for regions that cost no loss (see `train.model.ignore`)."""
+
+    path: str
+    image_id: int
+    width: int
+    height: int
+    boxes_xyxy: npt.NDArray[np.float32]
+    """(n, 4) absolute pixels."""
+    classes: npt.NDArray[np.int64]
+    """(n,)"""
+    ignored: npt.NDArray[np.bool_]
+    """(n,)"""
+    polygons: list[Polygons]
+    """n outlines; () for an ignored object and where the dataset has boxes only."""
+    on_stored_pixels: bool = False
+    """How to read a file whose size does not tell whether its EXIF orientation counts."""
+
+
+class Records(Sequence[Record]):
+    """Records in one block of bytes, which workers share with their parent (Detectron2 issue 837) until one is read."""
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        packed = [pickle.dumps(record, protocol=pickle.HIGHEST_PROTOCOL) for record in records]
+        self._ends = np.cumsum([len(item) for item in packed], dtype=np.int64)
+        self._bytes = np.frombuffer(b"".join(packed), dtype=np.uint8)
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Record]: ...
+    def __getitem__(self, index: int | slice) -> Record | Sequence[Record]:
+        if isinstance(index, slice):
+            return [self[at] for at in range(*index.indices(len(self)))]
+        at = range(len(self))[index]
+        start = 0 if at == 0 else int(self._ends[at - 1])
+        record: Record = pickle.loads(self._bytes[start : int(self._ends[at])].data)
+        return record
+
+
+def to_record(source: Source, categories: Categories, *, masks: bool, on_stored_pixels: bool = False) -> Record:
+    """A source image as training reads it; crowds become ignored objects. Without `masks`, outlines are left out."""
+    items = source.annotations
+    return Record(
+        path=str(source.path),
+        image_id=source.image.id,
+        width=source.image.width,
+        height=source.image.height,
+        boxes_xyxy=xywh_to_xyxy([item.bbox for item in items]).astype(np.float32),
+        classes=np.array([categories.class_of(item.category_id) for item in items], dtype=np.int64),
+        ignored=np.array([item.iscrowd == 1 for item in items], dtype=np.bool_),
+        polygons=[_outline(item) if masks and not item.iscrowd else () for item in items],
+        on_stored_pixels=on_stored_pixels,
+    )
+
+
+def without_outline(sources: Iterable[Source]) -> tuple[int, int]:
+    """How many objects there are, crowds aside, and how many of them have no segmentation."""
+    objects = [item for source in sources for item in source.annotations if not item.iscrowd]
+    return len(objects), sum(item.segmentation is None for item in objects)
+
+
+def _outline(item: Annotation) -> Polygons:
+    if isinstance(item.segmentation, Rle):
+        return mask_to_polygons(rle_to_mask(item.segmentation))
+    return item.segmentation or ()
+
+
+# A mask is traced at so many times its size: contours run through the middles of its border pixels, at this scale an
+# eighth of a pixel inside the true border.
+_ZOOM = 4
+
+
+def mask_to_polygons(mask: npt.NDArray[np.uint8]) -> Polygons:
+    """(height, width) of 0 and 1 -> outlines within 1/8 px of the mask's border; holes are filled.
+
+    Detectron2 trains on polygons or on whole bitmaps; a bitmap of every object at 1800 x 2400 px is too much memory.
+    """
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return ()
+    top, left = int(rows[0]), int(columns[0])
+    cut = np.ascontiguousarray(mask[top : rows[-1] + 1, left : columns[-1] + 1])
+    zoomed = cut.repeat(_ZOOM, axis=0).repeat(_ZOOM, axis=1)
+    contours, _ = cv2.findContours(zoomed, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    corner = np.array((left, top), dtype=np.float64)
+    return tuple(((contour[:, 0] + 0.5) / _ZOOM + corner).reshape(-1) for contour in contours if len(contour) > 2)
+
+
+def is_trainable(source: Source) -> bool:
+    """Is there an object in it that is not a crowd, nor ignored?"""
+    return any(not item.iscrowd for item in source.annotations)
+
+
+# Categories that are shown one by one; of more, the most and the least common ones.
+_SHOWN = 12
+
+
+def histogram_notes(categories: Categories, counts: npt.NDArray[np.int64]) -> list[str]:
+    """A line on how many objects there are of each category."""
+    order = np.argsort(-counts, kind="stable").tolist()
+    named = [f"{categories.names[at]} {counts[at]:,}" for at in order]
+    if len(named) <= _SHOWN:
+        return [f"  of each category: {', '.join(named)}"]
+    half = _SHOWN // 2
+    return [f"  of the categories, most: {', '.join(named[:half])}; fewest: {', '.join(named[-half:])}"]
+
+
+def histogram(sources: Iterable[Source], categories: Categories) -> npt.NDArray[np.int64]:
+    """(K,) objects of each class, crowds aside."""
+    classes = [categories.class_of(item.category_id) for s in sources for item in s.annotations if not item.iscrowd]
+    return np.bincount(np.array(classes, dtype=np.int64), minlength=len(categories))

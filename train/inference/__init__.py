@@ -1,0 +1,1 @@
+"""From checkpoints and images to COCO results files."""

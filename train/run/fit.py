@@ -1,0 +1,374 @@
+"""A training run: check everything, say what will happen, then train; or go on where a run was stopped."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, nullcontext
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from datasets import __version__, cli
+from datasets.checks import STRICT, Leniency
+from datasets.errors import DataError
+from datasets.seen import SeenImages
+from datasets.sources import Input
+from train import config, config_checks, devices
+from train.checkpoints import checkpoint, lineage, weights
+from train.checkpoints.checkpoint import Loaded
+from train.checkpoints.weights import Parent
+from train.data import shared_memory
+from train.data.loader import naming_lost_workers, training_batches
+from train.data.mapper import TrainingMapper
+from train.data.read import TrainingData, ValidationData, read_training, read_validation
+from train.data.sampler import BatchSampler, Division
+from train.model.build import build_network, parameter_count
+from train.precision import Precision, load_scaler, precision_of
+from train.processes.signals import leave, stop_on_signal
+from train.run import resume, solver
+from train.run.hooks import Best, EpochHook, ReportHook, StoppedError
+from train.run.report import diverged, out_of_memory, place, summary, weighted
+from train.run.schedule import Schedule, describe, short
+from train.run.trainer import DivergedError, Trainer
+from train.run.validate import validate
+
+# isort: split
+from detectron2.utils import comm
+
+CONFIG = "config.yaml"
+INIT_LOG = "init.log"
+
+
+class Request(NamedTuple):
+    """What `python -m train fit` was asked for. `init` is a checkpoint to start from, or a run's folder."""
+
+    model: str
+    data: Input
+    output: Path
+    schedule: str = "paper"
+    overrides: tuple[str, ...] = ()
+    validation: Input | None = None
+    resume: bool = False
+    init: Path | None = None
+    categories: str | None = None
+    allow_pretrained: bool = False
+    leniency: Leniency = STRICT
+
+
+class _Run(NamedTuple):
+    """What is known before the first step; one of `before` and `parent`, or neither."""
+
+    request: Request
+    cfg: Any
+    data: TrainingData
+    validation: ValidationData | None
+    seen: SeenImages
+    schedule: Schedule
+    division: Division
+    before: Loaded | None
+    parent: Parent | None
+    say: Callable[[str], None]
+
+
+def fit(request: Request) -> None:
+    """Train, in every process of the world. Raises DataError for everything that a user can put right.
+
+    What is written to `request.output`: config.yaml, model_last.pth, model_best.pth, model_epoch_*.pth, metrics.json,
+    TensorBoard's events, and init.log where the weights are another checkpoint's.
+    """
+    main = comm.is_main_process()
+    say: Callable[[str], None] = _print if main else _silent
+    resumes = request.resume and (request.output / checkpoint.LAST).is_file()
+    cfg = _configuration(request, resumes)
+    division = Division(cfg.SOLVER.IMS_PER_BATCH, comm.get_world_size(), cfg.SOLVER.ACCUMULATE)
+    problem = division.problem()
+    if problem is not None:
+        raise DataError(problem)
+    solver.check(cfg)
+    with ExitStack() as stack:
+        if main:
+            stack.enter_context(resume.locked(request.output))
+        before = resume.find_in_all(request.output, resume=request.resume)
+        parent = None
+        if before is None:
+            parent = weights.find_parent(cfg.MODEL.WEIGHTS, allow_pretrained=request.allow_pretrained)
+        else:
+            resume.keep_parent(before, cfg, given=request.init is not None)
+        _check_frozen(cfg)
+        data, validation, seen = _read(request, cfg, before, parent, main)
+        schedule = solver.schedule_of(cfg, len(data.records))
+        cfg.MODEL.MASK_ON = data.masks
+        _set_classes(cfg, len(data.categories))
+        resume.check_same_everywhere(cfg, data)
+        for note in [
+            *data.notes,
+            *(validation.notes if validation else ["no validation data: no AP, no best checkpoint"]),
+        ]:
+            say(note)
+        if before is not None:
+            resume.check_same_run(before, cfg, data, division, request.output, say)
+            if before.content["iteration"] >= schedule.last:
+                if main:
+                    # What a kill right after the last checkpoint left to do.
+                    checkpoint.forget_old_epochs(request.output, cfg.SOLVER.MAX_TO_KEEP)
+                say(f"{request.output}: this run is complete; nothing to do")
+                return
+        remedy = "The same command with --resume goes on from the last checkpoint."
+        with naming_lost_workers(cfg.DATALOADER.NUM_WORKERS, remedy):
+            _train(_Run(request, cfg, data, validation, seen, schedule, division, before, parent, say))
+
+
+def _set_classes(cfg: Any, count: int) -> None:
+    """Raises DataError where another number than that of the data's categories was asked for."""
+    asked = cfg.MODEL.ROI_HEADS.NUM_CLASSES
+    if asked not in (count, config.default().MODEL.ROI_HEADS.NUM_CLASSES):
+        raise DataError(
+            f"MODEL.ROI_HEADS.NUM_CLASSES: expected {count}, the number of categories of the data, from which it is "
+            f"set, found {asked}"
+        )
+    cfg.MODEL.ROI_HEADS.NUM_CLASSES = count
+
+
+def _check_frozen(cfg: Any) -> None:
+    """Raises DataError for random layers that would never be trained."""
+    if cfg.MODEL.BACKBONE.FREEZE_AT and not cfg.MODEL.WEIGHTS:
+        raise DataError(
+            "MODEL.BACKBONE.FREEZE_AT: expected 0 without --init, since layers that are frozen would stay random, "
+            f"found {cfg.MODEL.BACKBONE.FREEZE_AT} (Detectron2's own default is 2; train/configs/base.yaml has 0)"
+        )
+
+
+def _configuration(request: Request, resumes: bool) -> Any:
+    """A run that is resumed has its weights, and its --init need not be there any more."""
+    overrides = request.overrides
+    if request.init is not None:
+        if "MODEL.WEIGHTS" in overrides[::2]:
+            raise DataError("expected either --init or MODEL.WEIGHTS, found both")
+        if not resumes:
+            overrides = (*overrides, "MODEL.WEIGHTS", str(_init_file(request.init)))
+    cfg = config.load(request.model, request.schedule, overrides)
+    if cfg.SOLVER.FINETUNE and not cfg.MODEL.WEIGHTS and not resumes:
+        raise DataError(
+            f"the schedule {request.schedule} goes on with trained weights: expected --init RUN, found none"
+        )
+    return cfg
+
+
+def _init_file(init: Path) -> Path:
+    if init.is_file():
+        return init
+    if not init.is_dir():
+        raise DataError(f"--init {init}: expected the folder of a run or a checkpoint file, found neither")
+    return checkpoint.find_in_run(init)
+
+
+def _train(run: _Run) -> None:
+    cfg, schedule, division, validation = run.cfg, run.schedule, run.division, run.validation
+    shared_memory.check(_loads(run), cfg.DATALOADER.NUM_WORKERS)
+    device = devices.device_of(cfg)
+    problems = config_checks.norms_without_gpu(config.flat(cfg)) if device.type != "cuda" else []
+    if problems:
+        raise DataError("the configuration cannot be used on a CPU", problems)
+    precision = precision_of(cfg, device, run.say)
+    network = build_network(cfg, device, seed=cfg.SEED)
+    start = _start(run, network)
+    optimizer = solver.optimizer_of(cfg, network, schedule)
+    trainer = Trainer(
+        # After the weights stand, so that the other processes start from the same.
+        model=_parallel(network, device),
+        optimizer=optimizer,
+        batches=_batches(cfg, run.data, division, start.first, schedule.last),
+        division=division,
+        learning_rate=solver.learning_rates(cfg, schedule),
+        seed=cfg.SEED,
+        rank=comm.get_rank(),
+        precision=precision,
+    )
+    if run.before is not None:
+        optimizer.load_state_dict(run.before.content["optimizer"])
+        load_scaler(trainer.scaler, run.before.content["scaler"], run.say)
+    constant = _constant(run, start)
+
+    def content(done: int, best: Best) -> dict[str, Any]:
+        return {
+            "model": network.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "scaler": trainer.scaler.state_dict(),
+            "iteration": done,
+            "epoch": schedule.epoch(done),
+            "best": tuple(best),
+            **constant,
+        }
+
+    for line in _plan(run, start, network, device, precision):
+        run.say(line)
+    report = None
+    if comm.is_main_process():
+        (run.request.output / CONFIG).write_text(config.dump(cfg), encoding="utf-8")
+        report = ReportHook(run.request.output, schedule, start.first)
+    epochs = EpochHook(
+        run.request.output,
+        schedule,
+        evaluate=(lambda: validate(network, cfg, run.data, validation)) if validation else None,
+        content=content,
+        best=start.best,
+        period=cfg.SOLVER.CHECKPOINT_PERIOD,
+        max_to_keep=cfg.SOLVER.MAX_TO_KEEP,
+        say=report.say if report else _silent,
+        seen=validation.seen if validation else 0,
+        images=len(validation.records) if validation else 0,
+    )
+    trainer.register_hooks([epochs, report])
+    _loop(trainer, run, start.first)
+    run.say(summary(run.request.output, epochs.best))
+
+
+class _Start(NamedTuple):
+    """Where a run begins or goes on."""
+
+    lineage: dict[str, Any]
+    first: int
+    best: Best
+
+
+def _start(run: _Run, network: nn.Module) -> _Start:
+    """Put the weights that the run starts from into `network`."""
+    before = run.before
+    if before is not None:
+        weights.load_exactly(network, before.content["model"], before.path)
+        return _Start(before.lineage, int(before.content["iteration"]), Best(*before.content["best"]))
+    found = weights.start(network, run.parent, seed=run.cfg.SEED, categories=run.data.categories.pairs())
+    for note in found.notes:
+        run.say(note)
+    if found.log and comm.is_main_process():
+        log = run.request.output / INIT_LOG
+        log.write_text("".join(f"{line}\n" for line in found.log), encoding="utf-8")
+        run.say(f"  each tensor, whether it was taken over and why not: {log}")
+    return _Start(found.lineage, 0, Best())
+
+
+def _constant(run: _Run, start: _Start) -> dict[str, Any]:
+    """What stays the same in every checkpoint of the run."""
+    earlier = run.before.content.get("code", []) if run.before else []
+    now = lineage.code_version()
+    return {
+        "config": run.cfg.dump(),
+        "name": run.request.model,
+        "categories": [list(pair) for pair in run.data.categories.pairs()],
+        "data": run.data.identity,
+        "seen": run.seen.plain(),
+        "lineage": start.lineage,
+        "processes": run.division.processes,
+        "version": __version__,
+        # More than one where a run went on with changed code.
+        "code": [*earlier, *([] if now in earlier[-1:] else [now])],
+    }
+
+
+def _plan(run: _Run, start: _Start, network: nn.Module, device: torch.device, precision: Precision) -> list[str]:
+    """What is about to happen, for people."""
+    size = f"{parameter_count(network) / 1e6:.2f} M parameters"
+    return [
+        f"{run.request.model}: {size}, on {place(device, run.division)}"
+        + (f", mixed precision ({precision.name})" if precision.dtype else ""),
+        *([unused] if (unused := devices.unused_gpu(device, run.cfg.MODEL.DEVICE)) else []),
+        *describe(run.schedule, cosine=run.cfg.SOLVER.LR_SCHEDULER_NAME == "WarmupCosineLR"),
+        *short(run.schedule),
+        *weighted(run.cfg),
+        *(
+            [f"going on from iteration {start.first:,}, epoch {run.schedule.epoch(start.first):.2f}"]
+            if run.before
+            else []
+        ),
+    ]
+
+
+def _loads(run: _Run) -> list[shared_memory.Load]:
+    """Workers of the training wait with their batches while it is validated."""
+    training = shared_memory.training_load(run.cfg, run.data.records, run.division.part)
+    validation = [shared_memory.inference_load(run.cfg, run.validation.records)] if run.validation else []
+    return [training, *validation]
+
+
+def _batches(cfg: Any, data: TrainingData, division: Division, first: int, last: int) -> Iterator[list[dict[str, Any]]]:
+    """This process's parts of the batches of iterations `first` to `last`."""
+    sampler = BatchSampler(
+        images=len(data.records),
+        division=division,
+        seed=cfg.SEED,
+        rank=comm.get_rank(),
+        first=first,
+        last=last,
+        tall=data.tall if cfg.DATALOADER.ASPECT_RATIO_GROUPING else None,
+    )
+    mapper = TrainingMapper(cfg, masks=data.masks, seed=cfg.SEED)
+    return training_batches(data.records, mapper, sampler, cfg.DATALOADER.NUM_WORKERS)
+
+
+def _loop(trainer: Trainer, run: _Run, first: int) -> None:
+    """The iterations; a signal ends them after a step, with everything saved. Raises DataError where they diverge."""
+    with stop_on_signal(trainer, alone=comm.get_world_size() == 1) as asked:
+        try:
+            trainer.train(first, run.schedule.last)
+        except StoppedError:
+            run.say(f"stopped at iteration {trainer.iter + 1:,}, all saved; --resume goes on from there")
+            leave(asked.first)
+        except DivergedError as error:
+            raise DataError(diverged(error, run.request.output, run.cfg)) from None
+        except RuntimeError as error:
+            if not devices.is_full(error):
+                raise
+            raise DataError(out_of_memory(error, run.request.output, run.cfg, run.division)) from None
+
+
+def _print(text: str) -> None:
+    cli.show(text)
+
+
+def _silent(_text: str) -> None:
+    pass
+
+
+def _read(
+    request: Request, cfg: Any, before: Loaded | None, parent: Parent | None, main: bool
+) -> tuple[TrainingData, ValidationData | None, SeenImages]:
+    """The data, and all images that the weights have seen or are going to see.
+
+    Only the first process looks at every image file.
+    """
+    masks = None if cfg.MODEL.MASK_ON else False
+    # Asked for by name, it must be possible; as the default, it follows the data.
+    if "MODEL.MASK_ON" in request.overrides[::2] and cfg.MODEL.MASK_ON:
+        masks = True
+    with cli.progress_bar() if main else nullcontext() as progress:
+        data = read_training(
+            request.data,
+            keep_empty=not cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
+            masks=masks,
+            only=request.categories,
+            progress=progress,
+            leniency=request.leniency,
+        )
+        earlier = weights.seen_by(parent) if before is None else resume.seen_by(before)
+        seen = data.seen.joined(earlier)
+        validation = None
+        if request.validation:
+            validation = read_validation(
+                request.validation, data, seen=seen, progress=progress, leniency=request.leniency
+            )
+    return data, validation, seen
+
+
+def _parallel(network: nn.Module, device: torch.device) -> nn.Module:
+    if comm.get_world_size() == 1:
+        return network
+    # `launch` gave each process a GPU of its own.
+    ids = [torch.cuda.current_device()] if device.type == "cuda" else None
+    with warnings.catch_warnings():
+        # Of the name that torch 2.14 has for it, which no earlier one knows.
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+        return DistributedDataParallel(network, device_ids=ids, broadcast_buffers=False)

@@ -1,0 +1,248 @@
+"""What happens between the steps: checkpoints, validation, and what a user sees and reads of it."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from tqdm import tqdm
+
+from datasets import percent
+from datasets.evaluation import Evaluation
+from datasets.seen import remark
+from train import compat  # noqa: F401 - compat before detectron2
+from train.checkpoints import checkpoint
+from train.processes import signals
+from train.run.schedule import Schedule, long
+from train.run.trainer import DivergedError
+
+# isort: split
+from detectron2.engine.train_loop import HookBase
+from detectron2.utils import comm
+from detectron2.utils.events import JSONWriter, TensorboardXWriter
+
+METRICS = "metrics.json"
+# Iterations between two lines of metrics.
+PERIOD = 20
+# Iterations after which it is known how long the others will take.
+PACE_KNOWN = 20
+# Seconds between two lines of progress where there is no terminal to renew one on.
+QUIET_PERIOD = 30.0
+
+
+class Best(NamedTuple):
+    """The epoch with the highest AP so far, from 0 to 1; -1 before the first.
+
+    It was measured on `images` images, `seen` of which had been trained on.
+    """
+
+    epoch: int = 0
+    ap: float = -1.0
+    seen: int = 0
+    images: int = 0
+
+    @property
+    def remark(self) -> str:
+        """What stands next to the AP."""
+        return remark(self.seen, self.images)
+
+
+class StoppedError(Exception):
+    """A signal asked for the end; everything is saved."""
+
+
+class EpochHook(HookBase):  # type: ignore[misc]
+    """At the end of each epoch: validate, save, keep the best. In between: save every `period` iterations, and where a
+    signal asked to stop.
+
+    `evaluate` runs in every process and gives the result in the first one, on `images` images of which `seen` had been
+    trained on. `content` makes a checkpoint's content.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        schedule: Schedule,
+        *,
+        evaluate: Callable[[], Evaluation | None] | None,
+        content: Callable[[int, Best], dict[str, Any]],
+        best: Best,
+        period: int,
+        max_to_keep: int,
+        say: Callable[[str], None],
+        seen: int = 0,
+        images: int = 0,
+    ) -> None:
+        self.best = best
+        self._seen, self._images = seen, images
+        self._remark = remark(seen, images)
+        self._folder = folder
+        self._schedule = schedule
+        self._ends = set(schedule.epoch_ends())
+        self._evaluate = evaluate
+        self._content = content
+        self._period = period
+        self._max_to_keep = max_to_keep
+        self._say = say
+
+    def after_step(self) -> None:
+        done = self.trainer.iter + 1
+        if done in self._ends:
+            self._end_epoch(done)
+        elif self.trainer.stopping or (self._period > 0 and done % self._period == 0):
+            self._save(checkpoint.LAST, done)
+        if self.trainer.stopping and done < self._schedule.last:
+            raise StoppedError
+
+    def _end_epoch(self, done: int) -> None:
+        _check_weights(self.trainer.model, done)
+        epoch = self._schedule.epoch_of(done)
+        found = self._evaluate() if self._evaluate else None
+        is_best = found is not None and found.ap is not None and found.ap > self.best.ap
+        if found is not None:
+            # As the field writes them, in percent.
+            scalars = {f"bbox/{key}": 100 * value for key, value in found.numbers().items() if value is not None}
+            scalars["bbox/images_seen_in_training"] = self._seen
+            self.trainer.storage.put_scalars(**scalars, smoothing_hint=False)
+            aps = f"AP {percent.precision(found.ap)}  AP50 {percent.precision(found.ap50)}"
+            said = f"  {self._remark}" if self._remark else ""
+            self._say(f"epoch {epoch}: {aps}{said}" + (" (best)" * is_best))
+        if is_best and found is not None and found.ap is not None:
+            self.best = Best(epoch, found.ap, self._seen, self._images)
+        # The last one comes last: whatever it says of the best one is true of the files by then.
+        with signals.SAVING:
+            path = self._save(checkpoint.epoch_name(epoch), done)
+            if path is not None:
+                if is_best:
+                    checkpoint.keep(path, checkpoint.BEST)
+                checkpoint.keep(path, checkpoint.LAST)
+                checkpoint.forget_old_epochs(self._folder, self._max_to_keep)
+
+    def _save(self, name: str, done: int) -> Path | None:
+        _check_weights(self.trainer.model, done)
+        if not comm.is_main_process():
+            return None
+        with signals.SAVING:
+            return checkpoint.save(self._folder / name, self._content(done, self.best))
+
+
+def _check_weights(model: torch.nn.Module, done: int) -> None:
+    """Losses can still be finite when weights no longer are; such weights must not replace good ones."""
+    if not all(bool(torch.isfinite(parameter).all()) for parameter in model.parameters()):
+        raise DivergedError(f"iteration {done}: weights that are not finite")
+
+
+class ReportHook(HookBase):  # type: ignore[misc]
+    """metrics.json, TensorBoard, and one line of progress; for the first process only."""
+
+    def __init__(self, folder: Path, schedule: Schedule, start: int) -> None:
+        drop_metrics_after(folder / METRICS, start)
+        self._schedule = schedule
+        self._start = start
+        self._ends = set(schedule.epoch_ends())
+        self._writers = [JSONWriter(str(folder / METRICS)), TensorboardXWriter(str(folder), purge_step=start)]
+        self._line = tqdm(
+            total=schedule.last, initial=start, disable=None, leave=False, dynamic_ncols=True, bar_format="{desc}"
+        )
+        self._begun = self._shown = time.monotonic()
+
+    def say(self, text: str) -> None:
+        """A line that stays, above the line of progress."""
+        tqdm.write(text, file=sys.stdout)
+        sys.stdout.flush()
+
+    def after_step(self) -> None:
+        done = self.trainer.iter + 1
+        if done % PERIOD == 0 or done in self._ends:
+            for writer in self._writers:
+                writer.write()
+        now = time.monotonic()
+        if not self._line.disable:
+            # A line that is longer than the terminal is wide would be repeated instead of renewed.
+            width = shutil.get_terminal_size().columns - 1
+            self._line.set_description_str(self._progress(done, now)[:width], refresh=now - self._shown > 0.2)
+            self._shown = now if now - self._shown > 0.2 else self._shown
+        elif now - self._shown > QUIET_PERIOD or done == self._start + 1:
+            self.say(self._progress(done, now))
+            self._shown = now
+        if done == self._start + PACE_KNOWN:
+            for line in long((now - self._begun) / PACE_KNOWN * (self._schedule.last - done)):
+                self.say(line)
+
+    def _progress(self, done: int, now: float) -> str:
+        storage = self.trainer.storage
+        left = (now - self._begun) / (done - self._start) * (self._schedule.last - done)
+        return progress_line(
+            epoch=self._schedule.epoch(done),
+            epochs=self._schedule.epochs,
+            done=done,
+            last=self._schedule.last,
+            losses={name: history.median(PERIOD) for name, history in storage.histories().items() if "loss" in name},
+            lr=storage.history("lr").latest(),
+            images_per_second=self._schedule.batch / storage.history("time").avg(PERIOD),
+            seconds_left=left,
+        )
+
+    def after_train(self) -> None:
+        self._line.close()
+        for writer in self._writers:
+            writer.write()
+            writer.close()
+
+
+def progress_line(
+    *,
+    epoch: float,
+    epochs: float,
+    done: int,
+    last: int,
+    losses: dict[str, float],
+    lr: float,
+    images_per_second: float,
+    seconds_left: float,
+) -> str:
+    """Everything of interest about a running training, the most wanted first, since a narrow terminal cuts it.
+
+    Losses of cascade stages are shown as their sum.
+    """
+    parts: dict[str, float] = {}
+    for name, value in losses.items():
+        if name != "total_loss":
+            short = name.removeprefix("loss_").partition("_stage")[0].replace("_", "-")
+            parts[short] = parts.get(short, 0.0) + value
+    shown = " ".join(f"{name} {value:.3f}" for name, value in sorted(parts.items()))
+    minutes, seconds = divmod(math.ceil(max(seconds_left, 0)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return (
+        f"epoch {epoch:.2f}/{epochs:g}  {done:,}/{last:,}  {hours}:{minutes:02d}:{seconds:02d} left  "
+        f"{images_per_second:.1f} images/s  lr {lr:.4g}  loss {losses.get('total_loss', math.nan):.3f} ({shown})"
+    )
+
+
+def drop_metrics_after(path: Path, iteration: int) -> None:
+    """Take out of metrics.json what a run that was cut short wrote after its last checkpoint."""
+    if not path.is_file():
+        return
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    kept = [line for line in lines if _iteration_of(line) < iteration]
+    if kept != lines:
+        temporary = path.with_name(f"{path.name}.tmp")
+        temporary.write_text("".join(kept), encoding="utf-8")
+        temporary.replace(path)
+
+
+def _iteration_of(line: str) -> float:
+    # Half a line, which a killed run left; without its end, the next one would be glued to it.
+    if not line.endswith("\n"):
+        return math.inf
+    try:
+        return float(json.loads(line)["iteration"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf

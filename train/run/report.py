@@ -1,0 +1,70 @@
+"""What a run says of itself: what it is going to do, how it ended, and what to try where it did not end well."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from datasets import percent
+from train import devices
+from train.checkpoints import checkpoint
+from train.data.sampler import Division
+from train.run.hooks import Best
+from train.run.trainer import DivergedError
+
+
+def place(device: torch.device, division: Division) -> str:
+    """Where a run computes: `8 x NVIDIA A100, batches in 2 turns`."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    turns = f", batches in {division.accumulate} turns" if division.accumulate > 1 else ""
+    return (f"{division.processes} x {name}" if division.processes > 1 else name) + turns
+
+
+def weighted(cfg: Any) -> list[str]:
+    """A line on the losses that do not count 1, if there are any."""
+    changed = [f"{name} x {weight:g}" for name, weight in sorted(cfg.MODEL.LOSS_WEIGHTS.items()) if weight != 1]
+    return [f"losses: {', '.join(changed)}"] if changed else []
+
+
+def diverged(error: DivergedError, output: Path, cfg: Any) -> str:
+    """The error of a run whose losses or weights are no numbers any more."""
+    kept = output / checkpoint.LAST
+    last = f"the last good checkpoint, {kept}, is kept" if kept.is_file() else "no checkpoint had been saved yet"
+    amp = ""
+    if cfg.SOLVER.AMP.ENABLED and cfg.SOLVER.AMP.DTYPE == "fp16":
+        amp = "SOLVER.AMP.DTYPE bf16, or where the GPU has none SOLVER.AMP.ENABLED False (fp16 ends at 65,504), "
+    return (
+        f"the training has diverged: {error}; {last}.\n"
+        f"Try {amp}a lower SOLVER.BASE_LR (was {cfg.SOLVER.BASE_LR:g}), a longer SOLVER.WARMUP_EPOCHS (was "
+        f"{cfg.SOLVER.WARMUP_EPOCHS:g}), or SOLVER.CLIP_GRADIENTS.ENABLED True, with another --output"
+    )
+
+
+def out_of_memory(error: Exception, output: Path, cfg: Any, division: Division) -> str:
+    """The error of a run that does not fit on its GPU: what makes a step smaller, the cheapest first."""
+    remedies = []
+    if not cfg.MODEL.CHECKPOINT_ACTIVATIONS:
+        resumes = " (goes on with --resume)" if (output / checkpoint.LAST).is_file() else ""
+        remedies.append(f"MODEL.CHECKPOINT_ACTIVATIONS True{resumes}")
+    if division.part > 1:
+        turns = cfg.SOLVER.IMS_PER_BATCH // division.processes
+        remedies.append(f"SOLVER.ACCUMULATE {turns}, one image a turn (was {division.part})")
+    if not cfg.SOLVER.AMP.ENABLED:
+        remedies.append("SOLVER.AMP.ENABLED True")
+    remedies.append(f"a smaller INPUT.MIN_SIZE_TRAIN (was {list(cfg.INPUT.MIN_SIZE_TRAIN)})")
+    return (
+        f"{devices.first_line(error)}\n"
+        f"The GPU's memory is too small for a step of this run. Try, one after the other: {'; '.join(remedies)}. Where "
+        "no --resume is named, begin anew with another --output"
+    )
+
+
+def summary(output: Path, best: Best) -> str:
+    """The last line."""
+    if best.epoch:
+        said = f", {best.remark}" if best.remark else ""
+        ap = percent.precision(best.ap)
+        return f"{output}: done; best AP {ap}{said} in epoch {best.epoch}, {output / checkpoint.BEST}"
+    return f"{output}: done; {output / checkpoint.LAST}"

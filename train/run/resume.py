@@ -1,0 +1,183 @@
+"""A run's folder: for one training alone, and what stands in it of an earlier one that is to go on."""
+
+from __future__ import annotations
+
+import fcntl
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from datasets.errors import DataError
+from datasets.seen import NOTHING, SeenImages
+from train import compat, config  # noqa: F401 - compat before detectron2
+from train.checkpoints import checkpoint
+from train.checkpoints.checkpoint import Loaded
+from train.checkpoints.lineage import RANDOM
+from train.data.read import TrainingData
+from train.data.sampler import Division
+
+# isort: split
+from detectron2.utils import comm
+
+LOCK = ".lock"
+
+
+@contextmanager
+def locked(output: Path) -> Iterator[None]:
+    """The run's folder, for this process alone."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        file = (output / LOCK).open("a")
+    except OSError as error:
+        raise DataError(f"{output}: cannot be written: {error.strerror} ({error.filename})") from None
+    with file:
+        try:
+            # Not flock, which forked loader workers would hold for seconds after this process was killed.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise DataError(f"{output}: another training is writing it") from None
+        yield
+
+
+def find_before(output: Path, *, resume: bool) -> Loaded | None:
+    """The run that stands in the output folder, if it is to be resumed. Raises DataError where it is not."""
+    path = output / checkpoint.LAST
+    if not path.is_file():
+        _check_leftovers(output)
+        return None
+    if not resume:
+        raise DataError(
+            f"{output}: expected a new folder, found a run; --resume goes on with it, another --output begins anew"
+        )
+    loaded = checkpoint.read(path)
+    missing = sorted({"optimizer", "scaler", "best", "processes", "data"} - loaded.content.keys())
+    if missing:
+        raise DataError(f"{path}: expected a checkpoint to go on from, found none of {', '.join(missing)}")
+    return loaded
+
+
+class Found(NamedTuple):
+    """What `find_before` found in one process, on one machine."""
+
+    machine: str
+    iteration: int | None
+    """None where there is no run to go on with."""
+    sha256: str = ""
+    error: DataError | None = None
+
+
+def find_in_all(output: Path, *, resume: bool) -> Loaded | None:
+    """`find_before`, in every process. Raises DataError, in each of them, where it does in one, and where they do not
+    find the same run: some would go on with it, the others begin anew."""
+    before, error = None, None
+    try:
+        before = find_before(output, resume=resume)
+    except DataError as caught:
+        error = caught
+    mine = Found(socket.gethostname(), None, error=error)
+    if before is not None:
+        mine = mine._replace(iteration=int(before.content["iteration"]), sha256=before.sha256)
+    check_found(output, comm.all_gather(mine))
+    return before
+
+
+def check_found(output: Path, found: Sequence[Found]) -> None:
+    """Raises DataError for what one process could not read, or where they did not find the same."""
+    for item in found:
+        if item.error is not None:
+            raise item.error
+    if len({(item.iteration, item.sha256) for item in found}) > 1:
+        raise DataError(
+            f"{output / checkpoint.LAST}: expected the same file on every machine, found different ones",
+            list(dict.fromkeys(map(_described, enumerate(found)))),
+            advice="Put --output on a disk that all machines share, or copy this file from machine 0 to the others.",
+        )
+
+
+def _described(numbered: tuple[int, Found]) -> str:
+    number, item = numbered
+    what = "no run" if item.iteration is None else f"iteration {item.iteration:,} (SHA-256 {item.sha256[:12]})"
+    return f"process {number} on {item.machine}: {what}"
+
+
+def check_same_everywhere(cfg: Any, data: TrainingData) -> None:
+    """Raises DataError, in every process, where they are about to train with another configuration or dataset."""
+    # Weights are those of the first process, wherever the others have theirs.
+    ignored = {*config.FREE_ON_RESUME, "MODEL.WEIGHTS"}
+    mine = {key: value for key, value in config.flat(cfg).items() if key not in ignored}
+    about = {**data.identity, "images": len(data.records)}
+    mine.update({f"dataset, {key}": value for key, value in about.items()})
+    everyone = comm.all_gather((socket.gethostname(), mine))
+    problems = differences_between(everyone)
+    if problems:
+        raise DataError("the processes were given different configurations or datasets", problems)
+
+
+def differences_between(everyone: Sequence[tuple[str, dict[str, Any]]]) -> list[str]:
+    """Where (machine, values by name) of another process are not those of the first."""
+    first_machine, first = everyone[0]
+    found = {
+        f"{name}: {first.get(name)!r} on {first_machine}, {other.get(name)!r} in process {number} on {machine}": None
+        for number, (machine, other) in enumerate(everyone)
+        for name in sorted(first.keys() | other.keys())
+        if first.get(name) != other.get(name)
+    }
+    return list(found)
+
+
+def _check_leftovers(output: Path) -> None:
+    """Raises DataError for checkpoints of a run whose last one is gone: they would be taken for the new run's.
+
+    A run that was killed as it wrote its first epoch leaves that one, and writes the same again.
+    """
+    left = {epoch: path.name for epoch, path in checkpoint.epochs_in(output).items() if epoch > 1}
+    if left:
+        raise DataError(
+            f"{output}: expected a new folder or a run, found checkpoints without the last one, {checkpoint.LAST}",
+            list(left.values()),
+            advice="Move them away, or choose another --output.",
+        )
+
+
+def keep_parent(before: Loaded, cfg: Any, *, given: bool) -> None:
+    """Where a run that goes on was started from another one is on record, and is not asked for again: `given`, by
+    --init, it may lie elsewhere by now, or have a better epoch."""
+    recorded = config.from_text(before.content["config"], str(before.path))
+    if given or not cfg.MODEL.WEIGHTS:
+        cfg.MODEL.WEIGHTS = recorded.MODEL.WEIGHTS
+
+
+def seen_by(before: Loaded) -> SeenImages:
+    """The images that a run had seen; of one that began with random weights before that was written down, none."""
+    found = before.content.get("seen")
+    if found is None and before.lineage.get("from") == RANDOM:
+        return NOTHING
+    return SeenImages.from_plain(found, str(before.path))
+
+
+def check_same_run(
+    before: Loaded, cfg: Any, data: TrainingData, division: Division, output: Path, say: Callable[[str], None]
+) -> None:
+    """Raises DataError, with every difference, where the run in the folder is not the one that was asked for."""
+    recorded = config.from_text(before.content["config"], str(before.path))
+    problems = [str(item) for item in config.differences(recorded, cfg)]
+    then, now = {"left_out": [], **before.content["data"]}, data.identity
+    # The same build is the same data, wherever it lies and whatever its annotation file is called.
+    is_same_build = then["manifest_sha256"] is not None and then["manifest_sha256"] == now["manifest_sha256"]
+    compared = ("categories", "left_out") if is_same_build else now
+    problems += [
+        f"dataset, {key}: was {then.get(key)!r}, is {now[key]!r}" for key in compared if then.get(key) != now[key]
+    ]
+    if problems:
+        raise DataError(
+            f"{output}: this run was begun with another configuration or dataset; choose another --output, or go on as "
+            "it was begun",
+            problems,
+        )
+    if before.content["processes"] != division.processes:
+        say(
+            f"{division.processes} processes instead of {before.content['processes']}: the run goes on, but not bit by "
+            "bit as it would have"
+        )

@@ -1,0 +1,71 @@
+"""What the configuration's SOLVER says, as objects: the schedule, the learning rate, the optimiser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from datasets.errors import DataError
+from train import compat, precision  # noqa: F401 - compat before detectron2
+from train.run.schedule import Schedule, derive
+
+# isort: split
+from detectron2.solver import build_optimizer
+from detectron2.solver.lr_scheduler import WarmupParamScheduler
+from fvcore.common.param_scheduler import CosineParamScheduler, MultiStepParamScheduler
+
+
+def check(cfg: Any) -> None:
+    """Raises DataError for what no run can do."""
+    if cfg.SEED < 0:
+        raise DataError(f"SEED: expected 0 or more, since every run can be repeated, found {cfg.SEED}")
+
+
+def schedule_of(cfg: Any, images: int) -> Schedule:
+    """Raises DataError where the numbers make no run."""
+    solver = cfg.SOLVER
+    try:
+        return derive(
+            images=images,
+            batch=solver.IMS_PER_BATCH,
+            epochs=float(solver.EPOCHS),
+            step_epochs=[float(step) for step in solver.STEP_EPOCHS],
+            warmup_epochs=float(solver.WARMUP_EPOCHS),
+            base_lr=solver.BASE_LR,
+            reference_batch=solver.REFERENCE_BATCH,
+            max_iter=solver.MAX_ITER,
+        )
+    except ValueError as error:
+        raise DataError(f"the schedule cannot be run: {error}") from None
+
+
+def learning_rates(cfg: Any, schedule: Schedule) -> Callable[[int], float]:
+    """iteration (from 0) -> learning rate, by fvcore's and Detectron2's schedulers. Nothing of it need be saved."""
+    solver = cfg.SOLVER
+    # A run that MAX_ITER ends early follows the same curve as a whole one.
+    whole = schedule._replace(last=max(1, schedule.at(schedule.epochs)))
+    if solver.LR_SCHEDULER_NAME == "WarmupCosineLR":
+        curve: Any = CosineParamScheduler(1, 0)
+    else:
+        # fvcore wants them rising, from above 0; on very few images several steps fall on one iteration.
+        milestones = sorted({step for step in schedule.steps if step > 0})
+        values = [solver.GAMMA ** sum(step <= at for step in schedule.steps) for at in (0, *milestones)]
+        curve = MultiStepParamScheduler(values=values, milestones=milestones, num_updates=whole.last)
+    warmed = WarmupParamScheduler(
+        curve, solver.WARMUP_FACTOR, min(schedule.warmup / whole.last, 1.0), solver.WARMUP_METHOD
+    )
+    return lambda iteration: schedule.learning_rate * warmed(iteration / whole.last)
+
+
+def optimizer_of(cfg: Any, network: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
+    """Detectron2's, with the learning rate that the batch asks for."""
+    scaled = cfg.clone()
+    scaled.SOLVER.BASE_LR = schedule.learning_rate
+    optimizer: torch.optim.Optimizer = build_optimizer(scaled, network)
+    for group in optimizer.param_groups:
+        # Detectron2 can give biases a rate of their own.
+        group["lr_factor"] = group["lr"] / schedule.learning_rate
+    return optimizer

@@ -1,0 +1,38 @@
+"""The AP of the network as it is, in all processes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import distributed, nn
+
+from datasets.evaluation import Evaluation, evaluate
+from train import compat  # noqa: F401 - compat before detectron2
+from train.data.loader import inference_batches
+from train.data.mapper import InferenceMapper
+from train.data.read import TrainingData, ValidationData
+from train.inference import detect
+
+# isort: split
+from detectron2.utils import comm
+
+
+def validate(network: nn.Module, cfg: Any, data: TrainingData, validation: ValidationData) -> Evaluation | None:
+    """Each process takes its share of the images; the first one gets the result.
+
+    All with the statistics of the first one's batch norm, which are those that are saved.
+    """
+    if comm.get_world_size() > 1:
+        for buffer in network.buffers():
+            distributed.broadcast(buffer, 0)
+    with detect.evaluating(network):
+        batches = inference_batches(
+            validation.records,
+            InferenceMapper(cfg),
+            cfg.DATALOADER.NUM_WORKERS,
+            first=comm.get_rank(),
+            step=comm.get_world_size(),
+        )
+        share = detect.detect(network, batches, data.categories)
+    parts = comm.gather(share)
+    return evaluate(validation.truth, detect.join(parts)) if comm.is_main_process() else None
