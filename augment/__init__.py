@@ -1,1 +1,1 @@
-"""The first stage, a deterministic compiler: COCO datasets in, an expanded COCO dataset on disk out."""
+"""Stage 1, a deterministic compiler: COCO datasets in, an expanded COCO dataset on disk out."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datasets.parallel import Run
     from datasets.sources import Input
 
-# Heavy imports stand inside the commands: `--help` must answer at once.
+# Heavy imports are inside the commands: `--help` must answer at once.
 
 
 @options.group
@@ -71,7 +71,7 @@ def request_options(command: options.Command) -> options.Command:
 
 
 def executor_options(command: options.Command) -> options.Command:
-    """The options that say where the work runs; the command gets a context manager, `executor`, in their place."""
+    """The options that say where the work runs; the command gets a context manager, `executor`."""
 
     @functools.wraps(command)
     def wrapped(workers: int | None, executor: str | None, ray_address: str | None, **chosen: Any) -> None:
@@ -177,7 +177,7 @@ def build(output: Path, link: bool, restart: bool, executor: AbstractContextMana
         click.echo(f"{output}: this very build is there already; nothing to do")
         return
     if built.kept:
-        click.echo(f"{output}: {built.kept:,} source images were finished before and kept")
+        click.echo(f"{output}: {built.kept:,} source images had been rendered before and are kept")
     lines = [
         *operations_table(built.counts),
         *_repair_lines(built.prepared.inputs.repairs.counts()),
@@ -204,7 +204,11 @@ def verify(folder: Path, executor: AbstractContextManager[Run]) -> None:
         verified = check(folder, run, progress)
     click.echo(
         f"{folder}: good; {verified.files:,} files, {verified.images:,} images, {verified.annotations:,} annotations"
-        + ("" if verified.ruled else "; labels were not checked, since the recipe keeps no originals to check against")
+        + (
+            ""
+            if verified.labels_verified
+            else "; labels were not checked, since the recipe keeps no originals to check against"
+        )
     )
 
 

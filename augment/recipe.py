@@ -1,4 +1,4 @@
-"""The recipes that ship, and those in YAML files of users."""
+"""Recipes by name or YAML file."""
 
 from __future__ import annotations
 

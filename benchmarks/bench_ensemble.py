@@ -136,10 +136,10 @@ def ours(folder: Path, models: int) -> None:
     clock.done("soft-NMS")
     fused = pipeline.fused(parts, [1.0] * models, Wbf(iou_threshold=IOU_THRESHOLD))
     clock.done("WBF")
-    finished = pipeline.finished(fused, images, 100)
-    write(folder / "ours.json", to_results(finished))
+    final = pipeline.submittable(fused, images, 100)
+    write(folder / "ours.json", to_results(final))
     clock.done("write")
-    clock.report(len(finished))
+    clock.report(len(final))
 
 
 @main.command(hidden=True)

@@ -1,3 +1,3 @@
-"""What a COCO dataset is: reading, checking, writing; the ground floor of scarcedet. Never imports torch."""
+"""COCO datasets and results: read, checked, written, measured. The ground floor of scarcedet; never imports torch."""
 
 __version__ = "0.1.0"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datasets.options import AskedFor
     from datasets.sources import Input
 
-# Heavy imports stand inside the commands: `--help` must answer at once.
+# Heavy imports are inside the commands: `--help` must answer at once.
 
 
 @options.group
@@ -142,9 +142,9 @@ def evaluate(
     check_ids(results, found, [image.id for image in dataset.images], category_ids, annotations)
     if plausibility.are_fractions(found):
         raise DataError(f"{results}: {plausibility.FRACTIONS}")
-    known = provenance.read(results, provenance.told(trained_on, dataset.images, folder))
+    known = provenance.read(results, provenance.declared_training(trained_on, dataset.images, folder))
     seen_count = len(known.seen & {image.id for image in dataset.images})
-    remark = seen.remark(seen_count, len(dataset.images))
+    note = seen.seen_note(seen_count, len(dataset.images))
     evaluated = evaluation.evaluate(dataset, found, name=str(results), max_dets=max_dets)
     odd = plausibility.against_objects(dataset, found)
     document = {
@@ -162,8 +162,8 @@ def evaluate(
         click.echo(json.dumps(document, indent=1, ensure_ascii=False))
         return
     lines = [
-        *evaluation.summary_table(evaluated, remark),
-        *(["", *evaluation.categories_table(evaluated, dataset, remark)] if per_category else []),
+        *evaluation.summary_table(evaluated, note),
+        *(["", *evaluation.categories_table(evaluated, dataset, note)] if per_category else []),
         "",
         f"{document['images']:,} images, {document['images_without_detections']:,} of them without a detection; "
         f"{document['detections']:,} detections",

@@ -1,4 +1,4 @@
-"""Annotations as they stand, for measuring: any change of a box would change what is measured."""
+"""Annotations exactly as written, for evaluation: repairing a box would change what is measured."""
 
 from __future__ import annotations
 
@@ -13,11 +13,8 @@ from datasets.records import Annotation, BoxXYWH, Polygons, Rle
 
 
 def check_as_written(found: AnnotationJson, place: str, repairs: Repairs, problems: Problems) -> Annotation | None:
-    """The annotation with its box as it stands, in its image or not, with an area or without; no mask is kept.
-
-    For measuring, where any change would change what is measured.
-    """
-    # Made only where something is taken from it.
+    """An annotation for evaluation, its box unchanged: it may leave its image or have no area. Masks are dropped."""
+    # Built only where a box or an area has to be derived from it.
     mask = _any_mask(found.segmentation) if found.bbox is None or found.area is None else None
     box = box_of(found, mask, place, repairs, problems)
     if box is None:
@@ -29,7 +26,7 @@ def check_as_written(found: AnnotationJson, place: str, repairs: Repairs, proble
 
 
 def _any_mask(found: list[list[float]] | RleJson | None) -> Polygons | Rle | None:
-    """A mask of whatever image; None for what is none."""
+    """The mask, whatever the size of its image; None for what is not a mask."""
     if isinstance(found, RleJson):
         try:
             return as_rle(found)
@@ -41,7 +38,7 @@ def _any_mask(found: list[list[float]] | RleJson | None) -> Polygons | Rle | Non
 
 
 def segmentation_box(segmentation: Any) -> BoxXYWH | None:
-    """The box around a mask as it stands in JSON; None for what is no mask."""
+    """The bounding box of a JSON segmentation; None for what is not a mask."""
     try:
         return mask_box(_any_mask(msgspec.convert(segmentation, list[list[float]] | RleJson)))
     except msgspec.ValidationError:

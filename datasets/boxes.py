@@ -1,4 +1,4 @@
-"""Boxes as arrays: (N, 4) float64, absolute pixels, continuous; the format stands in the name."""
+"""Box arrays: (N, 4) float64, absolute pixels, continuous coordinates; every name states the format."""
 
 from __future__ import annotations
 
@@ -26,6 +26,6 @@ def area_xyxy(boxes_xyxy: Boxes) -> npt.NDArray[np.float64]:
 
 
 def clip_xyxy(boxes_xyxy: Boxes, window: Window) -> Boxes:
-    """The part of each box inside `window`; one that lies outside comes back with no area."""
+    """The part of each box inside `window`; a box outside it gets area 0."""
     x0, y0, x1, y1 = window
     return np.asarray(np.clip(boxes_xyxy, (x0, y0, x0, y0), (x1, y1, x1, y1)))

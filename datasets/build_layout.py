@@ -1,4 +1,4 @@
-"""Where things are in the folder of a build, the dataset that `augment build` makes."""
+"""The layout of a build's folder, the dataset that `augment build` writes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SOURCES = "sources.jsonl"
 MANIFEST = "manifest.json"
 SUMS = "SHA256SUMS"
 METADATA = (INSTANCES, SOURCES, MANIFEST)
-"""All but images and SUMS, in the order of SUMS, which lists them behind the images."""
+"""All files but the images and SUMS, in the order of their lines in SUMS, after those of the images."""
 
 
 def build_of(annotations: Path) -> Path | None:

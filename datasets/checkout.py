@@ -1,4 +1,4 @@
-"""The commit that the code runs from."""
+"""The git commit of the running code."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 import subprocess
 from pathlib import Path
 
-# What decides the output of a command.
+# Folders whose code determines the output of a command.
 CODE = ("datasets", "augment", "train", "ensemble")
 
 

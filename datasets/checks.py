@@ -1,4 +1,4 @@
-"""What a good record is: each function looks at one record, repairs what is safe to repair and reports the rest."""
+"""Validation of single records: each function checks one, repairs what is safe to repair and reports the rest."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from datasets.images import path_inside
 from datasets.masks import polygons_area, rle_area, rle_bounds, rle_runs
 from datasets.records import Annotation, BoxXYWH, CocoImage, Id, Polygons, Rle
 
-# Boxes may stick out of their image by this many pixels; annotation tools round.
+# Boxes may exceed their image by this many pixels, since annotation tools round.
 BOX_TOLERANCE = 1.0
-# Sums like 500.01 + 139.99 miss the image's border by less than this, which is no fault of the data.
+# Floating-point tolerance: sums like 500.01 + 139.99 exceed the image's border by less than this.
 FLOAT_NOISE = 1e-6
-# A box and the box around its mask have at least this IoU; tools that draw boxes loosely have more.
+# Minimum IoU of a box and the bounding box of its mask; tools that draw boxes loosely reach more.
 MEETS = 0.5
-# A box of centre and size that is read as corner and size begins at the middle of its mask, so that their IoU is a
-# quarter at most; a box that was clipped may well have less than half.
+# A box in centre format, read as corner format, starts at the middle of its mask, so that the IoU is at most a quarter;
+# a clipped box may have less than half.
 MEETS_CLIPPED = 0.3
-# Polygons may leave their image, but no further than any picture could reach.
+# Polygons may leave their image, but not further than any image could reach.
 MAX_COORDINATE = 1e9
 
 
@@ -33,17 +33,17 @@ class RleJson(msgspec.Struct):
 
 
 class Leniency(NamedTuple):
-    """What is asked for beyond the repairs that are always made."""
+    """Repairs that a command's options allow beyond those that are always made."""
 
     clip_boxes: bool = False
     """Boxes are clipped however far they lie outside their image."""
     skip_bad: bool = False
-    """Images and annotations that cannot be used are left out."""
+    """Images and annotations that cannot be used are left out and counted."""
     follow_links: bool = False
-    """Image files may lie outside of their folder by a symbolic link."""
+    """Symbolic links may lead to image files outside the image folder."""
 
     def decided(self) -> dict[str, bool]:
-        """What of it was asked for and decides which boxes and images there are, by name."""
+        """The options in effect that determine which boxes and images a build has, by name; for its manifest."""
         asked = {"clip_boxes": self.clip_boxes, "skip_bad": self.skip_bad}
         return {name: True for name, value in asked.items() if value}
 
@@ -52,7 +52,7 @@ STRICT = Leniency()
 
 
 class AnnotationJson(msgspec.Struct, kw_only=True):
-    """An annotation as it stands in a file, before anything was checked."""
+    """An annotation as parsed, before validation."""
 
     id: Id
     image_id: Id
@@ -64,13 +64,13 @@ class AnnotationJson(msgspec.Struct, kw_only=True):
 
 
 class TracedAnnotationJson(AnnotationJson, kw_only=True):
-    """With the key that augment adds."""
+    """An annotation of a build, with the key that augment adds."""
 
     source_annotation_id: int | None = None
 
 
 class Repairs:
-    """What was mended while reading, by kind: nothing is changed without being counted and listed."""
+    """Repairs made while reading, by kind: nothing is changed without being counted and listed."""
 
     def __init__(self) -> None:
         self.places: dict[str, list[str]] = {}
@@ -86,7 +86,7 @@ class Repairs:
         return {kind: len(places) for kind, places in sorted(self.places.items())}
 
     def lines(self) -> list[str]:
-        """What was repaired, for a person: each kind with its count and its first places."""
+        """Lines for the user: each kind of repair with its count and its first places."""
         lines = []
         for kind, places in sorted(self.places.items()):
             lines.append(f"repaired: {len(places):,} x {kind}")
@@ -96,14 +96,14 @@ class Repairs:
         return lines
 
     def brief(self) -> list[str]:
-        """A line for each kind, with its count and its first place."""
+        """Lines for the user: each kind of repair with its count and its first place."""
         return [
             f"repaired: {len(places):,} x {kind} (the first: {places[0]})"
             for kind, places in sorted(self.places.items())
         ]
 
     def as_problems(self) -> Problems:
-        """The repairs as errors, which is what `--strict` makes of them."""
+        """The repairs as problems, for `--strict`."""
         problems = Problems()
         for kind in sorted(self.places):
             for place in self.places[kind]:
@@ -128,7 +128,7 @@ ORIENTATION_IGNORED = "EXIF orientation that the annotations do not follow, take
 
 
 class Asked(NamedTuple):
-    """What is asked of image records: whoever opens no file needs no name, whoever clips no box no size."""
+    """Which fields of image records a caller needs: names to open files, sizes to clip boxes."""
 
     names: bool = True
     sizes: bool = True
@@ -140,9 +140,9 @@ EVERYTHING = Asked()
 def check_image(
     image: CocoImage, place: str, problems: Problems, asked: Asked = EVERYTHING, size_unknown: str = ""
 ) -> bool:
-    """Whether an image record is good; where not, `problems` says why.
+    """Whether an image record is valid; otherwise `problems` gets the reasons.
 
-    `size_unknown` is what is wrong with the file that a missing size was to be read from.
+    `size_unknown` is the reason why a missing size could not be read from the file.
     """
     before = problems.count
     if asked.sizes and (image.width < 1 or image.height < 1):
@@ -170,7 +170,7 @@ def check_annotation(
     problems: Problems,
     clip_boxes: bool = False,
 ) -> Annotation | None:
-    """The annotation, repaired; None where it was left out or is wrong (then `problems` says why)."""
+    """The annotation, repaired; None where it is left out or invalid (then `problems` has the reason)."""
     before = problems.count
     segmentation = _checked_segmentation(found.segmentation, f"{place}.segmentation", image, repairs, problems)
     given = box_of(found, segmentation, place, repairs, problems)
@@ -188,7 +188,7 @@ def check_annotation(
 def box_of(
     found: AnnotationJson, mask: Polygons | Rle | None, place: str, repairs: Repairs, problems: Problems
 ) -> BoxXYWH | None:
-    """The box as it stands, or that around the mask; None where there is neither, which `problems` says."""
+    """The box as written, or the bounding box of its mask; None without either, which goes to `problems`."""
     if found.bbox is not None:
         return found.bbox
     box = mask_box(mask)
@@ -208,7 +208,7 @@ def completed(
     repairs: Repairs,
     kept: Polygons | Rle | None,
 ) -> Annotation:
-    """The annotation with this box, and the area of `mask` or box where there is none; `kept` is its segmentation."""
+    """The annotation with this box and the area of its mask, or of the box without one; `kept` is its segmentation."""
     if area is None:
         repairs.add(AREA_MISSING, place)
         area = segmentation_area(mask) or box[2] * box[3]
@@ -227,7 +227,7 @@ def completed(
 
 
 def as_rle(found: RleJson) -> Rle:
-    """Raises ValueError or OverflowError where the runs are no mask of its size."""
+    """Runs as parsed -> Rle. Raises ValueError or OverflowError where they are not a mask of their size."""
     height, width = found.size
     if height < 1 or width < 1:
         raise ValueError(f"expected a size of at least 1 x 1 px, found {height} x {width}")
@@ -244,7 +244,7 @@ def segmentation_area(segmentation: Polygons | Rle | None) -> float:
 
 
 def mask_box(segmentation: Polygons | Rle | None) -> BoxXYWH | None:
-    """The box around a mask, None where there is none or nothing in it."""
+    """The bounding box of a mask, xywh; None where there is no mask or it is empty."""
     if segmentation is None:
         return None
     if isinstance(segmentation, Rle):
@@ -256,7 +256,7 @@ def mask_box(segmentation: Polygons | Rle | None) -> BoxXYWH | None:
 
 
 def meets_mask(box: BoxXYWH, segmentation: Polygons | Rle | None, at_least: float = MEETS) -> bool:
-    """Is a box that of its mask, by its IoU with the box around it? True without a mask."""
+    """Whether a box has at least this IoU with the bounding box of its mask; True without a mask."""
     around = mask_box(segmentation)
     if around is None:
         return segmentation is None
@@ -268,7 +268,7 @@ def meets_mask(box: BoxXYWH, segmentation: Polygons | Rle | None, at_least: floa
 
 
 def _check_meets(box: BoxXYWH, segmentation: Polygons | Rle | None, place: str, problems: Problems) -> None:
-    """A box far outside its image whose rest does not fit its mask was written in another format."""
+    """A box far outside its image that does not match its mask was written in another box format: a problem."""
     if segmentation is not None and not meets_mask(box, segmentation, MEETS_CLIPPED):
         problems.add(
             f"{place}: expected a box that meets its mask once it is clipped, found {shown_box(box)}, which does not: "
@@ -277,7 +277,7 @@ def _check_meets(box: BoxXYWH, segmentation: Polygons | Rle | None, place: str, 
 
 
 def _overhang(box: BoxXYWH, image: CocoImage) -> float:
-    """How many pixels a box reaches out of its image; below 0 where it lies inside."""
+    """Pixels by which a box exceeds its image; negative inside."""
     x, y, width, height = box
     return max(-x, -y, x + width - image.width, y + height - image.height)
 
@@ -319,12 +319,12 @@ def _checked_segmentation(
         return None
     if isinstance(found, RleJson):
         return _checked_rle(found, place, image, problems)
-    # Tools without masks write [] or [[]], which say the same as no segmentation.
+    # Tools without masks write [] or [[]] for no segmentation.
     if not any(found):
         return None
     whole = [polygon for polygon in found if len(polygon) >= 6]
     if not whole or any(len(polygon) % 2 for polygon in found):
-        # Too few points, or half a point too many, which tells that numbers were lost.
+        # Too few points, or half a point too many: numbers were lost.
         repairs.add(MASK_LEFT_OUT, place)
         return None
     if len(whole) < len(found):
@@ -351,7 +351,7 @@ def _checked_rle(found: RleJson, place: str, image: CocoImage, problems: Problem
 
 
 def _is_huge(polygon: npt.NDArray[np.float64]) -> bool:
-    # The sum of squares is one cheap call, and clears all but the odd ones.
+    # The sum of squares is one cheap call that finds all non-finite polygons.
     with np.errstate(over="ignore"):
         return bool(polygon @ polygon > MAX_COORDINATE**2 and np.abs(polygon).max() > MAX_COORDINATE)
 

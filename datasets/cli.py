@@ -1,4 +1,4 @@
-"""What every command line of the project does alike: errors, exit codes, output, the progress bar."""
+"""What every command line of the project shares: error output, exit codes, text output, the progress bar."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ if TYPE_CHECKING:
 
 
 def run(command: click.Command, prog_name: str) -> None:
-    """Run a click command and leave the process.
+    """Run a click command and exit.
 
-    Exit codes: 0 done, 1 bad data or a full disk, 2 wrong usage, 130 Ctrl-C, 141 where the reader of our output (a
-    pager, head) went away.
+    Exit codes: 0 done, 1 bad data or a full disk, 2 wrong usage, 130 Ctrl-C, 141 where the reader of stdout (a pager,
+    head) closed it.
 
-    Only errors that speak of the user's data or machine are caught: a bug still shows its traceback.
+    Only errors about the user's data or machine are caught; a bug still shows its traceback.
     """
     stdout = sys.stdout
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # A name that the terminal's encoding lacks is shown by its number, instead of ending the command.
+            # A character that the terminal's encoding lacks is escaped, instead of ending the command.
             stream.reconfigure(errors="backslashreplace")
     try:
         result = command.main(prog_name=prog_name, standalone_mode=False)
         stdout.flush()
     except SystemExit as stop:
-        # click makes of a reader that went away an exit with 1, and puts a wrapper around the stream.
+        # click turns a closed stdout into exit code 1, and wraps the stream.
         sys.exit(stop.code if sys.stdout is stdout else 141)
     except BrokenPipeError:
-        # What is left in the buffer must go somewhere, or the interpreter complains while it shuts down.
+        # The rest of the buffer must go somewhere, or the interpreter complains at shutdown.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())
         sys.exit(141)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt) as stop:
-        # click makes an Abort of Ctrl-C; what was interrupted may have left word on how to go on.
+        # click raises Abort for Ctrl-C; the interrupted code may have said how to continue.
         advice = str(stop.__cause__ or stop)
         click.echo(f"interrupted; {advice}" if advice else "interrupted", err=True)
         sys.exit(130)
@@ -59,17 +59,17 @@ def run(command: click.Command, prog_name: str) -> None:
 
 
 def show(*lines: str) -> None:
-    """Lines of a result that people read; names in them may hold anything."""
+    """Print lines of a result for people; names in them may contain control characters, which are escaped."""
     click.echo(printable("\n".join(lines)))
 
 
 def note(text: str) -> None:
-    """Say something beside the result, which may be piped to other tools."""
+    """Print a note to stderr, beside the result, which may be piped to other tools."""
     click.echo(printable(text), err=True)
 
 
 def skipped_lines(inputs: Inputs) -> list[str]:
-    """The images that --skip-bad left out, the first ones by name."""
+    """Lines for the user: the images that --skip-bad left out, the first ones by name."""
     if not inputs.skipped:
         return []
     lines = [f"skipped: {len(inputs.skipped):,} images whose files cannot be used"]
@@ -81,12 +81,12 @@ def warning_lines(warnings: Sequence[str]) -> list[str]:
     return [f"warning: {warning}" for warning in warnings]
 
 
-Progress = Callable[[str, int, int], None]  # (what is being done, how many are done, of how many)
+Progress = Callable[[str, int, int], None]  # (stage, how many are done, of how many)
 
 
 @contextmanager
 def progress_bar(unit: str = "image") -> Iterator[Progress]:
-    """One tqdm bar on stderr that long work reports to, renamed as it goes on; silent where stderr is no terminal."""
+    """A tqdm bar on stderr for long work, relabelled at each stage; silent where stderr is not a terminal."""
     from tqdm import tqdm
 
     with tqdm(disable=None, leave=False, unit=unit, dynamic_ncols=True) as bar:

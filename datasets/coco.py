@@ -36,7 +36,7 @@ from datasets.stream import DatasetWriter, annotation_body
 
 
 class Unsized(NamedTuple):
-    """An image record, and what is wrong with the file that its size would have been read from."""
+    """An image record whose size is unknown, and why it could not be read from the file."""
 
     id: int
     file_name: str
@@ -44,9 +44,9 @@ class Unsized(NamedTuple):
 
 
 class ReadFile(NamedTuple):
-    """A checked annotation file, what was repaired in it, and the SHA-256 of its bytes.
+    """A checked annotation file, the repairs made, and the SHA-256 of its bytes.
 
-    `unsized` are images that were left out (--skip-bad): neither the record nor its file tells their size.
+    `unsized` are images that were left out (--skip-bad) since neither the record nor the file tells their size.
     """
 
     dataset: Dataset
@@ -64,13 +64,14 @@ def read(
     images: Path | None = None,
     as_written: bool = False,
 ) -> ReadFile:
-    """Read and check a COCO annotation file (`datasets.sources` checks the images that belong to it).
+    """Read and check a COCO annotation file (`datasets.sources` checks its image files).
 
-    With `strict`, what would be repaired is an error. With `provenance`, the keys that augment adds are read too;
-    otherwise keys that COCO does not have are dropped. `images` is the folder that sizes are read from where the file
-    lacks them. With `as_written`, for measuring, boxes are neither clipped nor left out, images need neither a name nor
-    a size, and no mask is kept. Raises DataError, listing every offender by its place, with what `leniency` can do
-    about them where the caller has it as options.
+    With `strict`, repairs are errors. With `provenance`, the keys that augment adds are read too; otherwise keys that
+    COCO does not define are dropped. `images` is the folder to read missing image sizes from. With `as_written`, for
+    evaluation, boxes are neither clipped nor left out, images need neither a name nor a size, and no mask is kept.
+
+    Raises DataError listing every offender with its place, and the option of `leniency` that would help, where the
+    caller has it.
     """
     data = read_buffer(path, "annotation file")
     sha256 = hashlib.sha256(data).hexdigest()
@@ -101,7 +102,7 @@ def _split(data: Buffer, path: Path, *, images_only: bool = False) -> Document:
         mended = without_infinities(data)
         if mended is data:
             raise
-        # Boxes that held them are counted one by one.
+        # Boxes with a non-finite number are counted one by one.
         return Document.split(mended, path, images_only=images_only)
 
 
@@ -118,7 +119,7 @@ def _raise_problems(path: Path, problems: Problems, leniency: Leniency | None, *
 
 
 class ReadImages(NamedTuple):
-    """The images and categories of a checked file, and the SHA-256 of its bytes; `annotated` if it has annotations."""
+    """The images and categories of a checked file, and its SHA-256; `annotated` where it has annotations."""
 
     images: list[Image]
     categories: list[Category]
@@ -127,17 +128,17 @@ class ReadImages(NamedTuple):
 
 
 def read_images(path: Path, images: Path | None = None, *, named: bool = True) -> ReadImages:
-    """Read what a file says of its images, for images that are to be predicted on; without `named`, for results.
+    """Read only the images of a file, for prediction; without `named`, for results, whose images need no file.
 
-    Such files may lack categories (the list is empty then) and annotations (which are not looked at in any file), and
-    file names where no image file is opened. Of a build, what augment says of its images is read too. `images` is the
-    folder that missing sizes are read from. Raises DataError as `read` does.
+    Such files may lack categories (the list is then empty) and annotations (which are never parsed), and file names
+    where no image file is opened. For a build, the provenance of its images is read too. `images` is the folder to read
+    missing sizes from. Raises DataError as `read` does.
     """
     data = read_buffer(path, "annotation file")
     mending = Mending(STRICT)
     document = _split(data, path, images_only=True)
     categories = _categories(document, mending)
-    # Where they come from is not asked of other people's files, which may mean something else by the same keys.
+    # Provenance keys are read from builds only; in other files the same keys may mean something else.
     kind = CocoImage if build_of(path) is None else Image
     found = _images(document, kind, images, mending, Asked(names=named))
     _raise_problems(path, mending.problems, None)
@@ -151,9 +152,10 @@ def read_images(path: Path, images: Path | None = None, *, named: bool = True) -
 
 @dataclass(frozen=True)
 class _Known(Generic[Record]):
-    """Records that others refer to, by id; `refused` are the ids of bad ones, so that no reference is reported too.
+    """Records that others refer to, by id.
 
-    `unsized` are those among them whose size nothing tells.
+    `refused` are the ids of invalid records, so that references to them are not reported too; `unsized` are those whose
+    size is unknown.
     """
 
     records: dict[int, Record]
@@ -202,11 +204,11 @@ def _images(
 
 
 def _read_size(image: CocoImage, place: str, folder: Path, mending: Mending) -> str:
-    """Take the size that a record lacks from its file; returns what is wrong with that, if it is not to be had."""
+    """Fill in the size that a record lacks from its image file; returns the reason where that fails."""
     try:
         path = locate(folder, image.file_name).path
     except ValueError:
-        return ""  # the name itself is refused
+        return ""  # an invalid name is reported elsewhere
     try:
         image.width, image.height = upright_size(read_file(path))
     except ValueError as error:
@@ -257,7 +259,7 @@ def _annotations(
             if place in places:
                 mending.repairs.add(ID_TAKEN, place)
                 repeated.append(checked)
-    # Numbered when all the others are known.
+    # Numbered once all other ids are known.
     free = max((item.id for item in annotations), default=0) + 1
     for number, item in enumerate(repeated, start=free):
         item.id = number
@@ -287,7 +289,7 @@ def _checked(
 
 
 def write(path: Path, dataset: Dataset) -> None:
-    """Write a whole dataset; what stood at `path` is replaced at once or not at all."""
+    """Write a whole dataset; a file at `path` is replaced atomically."""
     with DatasetWriter(path, dataset.info, dataset.licenses, dataset.categories) as writer:
         writer.images(dataset.images)
         for annotation in dataset.annotations:

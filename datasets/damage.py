@@ -1,6 +1,6 @@
-"""Damage that only decoding finds: what libjpeg warns of and OpenCV, whose pixels are used, decodes past in silence.
+"""Damage that only decoding finds: libjpeg warns of it, and OpenCV decodes past it in silence.
 
-The pictures that these decoders make here are thrown away.
+The pixels decoded here are discarded.
 """
 
 from __future__ import annotations
@@ -13,32 +13,32 @@ import simplejpeg
 
 from datasets.jpeg import without_stray_bytes
 
-# What libjpeg says of a head that it nevertheless understands (jerror.h); it warns of pixels, if it does, later.
+# What libjpeg says of a head that it nevertheless understands (jerror.h); warnings about pixels come later.
 _HARMLESS = (
     "Unknown Adobe color transform code",
     "Warning: unknown JFIF revision number",
     "Invalid SOS parameters for sequential JPEG",
 )
-# What TurboJPEG itself cannot do, such as rare chroma subsamplings, is no fault of the file.
+# Limits of TurboJPEG itself, such as rare chroma subsamplings, which are no fault of the file.
 _NOT_LIBJPEG = "tj"
 _CRITICAL = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
-# Samples a pixel of PNG's colour types, and the start and step (x, y, dx, dy) of the passes of interlacing.
+# Samples per pixel of PNG's colour types, and (x, y, dx, dy) of the passes of interlacing.
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 _PIECE = 1 << 20
 
 
 def check_pixels(data: bytes, file_format: str) -> None:
-    """Decode all of a JPEG or PNG file whose head is good; raises ValueError, `expected ..., found ...`, for damage."""
+    """Decode all of a JPEG or PNG file with a valid head; raises ValueError, `expected ..., found ...`, for damage."""
     fault = _jpeg_fault(data) if file_format == "JPEG" else _png_fault(data)
     if fault:
         raise ValueError(f"expected a whole {file_format} picture, found damaged pixel data ({fault})")
 
 
 def _jpeg_fault(data: bytes) -> str:
-    """libjpeg's last warning or its error; "" for none."""
+    """libjpeg's last warning, or its error; empty for none."""
     try:
-        # An eighth of the size: everything is read, but little is computed and kept.
+        # At an eighth of the size, everything is read, but little is computed and kept.
         simplejpeg.decode_jpeg(
             without_stray_bytes(data), colorspace="GRAY", fastdct=True, fastupsample=True, min_factor=8, strict=True
         )
@@ -49,7 +49,7 @@ def _jpeg_fault(data: bytes) -> str:
 
 
 def _png_fault(data: bytes) -> str:
-    """A wrong checksum of what pixels are made of, or too few of them; "" for none."""
+    """A wrong checksum of pixel data, or too few bytes of it; empty for none."""
     stream = zlib.decompressobj()
     expected = found = 0
     try:
@@ -66,7 +66,7 @@ def _png_fault(data: bytes) -> str:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview, int]]:
-    """(type, payload, checksum) of each chunk that is whole."""
+    """(type, payload, checksum) of each complete chunk."""
     view, place = memoryview(data), 8
     while place + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, place)
@@ -80,7 +80,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview, int]]:
 
 
 def _inflated(stream: zlib._Decompress, payload: memoryview) -> int:
-    """How many bytes come out of some more of the stream, of which no more than a piece is held at once."""
+    """How many more bytes a stream decompresses to; only one piece is held at a time."""
     count = len(stream.decompress(payload, _PIECE))
     while stream.unconsumed_tail:
         count += len(stream.decompress(stream.unconsumed_tail, _PIECE))
@@ -88,7 +88,7 @@ def _inflated(stream: zlib._Decompress, payload: memoryview) -> int:
 
 
 def _raw_bytes(head: memoryview) -> int:
-    """The decompressed bytes of the picture that an IHDR announces: each row has a byte more, that of its filter."""
+    """The decompressed size in bytes that an IHDR announces: each row has one more byte, its filter type."""
     width, height, bits, colour, _, _, interlaced = struct.unpack_from(">IIBBBBB", head)
     per_pixel = bits * _SAMPLES.get(colour, 0)
     count = 0

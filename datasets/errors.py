@@ -1,10 +1,11 @@
-"""The one exception that a user is meant to read, and text that a terminal shows as it is."""
+"""DataError, the exception that users read, its collector Problems, and text made safe for terminals."""
 
 from __future__ import annotations
 
 SHOWN = 20
 
-# What moves a terminal's cursor, rings its bell or turns its text around; names in other people's files may hold it.
+# Characters that move a terminal's cursor, ring its bell or reverse its text; names in other people's files may contain
+# them.
 _CONTROLS = {
     code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
     for code in (*range(9), *range(11, 32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
@@ -12,22 +13,21 @@ _CONTROLS = {
 
 
 def printable(text: str) -> str:
-    """The text with control characters by their numbers; line breaks and tabs stay."""
+    """The text with control characters escaped; line breaks and tabs stay."""
     return text.translate(_CONTROLS)
 
 
 class DataError(Exception):
     """Input that cannot be used, or an output that must not be written.
 
-    The text is one headline and, below it, the first 20 problems (each naming a file and a place, what was expected
-    and what was found), a count of the others, and where there is some, advice. Command lines print it and exit
-    with 1.
+    The text is a headline, then the first 20 problems (each naming a file and a place, what was expected and what was
+    found) and a count of the others, then advice, if there is any. Command lines print it and exit with 1.
     """
 
     def __init__(
         self, headline: str, problems: list[str] | None = None, count: int | None = None, advice: str = ""
     ) -> None:
-        """`count` is the number of problems there were, where not all of them were kept."""
+        """`count` is the number of all problems, where not all of them were kept."""
         self.headline = headline
         self.problems = problems or []
         self.count = len(self.problems) if count is None else count
@@ -44,12 +44,12 @@ class DataError(Exception):
         return printable("\n".join(lines))
 
     def __reduce__(self) -> tuple[type[DataError], tuple[str, list[str], int, str]]:
-        """Keep the problems when the error crosses from a worker process to its parent."""
+        """Keep the problems when the error is pickled, from a worker process to its parent."""
         return DataError, (self.headline, self.problems, self.count, self.advice)
 
 
 class Problems:
-    """Collects problems in bounded memory, so that all offenders can be reported at once."""
+    """Collects problems in bounded memory, so that all offenders are reported at once."""
 
     def __init__(self) -> None:
         self.kept: list[str] = []
@@ -65,8 +65,8 @@ class Problems:
         self.count += other.count
 
     def raise_if_any(self, headline: str, advice: str = "") -> None:
-        """Raise DataError with `headline` if anything was added; the last `{n}` in it, if any, stands for the count."""
+        """Raise DataError with `headline` if there is any problem; the last `{n}` in it becomes their number."""
         if self.count:
-            # Not str.format: a path in the headline may have braces of its own.
+            # Not str.format: a path in the headline may contain braces.
             before, counted, after = headline.rpartition("{n}")
             raise DataError(f"{before}{self.count}{after}" if counted else headline, self.kept, self.count, advice)

@@ -15,17 +15,17 @@ from datasets.errors import DataError
 from datasets.records import Dataset
 from datasets.results import Results, unknown_ids
 
-# Detections of a category in an image that COCO counts.
+# COCO's limit of detections of a category in an image.
 MAX_DETS = 100
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
-    """The twelve numbers of COCO's summary, from 0 to 1; None where there is nothing to find.
+    """The twelve numbers of COCO's summary, from 0 to 1; None where there is no object to find.
 
-    `ap` is averaged over the IoU thresholds 0.50, 0.55, ..., 0.95, `ap50` and `ap75` are those at one of them. `small`
-    is an area below 32 ** 2 px, `medium` one up to 96 ** 2, `large` all above. Recall is that of the 1, 10 or
-    `max_dets` (COCO's 100) best detections of a category in an image, precision that of `max_dets`. `per_category` is
-    `ap` by category id.
+    `ap` is averaged over the IoU thresholds 0.50, 0.55, ..., 0.95; `ap50` and `ap75` are at one of them. `small` is an
+    area below 32 ** 2 px, `medium` up to 96 ** 2, `large` above. Recall is over the 1, 10 or `max_dets` (COCO: 100)
+    highest-scoring detections of a category in an image, precision over `max_dets`. `per_category` is `ap` by category
+    id.
     """
 
     ap: float | None
@@ -44,12 +44,12 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     max_dets: int = MAX_DETS
 
     def numbers(self) -> dict[str, float | None]:
-        """The twelve by name, in COCO's order; `ar100` goes by its limit, which may be that of another."""
+        """The twelve numbers by name, in COCO's order; `ar100` is named so for any `max_dets`."""
         return {f"ar{self.max_dets}" if key == "ar100" else key: getattr(self, key) for key in METRICS}
 
 
 class Metric(NamedTuple):
-    """How the field calls a number, and where it stands: which curve, thresholds, area range and limit."""
+    """A number of the summary: its label, and its curve, thresholds, area range and limit."""
 
     label: str
     curve: Literal["precision", "recall"]
@@ -75,10 +75,10 @@ METRICS = {
 
 
 def evaluate(dataset: Dataset, results: Results, *, name: str = "results", max_dets: int = MAX_DETS) -> Evaluation:
-    """Compare detections with the objects of a dataset as pycocotools' COCOeval does; crowds are ignored regions.
+    """Compare detections with a dataset's objects as pycocotools' COCOeval does; crowds are ignored regions.
 
-    Equal scores count in the order of the image ids, within an image in that of `results`. Raises DataError, which
-    calls the results `name`, where they have ids that the dataset lacks.
+    Ties between scores are broken by image id, within an image by the order of `results`. Raises DataError, which calls
+    the results `name`, where they have ids that the dataset lacks.
     """
     image_ids = np.array(sorted(image.id for image in dataset.images), dtype=np.int64)
     category_ids = np.array(sorted(category.id for category in dataset.categories), dtype=np.int64)
@@ -103,11 +103,11 @@ def _curves(
     category_ids: npt.NDArray[np.int64],
     max_dets: int,
 ) -> dict[str, npt.NDArray[np.float64]]:
-    """COCOeval's `precision` (thresholds, recall, categories, areas, limits) and `recall` (all but the second).
+    """COCOeval's `precision` (thresholds, recall, categories, areas, limits) and `recall` (without the second axis).
 
-    Categories are in the order of `category_ids`; -1 stands where there is nothing to find.
+    Categories are in the order of `category_ids`; -1 means that there is no object.
     """
-    # hotcoco takes no negative ids, so it gets ranks instead, which keep COCO's order.
+    # hotcoco takes no negative ids, so it gets ranks instead, which preserve the order.
     annotations = dataset.annotations
     truth = hotcoco.COCO.from_arrays(
         [{"id": rank, "file_name": "", "width": 0, "height": 0} for rank in range(len(image_ids))],
@@ -135,13 +135,13 @@ def _curves(
 
 
 def _mean(values: npt.NDArray[np.float64]) -> float | None:
-    """The mean of what is defined."""
+    """The mean of the defined values."""
     defined = values[values > -1]
     return float(defined.mean()) if defined.size else None
 
 
 def category_rows(evaluation: Evaluation, dataset: Dataset) -> list[dict[str, Any]]:
-    """`id`, `name`, `objects` (crowds do not count) and `ap` of each category, in the order of the file."""
+    """`id`, `name`, `objects` (without crowds) and `ap` of each category, in the order of the file."""
     objects = Counter(item.category_id for item in dataset.annotations if not item.iscrowd)
     return [
         {"id": item.id, "name": item.name, "objects": objects[item.id], "ap": evaluation.per_category[item.id]}
@@ -149,23 +149,23 @@ def category_rows(evaluation: Evaluation, dataset: Dataset) -> list[dict[str, An
     ]
 
 
-def summary_table(evaluation: Evaluation, remark: str = "") -> list[str]:
-    """Lines: the precisions under their names, then the recalls, in percent; `remark` stands next to them."""
+def summary_table(evaluation: Evaluation, note: str = "") -> list[str]:
+    """Lines of text: precisions below their labels, then recalls, in percent; `note` is appended."""
     lines = []
     for curve in ("precision", "recall"):
         keys = [key for key, metric in METRICS.items() if metric.curve == curve]
         labels = {**{key: METRICS[key].label for key in keys}, "ar100": f"AR{evaluation.max_dets}"}
         lines.append("".join(f"{labels[key]:>7}" for key in keys))
         row = "".join(f"{percent.precision(getattr(evaluation, key)):>7}" for key in keys)
-        lines.append(f"{row}   {remark}" if remark else row)
+        lines.append(f"{row}   {note}" if note else row)
     return lines
 
 
-def categories_table(evaluation: Evaluation, dataset: Dataset, remark: str = "") -> list[str]:
-    """Lines: the objects of each category and its AP in percent; `remark` stands next to the name of the column."""
+def categories_table(evaluation: Evaluation, dataset: Dataset, note: str = "") -> list[str]:
+    """Lines of text: objects and AP, in percent, of each category; `note` is appended to the header."""
     head = f"{'category':<24}{'objects':>10}{'AP':>7}"
     return [
-        f"{head}   {remark}" if remark else head,
+        f"{head}   {note}" if note else head,
         *(
             f"{row['name'][:23]:<24}{row['objects']:>10,}{percent.precision(row['ap']):>7}"
             for row in category_rows(evaluation, dataset)

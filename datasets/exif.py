@@ -1,4 +1,4 @@
-"""Taking the EXIF orientation out of a JPEG or PNG file in place: no pixel is decoded, no length changes."""
+"""Resetting the EXIF orientation of a JPEG or PNG file in place: no pixel is decoded, no length changes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from datasets.jpeg import segments
 
 _ORIENTATION_TAG = 0x0112
 _EXIF_HEAD = b"Exif\0\0"
-# XMP repeats the orientation, as an attribute or as an element.
+# XMP repeats the orientation, as an attribute or an element.
 _XMP_ORIENTATION = re.compile(rb"(tiff:Orientation\s*(?:=\s*[\"']|>)\s*)[2-8]")
 
 
 def set_upright(data: bytes, file_format: str) -> bytes:
-    """`data` with every orientation tag set to 1 (upright); anything that does not parse is left as it is."""
+    """`data` with every orientation tag set to 1 (upright); what does not parse is left unchanged."""
     patched = bytearray(data)
     blocks = list(_jpeg_segments(data) if file_format == "JPEG" else _png_chunks(data))
     for kind, start, end in blocks:
@@ -25,7 +25,7 @@ def set_upright(data: bytes, file_format: str) -> bytes:
         else:
             patched[start:end] = _XMP_ORIENTATION.sub(rb"\g<1>1", data[start:end])
         if file_format == "PNG":
-            # A chunk's checksum covers its type, which stands in the four bytes before the data.
+            # A chunk's checksum covers its type, the four bytes before the data.
             patched[end : end + 4] = struct.pack(">I", zlib.crc32(patched[start - 4 : end]))
     return bytes(patched)
 

@@ -1,4 +1,4 @@
-"""From a record's `file_name` to a file in the image folder, or to the file that was meant where there is none."""
+"""From a record's `file_name` to the image file, or, where it is missing, to the file that was probably meant."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from datasets.images import path_inside
 
 
 class Located(NamedTuple):
-    """Where an image file is or should be; `backslashes` says that those of its name were taken for folders."""
+    """Where an image file is or should be; `backslashes`: those of its name were taken as path separators."""
 
     path: Path
     backslashes: bool = False
@@ -21,8 +21,8 @@ class Located(NamedTuple):
 def locate(folder: Path, file_name: str) -> Located:
     """The file of a record. Raises ValueError as `path_inside` does.
 
-    Where there is no file of a name with backslashes, these are folders, if that leads to a file; the first folder
-    may be the image folder itself, as Label Studio writes it on Windows.
+    Where no file has a name with backslashes, these are taken as path separators, if that leads to a file; the first
+    folder may be the image folder itself, as Label Studio writes it on Windows.
     """
     path = path_inside(folder, file_name)
     if "\\" not in file_name or not is_missing(path):
@@ -37,7 +37,7 @@ def locate(folder: Path, file_name: str) -> Located:
 
 
 def is_missing(path: Path) -> bool:
-    """Whether nothing is there; False where that cannot be told, as of a name that is too long."""
+    """Whether nothing is there; False where that cannot be determined, as for names that are too long."""
     try:
         return not path.exists()
     except OSError:
@@ -51,13 +51,13 @@ def leads_out(folder: Path, path: Path) -> bool:
 
 
 class Lookup:
-    """Finds files whose names are spelled otherwise; each folder is listed once."""
+    """Finds files whose names are spelled differently; each folder is listed once."""
 
     def __init__(self) -> None:
         self._listed: dict[Path, dict[str, str]] = {}
 
     def remedy(self, folder: Path, path: Path) -> str:
-        """What to do about a file that is not there, naming the one that was meant; "" where nothing is like it."""
+        """Advice for a missing file: the name that was probably meant; empty where none is similar."""
         parts = path.relative_to(folder).parts
         if len(parts) > 1 and parts[0] == folder.name and folder.joinpath(*parts[1:]).is_file():
             return f"it is there without its first folder, so --images {folder.parent} would find it"
@@ -65,12 +65,12 @@ class Lookup:
         found = self._similar(folder, parts) or self._similar(folder, tuple(unquote(name).split("/")))
         if found is None:
             return ""
-        # Two Unicode forms of a name look the same.
+        # Two Unicode normal forms of a name look the same.
         shown = repr(found) if found.isascii() else f"{found!r} ({found!a}, not {name!a})"
         return f"there is {shown}, which differs in {_difference(name, found)}: rename the file, or change file_name"
 
     def _similar(self, folder: Path, parts: tuple[str, ...]) -> str | None:
-        """The name of the file in `folder` that is spelled like `parts`; None where there is none."""
+        """The path in `folder` whose name matches `parts` up to spelling; None for none."""
         here = folder
         for part in parts:
             exact = part not in ("", ".", "..") and not is_missing(here / part)
@@ -91,7 +91,7 @@ class Lookup:
 
 
 def _key(name: str) -> str:
-    """The same for all spellings of a name."""
+    """A key that all spellings of a name share."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", unquote(name)).casefold())
 
 

@@ -1,4 +1,4 @@
-"""Examining image files, some at a time, in any process: how each is to be read, or what is wrong with it."""
+"""Examining image files, a few per task, in any process: how to read each, or what is wrong with it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import NamedTuple
 from datasets import damage, images
 from datasets.file_names import Lookup, is_missing, leads_out
 
-# Looking at one file takes so little time that a task is a handful of them.
+# Examining one file is so quick that a task has several.
 FILES_PER_TASK = 32
 
 
 class ImageFile(NamedTuple):
-    """A file in an image folder, and the size that its record gives it."""
+    """An image file, its image folder, and the size in its record."""
 
     path: Path
     folder: Path
@@ -22,7 +22,7 @@ class ImageFile(NamedTuple):
 
 
 class Examined(NamedTuple):
-    """How an image file is to be read, with its size in bytes and its time of change, which tell whether it stays."""
+    """How to read an image file, with its size in bytes and modification time, by which a later change is noticed."""
 
     reading: images.Reading
     size: int
@@ -30,11 +30,10 @@ class Examined(NamedTuple):
 
 
 def examine_files(files: list[ImageFile], *, thorough: bool = False, follow_links: bool = True) -> list[Examined | str]:
-    """Examine files; a text says what is wrong with one.
+    """Examine files; the result of a bad one is a text with the reason.
 
-    Heads and ends are looked at, which finds all but odd damage in a hundredth of the time that a picture takes to
-    decode; with `thorough`, it is decoded too. Without `follow_links`, a file that lies outside of its folder by a
-    symbolic link is wrong.
+    Only the head and the end are read, which finds all but rare damage in a hundredth of the time of decoding; with
+    `thorough`, files are decoded too. Without `follow_links`, a symbolic link out of the image folder is refused.
     """
     lookup = Lookup()
     return [_examine(file, lookup, thorough, follow_links) for file in files]
@@ -60,6 +59,6 @@ def _examine(file: ImageFile, lookup: Lookup, thorough: bool, follow_links: bool
 
 
 def decode(data: bytes, reading: images.Reading, order: images.Order = "RGB") -> images.Pixels:
-    """`images.decode` of a file that may be damaged. Raises ValueError where it is."""
+    """`images.decode` of a file that may be damaged. Raises ValueError if it is."""
     damage.check_pixels(data, reading.format)
     return images.decode(data, reading, order)

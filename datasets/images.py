@@ -1,7 +1,7 @@
-"""The one decoder and the one encoder: JPEG and PNG files <-> (height, width, 3) uint8 RGB arrays.
+"""The one image decoder and the one encoder: JPEG and PNG files <-> (height, width, 3) uint8 RGB arrays.
 
-A file is judged by its bytes, never by its name. `examine` looks at headers only and is what every check uses;
-`decode` makes pixels of what `examine` accepted.
+The format is detected from the bytes, never from the name. `examine` reads headers only and is used by every check;
+`decode` makes pixels of files that `examine` accepted.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from datasets.exif import set_upright
 from datasets.jpeg import has_quantization_tables, scan_start, without_stray_bytes
 from datasets.signatures import describe
 
-Pixels = npt.NDArray[np.uint8]  # (height, width, 3), RGB where nothing else is said
+Pixels = npt.NDArray[np.uint8]  # (height, width, 3), RGB unless stated otherwise
 Order = Literal["RGB", "BGR"]
 
 MAX_PIXELS = 200_000_000
 MAX_BYTES = 2**30
-# libjpeg writes no longer side (JPEG_MAX_DIMENSION), so nothing could be made of a PNG that has one.
+# libjpeg's longest side (JPEG_MAX_DIMENSION); crops of a longer PNG could not be encoded.
 MAX_SIDE = 65_500
 SUFFIXES = {"JPEG": ".jpg", "PNG": ".png"}
-# Pillow refuses a picture of over twice this, while it reads the head.
+# Pillow refuses images of more than twice this many pixels when it reads the head.
 PillowImage.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
 _PNG_END = b"IEND\xaeB`\x82"
-# Chunks in which a PNG can carry an orientation: EXIF, EXIF in a text chunk, XMP.
+# PNG chunks that can carry an orientation: EXIF, EXIF in a text chunk, XMP.
 _PNG_ORIENTATION_MARKS = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
 
 
 class Header(NamedTuple):
-    """What the head of an image file says. `width` and `height` are as stored, before `orientation` (EXIF, 1-8)."""
+    """The head of an image file. `width` and `height` are as stored, before the EXIF `orientation` (1-8) is applied."""
 
     format: str
     width: int
@@ -50,24 +50,24 @@ class Header(NamedTuple):
 
     @property
     def upright_size(self) -> tuple[int, int]:
-        """(width, height) after the EXIF orientation was applied."""
+        """(width, height) with the EXIF orientation applied."""
         return (self.height, self.width) if self.orientation >= 5 else (self.width, self.height)
 
 
 class Reading(NamedTuple):
-    """How a file's pixels are to be read so that they agree with its annotations."""
+    """How to read a file's pixels so that they match its annotations."""
 
     format: str
     orientation: int
-    """The EXIF orientation to apply, 1 where none is."""
+    """The EXIF orientation to apply; 1 for none."""
     strip_orientation: bool
-    """The file carries an orientation that its annotations do not follow; a copy must lose it."""
+    """The file has an orientation that its annotations do not follow; it has to be reset in copies."""
 
 
 def path_inside(folder: Path, file_name: str) -> Path:
-    """`folder / file_name`, without `.` and `..`; no file is looked for.
+    """`folder / file_name`, without `.` and `..`; the file need not exist.
 
-    Raises ValueError where the name is empty, absolute or climbs out of the folder.
+    Raises ValueError where the name is empty, absolute or leads out of the folder.
     """
     posix, windows = PurePosixPath(file_name), PureWindowsPath(file_name)
     if not posix.parts or "\0" in file_name:
@@ -82,7 +82,7 @@ def path_inside(folder: Path, file_name: str) -> Path:
 
 
 def _without_dots(parts: Iterable[str]) -> list[str]:
-    """The parts of a path with each `..` resolved by name, not by links. Raises ValueError where it climbs out."""
+    """The parts of a path with each `..` resolved lexically, not by links. Raises ValueError where it leads out."""
     kept: list[str] = []
     for part in parts:
         if part != "..":
@@ -95,7 +95,7 @@ def _without_dots(parts: Iterable[str]) -> list[str]:
 
 
 def read_file(path: Path) -> bytes:
-    """The bytes of a regular file. Raises ValueError where there is none, or none of a plausible size."""
+    """The bytes of a regular file. Raises ValueError where there is none, or its size is implausible."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -110,11 +110,11 @@ def read_file(path: Path) -> bytes:
 
 
 def examine(data: bytes, width: int, height: int, *, on_stored_pixels: bool = False) -> Reading:
-    """Check an image file's bytes against the size in the annotation file and say how to read it.
+    """Check an image file against the size in its record, and decide how to read it.
 
-    The EXIF orientation is applied where the upright size is the given one (as Detectron2 does), ignored where only
-    the stored size is; where both are, `on_stored_pixels` decides (see `datasets.orientation`). Raises ValueError, its
-    text `expected ..., found ...`, for an empty, cut, foreign, 16-bit or oversized file and for another size.
+    The EXIF orientation is applied where the upright size is the given one (as Detectron2 does), ignored where only the
+    stored size is; where both are, `on_stored_pixels` decides (see `datasets.orientation`). Raises ValueError,
+    `expected ..., found ...`, for empty, truncated, foreign, 16-bit and oversized files, and for another size.
     """
     header = _read_header(data)
     if header.bits > 8:
@@ -140,15 +140,15 @@ def examine(data: bytes, width: int, height: int, *, on_stored_pixels: bool = Fa
 
 
 def upright_size(data: bytes) -> tuple[int, int]:
-    """(width, height) that the head of an image file says, its EXIF orientation applied. Raises ValueError."""
+    """(width, height) from an image file's head, with its EXIF orientation applied. Raises ValueError."""
     return _read_header(data).upright_size
 
 
 def decode(data: bytes, reading: Reading, order: Order = "RGB") -> Pixels:
-    """(height, width, 3), RGB unless `order` says otherwise.
+    """(height, width, 3) pixels in `order`.
 
-    Grey, palette, CMYK and alpha are converted; alpha is dropped, not blended. Raises ValueError where the pixel data
-    cannot be decoded.
+    Grey, palette, CMYK and alpha images are converted; alpha is dropped, not blended. Raises ValueError for pixel data
+    that cannot be decoded.
     """
     buffer = np.frombuffer(_as_decoders_want(data), dtype=np.uint8)
     color = cv2.IMREAD_COLOR_RGB if order == "RGB" else cv2.IMREAD_COLOR
@@ -164,7 +164,7 @@ def swapped(pixels: Pixels) -> Pixels:
 
 
 def encode_jpeg(pixels: Pixels, quality: int, order: Order = "RGB") -> memoryview:
-    """(height, width, 3), RGB unless `order` says otherwise -> the bytes of a baseline JPEG with 4:2:0 chroma."""
+    """(height, width, 3) pixels in `order` -> a baseline JPEG with 4:2:0 chroma."""
     bgr = swapped(pixels) if order == "RGB" else pixels
     done, buffer = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
@@ -173,7 +173,9 @@ def encode_jpeg(pixels: Pixels, quality: int, order: Order = "RGB") -> memoryvie
 
 
 def without_orientation(data: bytes, reading: Reading) -> bytes:
-    """The same file with its EXIF orientation set to upright, pixel data untouched. Raises ValueError if it stays."""
+    """The same file with its EXIF orientation reset to upright, pixel data unchanged. Raises ValueError if that
+    fails.
+    """
     patched = set_upright(data, reading.format)
     if _read_header(patched).orientation != 1:
         raise ValueError("expected an EXIF orientation that can be taken out, found one that cannot")
@@ -186,7 +188,7 @@ def _read_header(data: bytes) -> Header:
     is_png = data[:4] == b"\x89PNG"
     try:
         with warnings.catch_warnings():
-            # It warns from half of that on.
+            # Pillow warns from half of that on.
             warnings.simplefilter("ignore")
             with PillowImage.open(io.BytesIO(_as_decoders_want(data)), formats=("JPEG", "PNG")) as picture:
                 width, height = picture.size
@@ -196,9 +198,9 @@ def _read_header(data: bytes) -> Header:
     except UnidentifiedImageError:
         found = describe(data) or "something else or a damaged head"
         raise ValueError(f"expected a JPEG or PNG file, found {found}") from None
-    except Exception as error:  # Pillow's parsers raise whatever a damaged file makes them trip over.
+    except Exception as error:  # Pillow's parsers raise whatever a damaged file makes them run into.
         raise ValueError(f"expected a JPEG or PNG file, found a damaged head ({error})") from None
-    # Pillow opens 16-bit RGB as if it had 8 bits, hence the byte of PNG's IHDR; it refuses 12-bit JPEG itself.
+    # Pillow opens 16-bit RGB as 8-bit, hence the check of the byte in PNG's IHDR; it refuses 12-bit JPEG itself.
     bits = data[24] if is_png else 8
     if not isinstance(orientation, int) or not 1 <= orientation <= 8:
         orientation = 1
@@ -206,27 +208,27 @@ def _read_header(data: bytes) -> Header:
 
 
 def _as_decoders_want(data: bytes) -> bytes:
-    """A JPEG without stray bytes in its head: libjpeg skips them, but not all that Pillow and OpenCV do before it."""
+    """A JPEG without stray bytes in its head: libjpeg skips them, but Pillow and OpenCV do not."""
     return without_stray_bytes(data) if data.startswith(b"\xff\xd8") else data
 
 
 def _orientation(picture: PillowImage.Image, data: bytes) -> object:
-    # Pillow decodes a whole PNG to answer this, so it is asked only where there is something to find.
+    # Pillow decodes a whole PNG to answer this, so it is asked only where such a chunk exists.
     if picture.format == "PNG" and not any(mark in data for mark in _PNG_ORIENTATION_MARKS):
         return 1
     return picture.getexif().get(ExifTags.Base.Orientation, 1)
 
 
 def _check_whole(data: bytes, file_format: str) -> None:
-    """Raise ValueError for a file that was cut short or cannot be decoded for want of tables.
+    """Raise ValueError for a file that is truncated, or lacks the tables to decode it.
 
-    Decoders fill in grey for what is missing at the end and say nothing.
+    Decoders silently fill missing pixels with grey.
     """
     if file_format == "PNG":
         whole = _PNG_END in data
     else:
-        # In a JPEG's pixel data FF is escaped, so an end marker there is one; a thumbnail's stands before it. Cameras
-        # append things, so the end need not be the last of the file.
+        # In a JPEG's pixel data FF is escaped, so an end marker there is real; that of a thumbnail comes before it.
+        # Cameras append data, so it need not end the file.
         start = scan_start(data)
         whole = start >= 0 and (data.endswith(b"\xff\xd9") or data.find(b"\xff\xd9", start) >= 0)
     if not whole:

@@ -1,4 +1,4 @@
-"""The segments of a JPEG's head (ITU-T T.81, annex B): what can be told of a file without decoding it."""
+"""The segments of a JPEG's head (ITU-T T.81, annex B), read without decoding."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Iterator
 _SOS, _DQT, _EOI = 0xDA, 0xDB, 0xD9
 # Markers without a segment: TEM, RST0 to RST7, SOI.
 _BARE = {0x01, *range(0xD0, 0xD9)}
-# Frame headers are C0 to CF, but for the markers of Huffman tables, extensions and arithmetic conditioning.
+# Frame headers are C0 to CF, except the markers of Huffman tables, extensions and arithmetic conditioning.
 _SOF = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 
 
 def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """(marker, start, end) of the payload of each segment, the header of the first scan being the last one.
+    """(marker, start, end) of the payload of each segment, up to the header of the first scan.
 
-    Bytes between segments that belong to none are skipped as libjpeg skips them (jdmarker.c, next_marker).
+    Stray bytes between segments are skipped as libjpeg does (jdmarker.c, next_marker).
     """
     place = _marker_from(data, 2)
     while 0 <= place <= len(data) - 4:
@@ -26,7 +26,7 @@ def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
             place = _marker_from(data, place + 2)
             continue
         (length,) = struct.unpack_from(">H", data, place + 2)
-        # The length counts its own two bytes; where it says less, libjpeg reads on behind it all the same.
+        # The length includes its own two bytes; where it is less, libjpeg continues right behind it.
         end = place + 2 + max(length, 2)
         yield marker, place + 4, end
         if marker == _SOS:
@@ -35,7 +35,7 @@ def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def _marker_from(data: bytes, place: int) -> int:
-    """Where the next marker starts: an FF before a byte that is neither 0 nor, as a fill byte is, FF; -1 for none."""
+    """The index of the next marker: an FF before a byte that is neither 0 nor FF (a fill byte); -1 for none."""
     while (place := data.find(b"\xff", place)) >= 0 and place + 1 < len(data):
         if data[place + 1] not in (0x00, 0xFF):
             return place
@@ -44,7 +44,7 @@ def _marker_from(data: bytes, place: int) -> int:
 
 
 def without_stray_bytes(data: bytes) -> bytes:
-    """The file without what belongs to no segment of its head; `data` itself where there is nothing of that kind."""
+    """The file without stray bytes in its head; `data` itself where there are none."""
     kept, place, stray = [(0, 2)], 2, 0
     for _, start, end in segments(data):
         stray += start - 4 - place
@@ -56,12 +56,12 @@ def without_stray_bytes(data: bytes) -> bytes:
 
 
 def scan_start(data: bytes) -> int:
-    """Where the first scan starts, past all other segments of the head; -1 where there is none."""
+    """The index of the first scan, behind all other segments of the head; -1 for none."""
     return next((start - 4 for marker, start, _ in segments(data) if marker == _SOS), -1)
 
 
 def has_quantization_tables(data: bytes) -> bool:
-    """Whether the tables stand in the head without which the first scan cannot be decoded."""
+    """Whether the head has the quantization tables that the first scan needs."""
     defined: set[int] = set()
     table_of: dict[int, int] = {}
     for marker, start, end in segments(data):
@@ -77,7 +77,7 @@ def has_quantization_tables(data: bytes) -> bool:
 
 
 def _tables(payload: bytes) -> Iterator[int]:
-    """The numbers of the tables that a DQT segment defines: each has 64 values of 1 or 2 bytes."""
+    """The ids of the tables in a DQT segment: each has 64 values of 1 or 2 bytes."""
     place = 0
     while place < len(payload):
         yield payload[place] & 15

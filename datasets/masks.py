@@ -1,6 +1,6 @@
-"""Polygons and run-length masks: their area, and the part of them that a window keeps.
+"""Polygon and run-length masks: areas, bounding boxes, and cropping to a window.
 
-Shapes: a polygon is (2 n,) x0, y0, x1, y1, ...; a mask is (height, width) of 0 and 1; runs go down the columns.
+Shapes: a polygon is (2 n,) x0, y0, x1, y1, ...; a mask is (height, width) of 0 and 1; runs are column-major.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from datasets.records import Polygons, Rle, Window
 
 Points = npt.NDArray[np.float64]  # (n, 2)
 
-# Pieces of at most this many square pixels are what rounding leaves on a window's border.
+# Pieces of at most this many square pixels come from rounding on a window's border.
 MIN_PIECE_AREA = 1e-4
-# Coordinates that were cut or moved are rounded to so many decimals.
+# Decimals that cropped or moved coordinates are rounded to.
 DECIMALS = 4
 
 
 def polygon_area(points: Points) -> float:
     """Square pixels inside (n, 2) points, by the shoelace formula.
 
-    In an outline that crosses itself, parts wound around twice count twice and parts that turn the other way count
-    against the rest, as in COCO's own areas.
+    In a self-intersecting outline, parts wound around twice count twice and parts with opposite winding are subtracted,
+    as in COCO's own areas.
     """
-    # Points as complex numbers: the imaginary part of conj(a) * b is their cross product. They are taken relative to
-    # the first one, since far from the origin the products would cancel badly.
+    # Points as complex numbers: the imaginary part of conj(a) * b is their cross product. Relative to the first point,
+    # since far from the origin the products would cancel badly.
     corners = np.ascontiguousarray(points - points[0]).view(np.complex128).reshape(-1)
     return abs(float(np.vdot(corners[:-1], corners[1:]).imag)) / 2.0
 
@@ -40,7 +40,7 @@ def polygons_area(polygons: Polygons) -> float:
 
 
 def _clip_half_plane(points: Points, axis: int, bound: float, keep_above: bool) -> Points:
-    """The part of a polygon on one side of the line `coordinate[axis] == bound`; (0, 2) where nothing is."""
+    """The part of a polygon on one side of the line `coordinate[axis] == bound`; (0, 2) for none."""
     coordinates = points[:, axis]
     inside = coordinates >= bound if keep_above else coordinates <= bound
     crossed = (inside[1:] != inside[:-1]).nonzero()[0].tolist()
@@ -48,7 +48,7 @@ def _clip_half_plane(points: Points, axis: int, bound: float, keep_above: bool) 
         crossed.append(len(points) - 1)
     pieces: list[Any] = []
     start = 0
-    # Stretches of points inside, each ended or begun by the place where its edge crosses the line.
+    # Runs of points inside, delimited by the points where the outline crosses the line.
     for index in crossed:
         if inside[index]:
             pieces.append(points[start : index + 1])
@@ -64,20 +64,20 @@ def _clip_half_plane(points: Points, axis: int, bound: float, keep_above: bool) 
 
 
 def clip_polygon(points: Points, window: Window) -> Points | None:
-    """(n, 2) points of the polygon's part inside `window`, in the same coordinates; None where nothing is left.
+    """(n, 2) points of the polygon's part inside `window`, in the same coordinates; None for none.
 
-    Sutherland and Hodgman, "Reentrant polygon clipping" (1974). Exact for every polygon, also one that is concave or
-    crosses itself, since cutting at a line does not change how often the outline winds around a point inside. Pieces
-    of one polygon stay joined by edges of no width along the window's border.
+    Sutherland and Hodgman, "Reentrant polygon clipping" (1974). Exact for concave and self-intersecting polygons too,
+    since clipping at a line does not change winding numbers inside. Pieces of one polygon stay joined by edges of zero
+    width along the window's border.
     """
     clipped = _clip(points, window, points.min(axis=0).tolist(), points.max(axis=0).tolist())
     return None if clipped is None or _is_nothing(clipped, polygon_area(clipped), window) else clipped
 
 
 def _is_nothing(clipped: Points, area: float, window: Window) -> bool:
-    """Does a clipped polygon only run along the window's border?
+    """Whether a clipped polygon only runs along the window's border.
 
-    Area alone cannot tell: that of a bow tie is 0 where its wings, which turn opposite ways, are equal.
+    Area alone does not tell: that of a bow tie is 0 where its wings, of opposite winding, are equal.
     """
     if area > MIN_PIECE_AREA:
         return False
@@ -85,13 +85,13 @@ def _is_nothing(clipped: Points, area: float, window: Window) -> bool:
     if (right - left) * (bottom - top) <= MIN_PIECE_AREA:
         return True
     x0, y0, x1, y1 = window
-    # The middle of an edge lies on the border only where the whole edge does.
+    # An edge's midpoint lies on the border only where the whole edge does.
     x, y = (clipped + np.roll(clipped, 1, axis=0)).T / 2
     return not ((x > x0) & (x < x1) & (y > y0) & (y < y1)).any()
 
 
 def _clip(points: Points, window: Window, low: list[float], high: list[float]) -> Points | None:
-    """`clip_polygon` of points whose extremes are known; what is left may have no area."""
+    """`clip_polygon` of points whose extremes are known; the result may have no area."""
     x0, y0, x1, y1 = window
     if low[0] >= x1 or high[0] <= x0 or low[1] >= y1 or high[1] <= y0:
         return None
@@ -107,7 +107,7 @@ def _clip(points: Points, window: Window, low: list[float], high: list[float]) -
 
 
 class Piece(NamedTuple):
-    """What a window shows of a polygon: (n, 2) points, and their area where it was cut."""
+    """The visible part of a polygon: (n, 2) points, and their area where it was clipped."""
 
     points: Points
     cut_area: float | None = None
@@ -118,10 +118,10 @@ class Piece(NamedTuple):
 
 
 class Outlines:
-    """The polygons of all objects of an image, side by side in one array, so that a window moves them at once."""
+    """The polygons of all objects of an image in one array, so that a window moves all of them at once."""
 
     def __init__(self, objects: Sequence[Polygons]) -> None:
-        """`objects` holds each object's polygons, () for one without."""
+        """`objects` are each object's polygons, () for one without."""
         flat = [polygon for polygons in objects for polygon in polygons]
         ends = list(itertools.accumulate((len(polygon) // 2 for polygon in flat), initial=0))
         self._slices = list(itertools.pairwise(ends))
@@ -132,9 +132,9 @@ class Outlines:
         self._high = np.maximum.reduceat(self._points, ends[:-1]).tolist() if flat else []
 
     def crop(self, window: Window) -> Callable[[int], list[Piece]]:
-        """A function: object index -> the parts of its polygons inside `window`, in the window's own coordinates.
+        """A function: object index -> the parts of its polygons inside `window`, in the window's coordinates.
 
-        Coordinates are rounded to 1e-4 px: moved by whole pixels, the two decimals of COCO stay two decimals.
+        Coordinates are rounded to 1e-4 px: moved by whole pixels, COCO's two decimals stay two decimals.
         """
         x0, y0, x1, y1 = window
         corner = np.array((x0, y0), dtype=np.float64)
@@ -154,12 +154,12 @@ class Outlines:
 
 
 def crop_polygons(polygons: Polygons, window: Window) -> Polygons:
-    """One object's polygons inside `window`, () where nothing is left; see `Outlines.crop`."""
+    """One object's polygons inside `window`, () for none; see `Outlines.crop`."""
     return tuple(piece.points.reshape(-1) for piece in Outlines([polygons]).crop(window)(0))
 
 
 def polygons_to_rle(polygons: Polygons, height: int, width: int) -> Rle | None:
-    """The union of the polygons as a compressed string, rasterised by COCO's own rule; None without a pixel."""
+    """The union of the polygons as compressed runs, rasterised by pycocotools; None without a pixel."""
     parts = coco_mask.frPyObjects([polygon.tolist() for polygon in polygons], height, width)
     whole = parts[0] if len(parts) == 1 else coco_mask.merge(parts)
     return Rle((height, width), whole["counts"].decode("ascii")) if coco_mask.area(whole) else None
@@ -172,12 +172,12 @@ def mask_to_rle(mask: npt.NDArray[np.uint8]) -> Rle:
     starts = np.flatnonzero(np.diff(columns)) + 1
     bounds = np.concatenate([[0], starts, [columns.size]])
     runs = np.diff(bounds)
-    # A mask whose first pixel is set starts with a run of no zeros.
+    # A mask whose first pixel is set starts with an empty run of zeros.
     return Rle((height, width), np.concatenate([[0], runs]) if columns[:1].any() else runs)
 
 
 def rle_to_mask(rle: Rle) -> npt.NDArray[np.uint8]:
-    """Runs -> (height, width) of 0 and 1. Raises ValueError where the runs are no mask of that size."""
+    """Runs -> (height, width) of 0 and 1. Raises ValueError where the runs are not a mask of that size."""
     height, width = rle.size
     runs = rle_runs(rle)
     values = np.arange(len(runs), dtype=np.int64) % 2
@@ -189,7 +189,7 @@ def rle_area(rle: Rle) -> float:
 
 
 def rle_bounds(rle: Rle) -> tuple[float, float, float, float]:
-    """x0, y0, x1, y1 around the ones of a mask; zeros where it has none."""
+    """Bounding box x0, y0, x1, y1 of a mask; zeros where it is empty."""
     height = rle.size[0]
     ends = np.cumsum(rle_runs(rle))
     starts, ends = ends[:-1:2], ends[1::2]
@@ -197,7 +197,7 @@ def rle_bounds(rle: Rle) -> tuple[float, float, float, float]:
     if not len(starts):
         return 0.0, 0.0, 0.0, 0.0
     first, last = starts // height, (ends - 1) // height
-    # A run that goes on in the next column has the bottom of one and the top of the other.
+    # A run that continues in the next column has the bottom of one column and the top of the other.
     across = bool((last > first).any())
     top = 0 if across else int((starts % height).min())
     bottom = height if across else int(((ends - 1) % height).max()) + 1
@@ -205,10 +205,10 @@ def rle_bounds(rle: Rle) -> tuple[float, float, float, float]:
 
 
 class Spans:
-    """A run-length mask as the stretches of set pixels, by which a window is cut out without a bitmap of the whole."""
+    """A run-length mask as ranges of set pixels, which is cropped without a bitmap of the whole image."""
 
     def __init__(self, rle: Rle) -> None:
-        """Raises ValueError where the runs are no mask of that size."""
+        """Raises ValueError where the runs are not a mask of that size."""
         runs = rle_runs(rle)
         self._height = rle.size[0]
         self._compressed = isinstance(rle.counts, str)
@@ -216,18 +216,18 @@ class Spans:
         self._starts = self._ends - runs[1::2]
 
     def crop(self, window: Window) -> Rle | None:
-        """The part inside `window`, in the form that the runs came in; None without a pixel."""
+        """The part inside `window`, compressed as the input was; None without a pixel."""
         x0, y0, x1, y1 = window
         height, width = y1 - y0, x1 - x0
         first, last = x0 * self._height, x1 * self._height
         here = slice(*np.searchsorted(self._ends, (first, last), "right").tolist())
-        # The one stretch that reaches over the right side of the window ends behind it.
+        # The range that crosses the window's right side, if any, ends behind it.
         here = slice(here.start, here.stop + 1)
         starts = np.maximum(self._starts[here], first) - first
         ends = np.minimum(self._ends[here], last) - first
         filled = starts < ends
         starts, ends = self._by_column(starts[filled], ends[filled])
-        # From pixels of the window's columns in full height to pixels of the window.
+        # From pixels of full-height columns to pixels of the window.
         column = starts // self._height
         top = np.maximum(starts - column * self._height - y0, 0)
         bottom = np.minimum(ends - column * self._height - y0, height)
@@ -241,20 +241,20 @@ class Spans:
     def _by_column(
         self, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """The same stretches, none of which is empty, cut where one column ends and the next begins."""
+        """The same ranges, none empty, split at the ends of columns."""
         first = starts // self._height
         pieces = (ends - 1) // self._height - first + 1
         if not (pieces > 1).any():
             return starts, ends
         index = np.repeat(np.arange(len(starts)), pieces)
-        # 0, 1, 2, ... within each stretch.
+        # 0, 1, 2, ... within each range.
         step = np.arange(len(index)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
         column = (first[index] + step) * self._height
         return np.maximum(starts[index], column), np.minimum(ends[index], column + self._height)
 
 
 def _runs_of(starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64], pixels: int) -> npt.NDArray[np.int64] | None:
-    """Runs of zeros and ones in turn of so many pixels, from stretches of ones that may touch; None without any."""
+    """Alternating runs of zeros and ones over `pixels`, from ranges of ones, which may touch; None without any."""
     if not len(starts):
         return None
     apart = starts[1:] > ends[:-1]
@@ -266,7 +266,7 @@ def _runs_of(starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64], pixels:
 
 
 def _compress(rle: Rle) -> Rle:
-    """Runs -> COCO's string."""
+    """Runs -> COCO's compressed string."""
     height, width = rle.size
     counts: Any = rle.counts
     packed = coco_mask.frPyObjects({"size": [height, width], "counts": counts.tolist()}, height, width)
@@ -274,9 +274,9 @@ def _compress(rle: Rle) -> Rle:
 
 
 def rle_runs(rle: Rle) -> npt.NDArray[np.int64]:
-    """The runs, (n,) int64, in either form. Raises ValueError where they are no mask of `rle.size`.
+    """The runs, (n,) int64, of either form. Raises ValueError where they are not a mask of `rle.size`.
 
-    pycocotools trusts its input and reads past the end of a bad one, so this stands before every use.
+    pycocotools trusts its input and reads past the end of a bad one, so this is called before every use.
     """
     height, width = rle.size
     runs = _decompress(rle.counts) if isinstance(rle.counts, str) else rle.counts
@@ -289,10 +289,10 @@ def rle_runs(rle: Rle) -> npt.NDArray[np.int64]:
 
 
 def _decompress(counts: str) -> npt.NDArray[np.int64]:
-    """COCO's string form (pycocotools `maskApi.c`, rleFrString) -> runs.
+    """COCO's compressed string (pycocotools `maskApi.c`, rleFrString) -> runs.
 
-    Each character holds five bits, least significant first, and a sixth that says whether more follow; the last
-    group's top bit is the sign. From the fourth run on, the difference to the run two places before is stored.
+    Each character holds five bits, least significant first, and a sixth that tells whether more follow; the top bit of
+    the last group is the sign. From the fourth run on, the difference to the run two positions before is stored.
     """
     groups = np.frombuffer(counts.encode("utf-8", "replace"), dtype=np.uint8).astype(np.int64) - 48
     if groups.size == 0:
@@ -307,8 +307,8 @@ def _decompress(counts: str) -> npt.NDArray[np.int64]:
     place = np.arange(groups.size) - np.repeat(starts, lengths)
     values = np.add.reduceat((groups & 31) << (5 * place), starts)
     values = np.where(groups[ends] & 16, values - (np.int64(1) << (5 * lengths)), values)
-    # Undo the differences: the runs from 1 on form two interleaved series, each a running sum (run 0 stands alone, and
-    # runs 1 and 2 are stored as they are).
+    # Undo the differences: the runs from 1 on form two interleaved series of running sums (run 0 stands alone, runs 1
+    # and 2 are stored as they are).
     for first in (1, 2):
         values[first::2] = np.cumsum(values[first::2])
     return np.asarray(values)

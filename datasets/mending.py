@@ -1,4 +1,4 @@
-"""What is repaired, left out and refused while an annotation file is read, and by which rules."""
+"""The policy of reading an annotation file: what is repaired, left out or refused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from datasets.respell import Respelled
 
 
 class Mending:
-    """One file's repairs and problems. Under `leniency.skip_bad`, problems of single annotations are repairs."""
+    """Repairs and problems of one file. Under `leniency.skip_bad`, problems of single annotations count as repairs."""
 
     def __init__(self, leniency: Leniency) -> None:
         self.leniency = leniency
@@ -23,11 +23,11 @@ class Mending:
         self.problems = Problems()
 
     def by(self, respell: Callable[[dict[str, Any]], Respelled]) -> Mend:
-        """For `parse_records`: parses a record in COCO's own form, and counts what was changed in it."""
+        """A `mend` function for `parse_records`: respells a record in COCO's form and counts what was changed."""
 
         def mend(raw: msgspec.Raw, kind: type[Any], place: str) -> Any:
             try:
-                # Not msgspec, which refuses numbers too large for a float; here they are infinite.
+                # Not msgspec, which refuses numbers too large for a float; here they become infinite.
                 plain = json.loads(bytes(raw))
             except (ValueError, RecursionError):
                 return None
@@ -55,7 +55,7 @@ class Mending:
         return _AsRepairs(self.repairs) if self.leniency.skip_bad else self.problems
 
     def take(self, place: str, problems: Problems) -> None:
-        """The problems of one annotation, which together count once where it is left out."""
+        """Take the problems of one annotation, which count as one where it is left out."""
         if self.leniency.skip_bad:
             said = "; ".join(problem.removeprefix(place) for problem in problems.kept)
             self.repairs.add(UNUSABLE, f"{place}{said}")

@@ -1,4 +1,4 @@
-"""Options that several commands share: each is written once, and means the same in all of them."""
+"""Command-line options that several commands share, with the same meaning in all of them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def with_options(*options: Callable[..., Any]) -> Decorator:
 
 
 def group(function: Callable[[], None]) -> click.Group:
-    """A click group as all stages have it."""
+    """A click group with the settings that all stages share, and --version."""
     made = click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})(function)
     return click.version_option(__version__, prog_name="scarcedet")(made)
 
@@ -57,7 +57,7 @@ class Images(NamedTuple):
 
 
 class AskedFor(NamedTuple):
-    """What `images_of` was given; nothing was looked for yet, so that wrong usage is told first."""
+    """The options of `images_of`, not resolved yet, so that wrong usage is reported before missing data."""
 
     annotations: Path | None
     folder: Path | None
@@ -65,7 +65,7 @@ class AskedFor(NamedTuple):
     split: SplitName
 
     def found(self) -> Images:
-        """Raises DataError where there is no such data."""
+        """Resolve --data. Raises DataError where there is none of that name."""
         if self.data is None:
             assert self.annotations is not None, "images_of took one of the two"
             return Images(self.annotations, self.folder)
@@ -75,7 +75,7 @@ class AskedFor(NamedTuple):
         return Images(found.annotations, self.folder or found.images, self.data, self.split)
 
     def input(self) -> Input:
-        """As `found`, for a command whose `files_needed`."""
+        """As `found`, for a command with `files_needed`."""
         from datasets.sources import Input
 
         images = self.found()

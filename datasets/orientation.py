@@ -1,8 +1,8 @@
-"""Whether the annotations of an input follow EXIF orientations: what its files prove, and what follows for the others.
+"""The EXIF convention of an input: whether its annotations are on stored or on upright pixels.
 
-A file that is to be turned by 90 degrees proves it by its size, unless it is square: the size in the annotation file
-is either that of the stored picture or that of the upright one. Mirrored ones, those turned by 180 degrees and square
-ones prove nothing. An input has one convention, since one tool wrote it.
+A file with an orientation of 90 degrees proves the convention by its size, unless it is square: the size in the
+annotation file is that of the stored or that of the upright image. Mirrored, 180-degree and square files prove nothing.
+An input has one convention, since one tool wrote it; undecided files follow the proven ones.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ STORED, UPRIGHT = "stored", "upright"
 
 
 class Evidence(NamedTuple):
-    """The first file that proves each convention, None where none does."""
+    """The first file that proves each convention, None for none."""
 
     stored: str | None = None
     upright: str | None = None
@@ -27,19 +27,19 @@ class Evidence(NamedTuple):
 
     @property
     def on_stored_pixels(self) -> bool:
-        """Whether the annotations are on stored pixels; without a proof, on upright ones, as Detectron2 has it."""
+        """Whether annotations are on stored pixels; without proof, they are on upright ones, as Detectron2 assumes."""
         return self.stored is not None
 
 
 def proves(reading: Reading, width: int, height: int) -> str | None:
-    """STORED, UPRIGHT or None, of a file that was read for a record of this size with nothing known of the others."""
+    """STORED, UPRIGHT or None: what a file proves whose record has this size."""
     if reading.strip_orientation:
         return STORED
     return UPRIGHT if reading.orientation >= 5 and width != height else None
 
 
 def weigh(files: Iterable[tuple[str, Reading, int, int]]) -> Evidence:
-    """What an input's files, (name, reading, width, height) each, prove together."""
+    """The evidence of an input's files, each (name, reading, width, height)."""
     first: dict[str, str] = {}
     for name, reading, width, height in files:
         proof = proves(reading, width, height)
@@ -49,14 +49,14 @@ def weigh(files: Iterable[tuple[str, Reading, int, int]]) -> Evidence:
 
 
 def follow(reading: Reading, width: int, height: int, *, on_stored_pixels: bool) -> Reading:
-    """The reading of a file whose input has this convention; only one that proves nothing itself may change."""
+    """The reading of a file in an input of this convention; only undecided files change."""
     if on_stored_pixels and reading.orientation != 1 and proves(reading, width, height) is None:
         return Reading(reading.format, 1, True)
     return reading
 
 
 def refusal(evidence: Evidence) -> str:
-    """What to say of files that contradict each other."""
+    """The error for files that contradict each other."""
     return (
         "expected one convention for EXIF orientations, found two: by their sizes in the annotation file, "
         f"{evidence.stored} is annotated as it is stored and {evidence.upright} as it is shown upright; take the tag "

@@ -1,4 +1,4 @@
-"""Where a command may write its `--output`: never over an input, never over what is no regular file."""
+"""Validation of `--output`: never an input, never anything but a regular file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from datasets.errors import DataError
 
-# A file is written under this name beside the other, and renamed when it is whole.
+# Suffix of the file that is written first, and renamed when complete.
 TEMPORARY = ".tmp"
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -24,12 +24,11 @@ _WAY_OUT = "name a file; one that nobody wants can be removed afterwards"
 def file_to_write(
     output: Path, inputs: Iterable[Path] = (), *, beside: Callable[[Path], Iterable[Path]] = lambda _: ()
 ) -> Path:
-    """The file that `--output` names: where that is a symbolic link, the file it points to, so that the link stays.
+    """The file that `--output` names; for a symbolic link, its target, so that the link stays.
 
     `inputs` are files that the command reads, and folders of which it reads every file; they need not exist. `beside`
-    gives the files that it writes or removes together with the one that it is told. Raises DataError where one of
-    these, or the name that the output has until it is whole, is an input, also by another name, or stands there and is
-    no regular file.
+    gives the files that are written or removed together with the output. Raises DataError where one of these, or its
+    temporary name, is an input (also under another name), or exists and is not a regular file.
     """
     target = _followed(output)
     read = {key: path for path in inputs if (key := _key(path)) is not None}
@@ -52,12 +51,12 @@ def temporary_of(path: Path) -> Path:
 
 
 def _followed(output: Path) -> Path:
-    # Only a link is replaced by what it leads to: errors and reports show paths as they were given.
+    # Only links are resolved: errors and reports show paths as given.
     return Path(os.path.realpath(output)) if output.is_symlink() else output
 
 
 def _status(path: Path, output: Path) -> os.stat_result | None:
-    """None where nothing stands there, or where writing will say better why it cannot be looked at."""
+    """None where nothing exists, or where writing will give the better error."""
     try:
         return path.stat()
     except (FileNotFoundError, NotADirectoryError, PermissionError):
@@ -75,7 +74,7 @@ def _key(path: Path) -> tuple[int, int] | None:
 
 
 def _in_a_folder(path: Path, read: dict[tuple[int, int], Path]) -> Path | None:
-    """The input folder that a file lies in, at any depth."""
+    """The input folder that contains a file, at any depth."""
     parents = Path(os.path.realpath(path)).parents
     return next((read[key] for parent in parents if (key := _key(parent)) in read and key is not None), None)
 

@@ -1,4 +1,4 @@
-"""Working on many items: a `map` that may use several processes, items in chunks, and the cores there are."""
+"""Parallel work: the type of a `map` over processes, chunks of items, the number of cores."""
 
 from __future__ import annotations
 

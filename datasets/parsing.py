@@ -1,8 +1,7 @@
-"""From the bytes of an annotation file to typed records, each with its place in the file.
+"""From the bytes of an annotation file to typed records, each with its place (JSON path).
 
-A file is taken apart in two steps. The outer one splits it into records without looking inside; the inner one parses
-record by record into typed structs. So every offender is found, each with its place, and only one record at a time
-is held as plain Python objects.
+Two steps: the outer one splits the file into raw records, the inner one parses each into a typed struct. So every
+offender is found, with its place, and only one record at a time is held as plain Python objects.
 """
 
 from __future__ import annotations
@@ -36,45 +35,45 @@ Kind = TypeVar("Kind")
 _PLACE = re.compile(r"(?P<what>.*?)(?: - at `\$(?P<where>.*)`)?", re.DOTALL)
 _BOM = b"\xef\xbb\xbf"
 _BLOCK = 1 << 20
-# First bytes, what they tell, and the way out.
+# Magic bytes, what they identify, and the way out.
 _OTHER_FORMS = (
     (b"\x1f\x8b", "a file compressed by gzip", "unpack it first: gunzip FILE"),
     (b"PK\x03\x04", "a zip archive", "unpack it first: unzip FILE"),
     (b"\xff\xfe", "UTF-16", "convert it first: iconv -f UTF-16 -t UTF-8 FILE"),
     (b"\xfe\xff", "UTF-16", "convert it first: iconv -f UTF-16 -t UTF-8 FILE"),
 )
-# So many records are parsed before their text is given back.
+# Records parsed between two releases of the text's memory.
 _RELEASE_EVERY = 4096
-# Said of an id that is too large.
+# Error text of an id that is too large.
 TOO_LARGE = "; number the records anew, since JSON tools mix numbers up beyond 2^53"
 
 Buffer = bytes | memoryview
 
 
 class LeftOut(NamedTuple):
-    """A record that is left out, which was counted."""
+    """Marks a record that is left out and was counted."""
 
 
-# A record that does not parse, its kind and its place -> the record after all, or what is still wrong with it.
+# (raw record that does not parse, its type, its place) -> the record after repair, or the remaining error.
 Mend = Callable[[msgspec.Raw, type[Any], str], Any]
-# A record whose id another has, and its place -> the record after all, LeftOut, or None where it cannot be.
+# (record with a repeated id, its place) -> the record after repair, LeftOut, or None where it cannot be repaired.
 OnRepeat = Callable[[Any, str], Any]
 
 
 def read_buffer(path: Path, what: str) -> Buffer:
-    """The bytes of a file, in memory that `release` can give back before the whole is read.
+    """The bytes of a file, in memory that `release` can free piece by piece.
 
-    An annotation file is as large as its records in memory, and would otherwise stay until the last one is parsed.
-    Raises DataError, which says `what` the file was to be, where it cannot be read.
+    The text of an annotation file is as large as its records, and would otherwise stay until the last one is parsed.
+    Raises DataError, which names `what` the file was expected to be, where it cannot be read.
     """
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             if not size:
-                # Empty, or no regular file.
+                # Empty, or not a regular file.
                 return file.read()
-            # Not a map of the file: were that cut short meanwhile, reading on would end the process. Private, since
-            # what is given back of shared memory stays with the system.
+            # Not a map of the file, since a file truncated meanwhile would kill the process. Private, since freed pages
+            # of shared memory are not returned to the system.
             memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
             return memoryview(memory)[: file.readinto(memory)].toreadonly()
     except OSError as error:
@@ -82,7 +81,7 @@ def read_buffer(path: Path, what: str) -> Buffer:
 
 
 def release(record: msgspec.Raw, data: Buffer) -> None:
-    """Give back the memory of all that stands before `record` in `data`; it reads as zeros from then on."""
+    """Free the memory of all text before `record` in `data`; it reads as zeros from then on."""
     memory = data.obj if isinstance(data, memoryview) else None
     if isinstance(memory, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         offset = int(np.frombuffer(record, np.uint8).ctypes.data - np.frombuffer(data, np.uint8).ctypes.data)
@@ -90,7 +89,9 @@ def release(record: msgspec.Raw, data: Buffer) -> None:
 
 
 def read_bytes(path: Path, what: str) -> bytes:
-    """The bytes of a file; raises DataError, which says `what` the file was to be, where it cannot be read."""
+    """The bytes of a file. Raises DataError, which names `what` the file was expected to be, where it cannot be
+    read.
+    """
     try:
         return path.read_bytes()
     except OSError as error:
@@ -98,12 +99,12 @@ def read_bytes(path: Path, what: str) -> bytes:
 
 
 def decode(data: Buffer, kind: type[Kind], path: Path) -> Kind:
-    """Raises DataError for what is not JSON, msgspec.ValidationError for JSON of another kind."""
+    """Raises DataError for invalid JSON, msgspec.ValidationError for JSON of another type."""
     for mark, what, remedy in _OTHER_FORMS:
         if data[: len(mark)] == mark:
             raise DataError(f"{path}: expected JSON in UTF-8, found {what}; {remedy}")
     try:
-        # msgspec looks at text only where it makes strings of it, which is too late for an error of the whole file.
+        # msgspec validates UTF-8 only in the strings that it decodes, too late for an error about the whole file.
         _check_utf8(data)
         return msgspec.json.decode(data[len(_BOM) :] if data[: len(_BOM)] == _BOM else data, type=kind)
     except UnicodeDecodeError as error:
@@ -115,7 +116,7 @@ def decode(data: Buffer, kind: type[Kind], path: Path) -> Kind:
 
 
 def _check_utf8(data: Buffer) -> None:
-    """Raises UnicodeDecodeError; block by block, since a string of it all would take the file's size again."""
+    """Raises UnicodeDecodeError; in blocks, since decoding it all would take the file's size again."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     whole = memoryview(data)
     for start in range(0, len(whole), _BLOCK):
@@ -124,7 +125,7 @@ def _check_utf8(data: Buffer) -> None:
 
 
 class Document(NamedTuple):
-    """An annotation file, split into records that were not parsed yet."""
+    """An annotation file, split into raw records."""
 
     info: dict[str, Any]
     licenses: list[dict[str, Any]]
@@ -132,13 +133,13 @@ class Document(NamedTuple):
     annotations: list[msgspec.Raw]
     categories: list[msgspec.Raw]
     annotated: bool
-    """There is something in the list of annotations."""
+    """The list of annotations is not empty."""
 
     @classmethod
     def split(cls, data: Buffer, path: Path, *, images_only: bool = False) -> Document:
-        """Raises DataError for what is not JSON, not an object, or lacks one of the three lists.
+        """Raises DataError for invalid JSON, for anything but an object, and where one of the three lists is missing.
 
-        With `images_only`, categories may be missing or none, and annotations are not looked at: the list is empty.
+        With `images_only`, categories may be missing, and annotations are not split: their list is empty.
         """
         try:
             keys = decode(data, dict[str, msgspec.Raw], path)
@@ -146,7 +147,7 @@ class Document(NamedTuple):
             raise DataError(f"{path}: expected a COCO dataset, a JSON object: {error}") from None
         problems = Problems()
         images = _records(keys, "images", problems)
-        # Pictures without an object, beside others, are data too.
+        # Images without an object are data too.
         annotations = [] if images_only else _records(keys, "annotations", problems, may_be_empty=True)
         annotated = _has_records(keys.get("annotations"))
         categories = _records(keys, "categories", problems, may_lack=images_only, may_be_empty=not annotated)
@@ -162,7 +163,7 @@ class Document(NamedTuple):
 
 
 def _has_records(raw: msgspec.Raw | None) -> bool:
-    # What stands first in the list, if it is one; a list of millions need not be taken apart for that.
+    # Only the start of the list: one of millions need not be split for that.
     head = b"" if raw is None else bytes(memoryview(raw)[:64])
     return head[:1] == b"[" and head[1:].lstrip()[:1] != b"]"
 
@@ -190,7 +191,7 @@ def _records(
 
 
 def _or_empty(raw: msgspec.Raw | None, kind: type[Any], empty: Any) -> Any:
-    """`info` and `licenses` serve readers only; where they are missing or odd, the dataset is none the worse."""
+    """The optional `info` and `licenses`; missing or invalid values become empty."""
     try:
         return empty if raw is None else msgspec.json.decode(raw, type=kind)
     except msgspec.ValidationError:
@@ -198,7 +199,7 @@ def _or_empty(raw: msgspec.Raw | None, kind: type[Any], empty: Any) -> Any:
 
 
 def _why_no_json(data: bytes, error: Exception) -> list[str]:
-    """The reasons, one a line. NaN and infinity are no JSON, but Python writes them: each is named by its place."""
+    """The reasons, one a line. Python writes NaN and Infinity, which are invalid JSON: each is named by its place."""
     try:
         places = list(not_finite(json.loads(data), "$"))
     except json.JSONDecodeError as found:
@@ -209,7 +210,7 @@ def _why_no_json(data: bytes, error: Exception) -> list[str]:
 
 
 def not_finite(value: Any, place: str) -> Iterator[tuple[str, float]]:
-    """(place, number) of every number in a plain JSON value that is not finite."""
+    """(place, number) of every non-finite number in a plain JSON value."""
     if isinstance(value, float) and not math.isfinite(value):
         yield place, value
     elif isinstance(value, dict):
@@ -221,9 +222,9 @@ def not_finite(value: Any, place: str) -> Iterator[tuple[str, float]]:
 
 
 def without_infinities(data: Buffer) -> Buffer:
-    """The same JSON with null for every NaN and infinity, which Python's json writes though JSON has none.
+    """The same JSON with null for every NaN and Infinity, which Python's json writes although JSON lacks them.
 
-    Returns `data` itself where it is not JSON for another reason, or has none.
+    Returns `data` itself where there are none, or where it is invalid for another reason.
     """
     text = bytes(data)
     if not any(word in text for word in (b"NaN", b"Infinity")):
@@ -246,11 +247,11 @@ def parse_records(
     mend: Mend | None = None,
     on_repeat: OnRepeat | None = None,
 ) -> Iterator[tuple[str, Record]]:
-    """(place, record) of each record that parses and whose id is new; `refused` gets the ids of those that do not.
+    """(place, record) of each record that parses and has a new id; `refused` gets the ids of the others.
 
-    Records that do not parse as they stand are given to `mend`, those whose id another has to `on_repeat`. Where
-    `data`, which the records are parts of, is from `read_buffer`, the memory of those that were read is given back.
-    `numbers` are the places of the records in the file, which otherwise count from 0.
+    Records that do not parse are given to `mend`, those with a repeated id to `on_repeat`. Where `data`, which contains
+    the records, is from `read_buffer`, the memory of parsed records is freed. `numbers` are the indices of the records
+    in the file, by default counting from 0.
     """
     decoder = msgspec.json.Decoder(kind)
     first_with: dict[int, int] = {}
@@ -281,7 +282,7 @@ def parse_records(
 
 
 def _id_of(raw: msgspec.Raw) -> int | None:
-    """The id of a record that does not parse, where it has one."""
+    """The id of a record that does not parse, if it has one."""
     try:
         return msgspec.json.decode(raw, type=_OnlyId).id
     except msgspec.ValidationError:
@@ -301,10 +302,10 @@ def explain(error: msgspec.ValidationError, raw: msgspec.Raw, place: str) -> str
         for key, index in re.findall(r"\.([^.\[]+)|\[(\d+)\]", where):
             found = found[key] if key else found[int(index)]
     except (LookupError, TypeError, ValueError, RecursionError):
-        # A key that stands twice, a number of thousands of digits, thousands of brackets: the place must do.
+        # A repeated key, a number of thousands of digits, thousands of brackets: the place must do.
         return f"{place}{where}: {what}"
     shown = json.dumps(found)
     is_large = f"<= {MAX_ID}" in what or f">= {-MAX_ID}" in what
-    # Those of results are other records' ids.
+    # In results files, ids are references to other records.
     remedy = TOO_LARGE if is_large and place.startswith("$.") else ""
     return f"{place}{where}: {what}, found {shown if len(shown) <= 80 else shown[:77] + '...'}{remedy}"

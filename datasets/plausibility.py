@@ -1,9 +1,10 @@
-"""Can results be what they are said to be? Where their boxes lie, and how they agree with other boxes of the pictures.
+"""Plausibility of results: where their boxes lie, and how they agree with other boxes of the same images.
 
-Pure functions on arrays. Good results lie in their pictures, since every tool clips them; two models that both find
-something meet each other's boxes and call them the same. What breaks this has few causes, which are tried one by one.
+Pure functions on arrays. Valid results lie inside their images, since every tool clips them; two working models overlap
+each other's boxes and agree on categories. The few causes that break this (box format, category numbering) are tested
+one by one.
 
-    N: boxes, P: pairs of boxes that meet
+N: boxes, P: pairs of overlapping boxes
 """
 
 from __future__ import annotations
@@ -23,23 +24,23 @@ Floats = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
-# Pixels that tools round by.
+# Pixels by which tools round.
 TOLERANCE = 1.0
-# A file whose boxes all end below this many pixels is taken to have them as fractions of the picture.
+# A file whose coordinates are all below this many pixels is taken to have fractions of the image.
 NORMALISED = 1.5
-# In another format, this share of the boxes lies outside, and as good as none once they are read in it.
+# In a wrong format, at least this share of boxes lies outside; read in the right one, at most that share.
 MANY_OUTSIDE, NONE_OUTSIDE = 0.2, 0.01
-# Boxes that are compared: the best of each picture, of so many pictures, which stand for all.
+# Boxes compared: the best of each image, of a sample of images.
 BEST, PICTURES = 10, 300
-# Two boxes meet at this IoU. Good pairs of models: 64 % of the boxes; another format: at most 7 %; other pictures: 2 %.
+# IoU from which boxes match. Valid pairs of models: 64 % of boxes; a wrong format: at most 7 %; wrong images: 2 %.
 MEETS = 0.5
 HARDLY_MEETS, MEETS_WELL = 0.15, 0.3
-# Read in their own format, so many times as many meet as in another.
+# The right format matches at least this many times as many boxes as a wrong one.
 MEETS_BETTER = 3
-# Of those that meet, good pairs have 99 % of one category; ids shifted by one: none. Another numbering explains this
-# many more, of more than one category.
+# Of matching boxes, 99 % have the same category in valid pairs, 0 % where ids are shifted by one. Another numbering
+# must explain this many more, in more than one category.
 SAME_WELL, EXPLAINS_MORE, DISTINCT = 0.6, 0.3, 2
-# Fewer boxes tell nothing.
+# Fewer boxes are no evidence.
 ENOUGH = 20
 
 FRACTIONS = (
@@ -57,7 +58,7 @@ OTHER_FORMATS: Mapping[str, Callable[[Floats], Floats]] = {
 
 
 class Sizes:
-    """Widths and heights of pictures by id; those that are not known are infinite."""
+    """Widths and heights of images by id; infinite for unknown images."""
 
     def __init__(self, sizes: Mapping[int, tuple[int, int]]) -> None:
         ids = sorted(sizes)
@@ -66,7 +67,7 @@ class Sizes:
         self._sizes[self._sizes < 1] = np.inf
 
     def of(self, image_ids: Ids) -> Floats:
-        """(N, 2)"""
+        """(N, 2) widths and heights"""
         if not len(self._ids):
             return np.full((len(image_ids), 2), np.inf)
         places = np.minimum(np.searchsorted(self._ids, image_ids), len(self._ids) - 1)
@@ -74,14 +75,13 @@ class Sizes:
 
 
 def pixels_outside(boxes_xyxy: Floats, sizes: Floats) -> Floats:
-    """(N,) how far each box reaches out of its picture, 0 for one inside, infinite where its corners are
-    swapped."""
+    """(N,) how many pixels each box exceeds its image by; 0 inside, infinite where corners are swapped."""
     out = np.maximum(-boxes_xyxy[:, :2], boxes_xyxy[:, 2:] - sizes).max(axis=1, initial=0.0)
     return np.where((boxes_xyxy[:, 2:] < boxes_xyxy[:, :2]).any(axis=1), np.inf, out)
 
 
 def share_outside(boxes_xyxy: Floats, sizes: Floats) -> float:
-    """Of the boxes, by more than a pixel."""
+    """The share of boxes that exceed their image by more than a pixel."""
     return float(np.mean(pixels_outside(boxes_xyxy, sizes) > TOLERANCE)) if len(boxes_xyxy) else 0.0
 
 
@@ -91,7 +91,7 @@ def are_fractions(results: Results) -> bool:
 
 
 def format_by_place(results: Results, sizes: Sizes) -> str:
-    """Another format in which the boxes lie in their pictures, where as they stand many do not; empty for none."""
+    """The box format in which the boxes lie inside their images, where as written many do not; empty for none."""
     limits = sizes.of(results.image_ids)
     if len(results) < ENOUGH or share_outside(xywh_to_xyxy(results.boxes_xywh), limits) < MANY_OUTSIDE:
         return ""
@@ -101,10 +101,10 @@ def format_by_place(results: Results, sizes: Sizes) -> str:
 
 
 def duplicates(results: Results) -> int:
-    """Detections that are the same as another in image, category, box and score."""
+    """The number of detections that equal another in image, category, box and score."""
     hashes: npt.NDArray[np.uint64] = np.zeros(len(results), dtype=np.uint64)
     columns = (results.image_ids, results.category_ids, *results.boxes_xywh.T, results.scores)
-    # Sorting one number each is many times faster than sorting records of seven.
+    # Sorting one number each is many times faster than sorting rows of seven.
     for column in columns:
         hashes *= np.uint64(0x9E3779B97F4A7C15)
         hashes += np.ascontiguousarray(column).view(np.uint64)
@@ -113,7 +113,7 @@ def duplicates(results: Results) -> int:
 
 
 class Boxes(NamedTuple):
-    """N boxes of some pictures, those of a picture side by side and the best first; `boxes` (N, 4) as they stand."""
+    """N boxes grouped by image, by descending score; `boxes` (N, 4) as written."""
 
     image_ids: Ids
     category_ids: Ids
@@ -122,7 +122,7 @@ class Boxes(NamedTuple):
 
 
 def best_boxes(results: Results, image_ids: Ids, count: int) -> Boxes:
-    """The `count` best of each of these pictures."""
+    """The `count` highest-scoring boxes of each of these images."""
     places = np.flatnonzero(np.isin(results.image_ids, image_ids))
     places = places[np.lexsort((-results.scores[places], results.image_ids[places]))]
     ids = results.image_ids[places]
@@ -134,14 +134,15 @@ def best_boxes(results: Results, image_ids: Ids, count: int) -> Boxes:
 
 
 def compared_pictures(image_ids: Ids) -> Ids:
-    """Some of the pictures, spread evenly, which stand for all."""
+    """A sample of the images, evenly spaced."""
     ids = np.unique(image_ids)
     return ids if len(ids) <= PICTURES else ids[np.linspace(0, len(ids) - 1, PICTURES).astype(np.int64)]
 
 
 class Agreement(NamedTuple):
-    """How boxes agree with others: how many were compared, and the categories of the P that meet another, with that of
-    the best one that they meet."""
+    """How boxes agree with others: the number compared, and the categories of the P that overlap another box, with that
+    of the best box they overlap.
+    """
 
     compared: int
     own: Ids
@@ -149,17 +150,17 @@ class Agreement(NamedTuple):
 
     @property
     def met(self) -> float:
-        """The share of the boxes that meet another."""
+        """The share of the boxes that overlap another."""
         return len(self.own) / self.compared if self.compared else 0.0
 
     @property
     def same(self) -> float:
-        """Of those, the share that have the same category."""
+        """The share of overlapping boxes that have the same category."""
         return float(np.mean(self.own == self.others)) if len(self.own) else 0.0
 
 
 def agreement(boxes: Boxes, others: Boxes, read: Callable[[Floats], Floats] = xywh_to_xyxy) -> Agreement:
-    """`read` makes corners of `boxes`; `others` are x, y, width, height. Only pictures that both have count."""
+    """The agreement on common images; `read` converts `boxes` to corners, `others` are xywh."""
     corners, other_corners = read(boxes.boxes), xywh_to_xyxy(others.boxes)
     own: list[Ids] = []
     met: list[Ids] = []
@@ -177,7 +178,7 @@ def agreement(boxes: Boxes, others: Boxes, read: Callable[[Floats], Floats] = xy
 
 
 def _iou(boxes: Floats, others: Floats) -> Floats:
-    """(N, 4), (M, 4) corners -> (N, M); 0 for a box whose corners are swapped."""
+    """(N, 4), (M, 4) corners -> (N, M) IoU; 0 for boxes with swapped corners."""
     low = np.maximum(boxes[:, None, :2], others[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
     shared = np.prod(np.clip(high - low, 0.0, None), axis=2)
@@ -188,7 +189,7 @@ def _iou(boxes: Floats, others: Floats) -> Floats:
 
 
 def format_by_agreement(boxes: Boxes, others: Boxes) -> str:
-    """Another format in which the boxes meet the others well, where as they stand they hardly do; empty for none."""
+    """The box format in which the boxes overlap the others well, where as written they hardly do; empty for none."""
     plain = agreement(boxes, others)
     if plain.compared < ENOUGH or MEETS_BETTER * plain.met > 1:
         return ""
@@ -198,25 +199,27 @@ def format_by_agreement(boxes: Boxes, others: Boxes) -> str:
 
 
 def numbering_by_agreement(found: Agreement, category_ids: Sequence[int]) -> str:
-    """What the category ids look like where another numbering explains far better which boxes meet than they do; empty
-    where they do, or where nothing explains it. `category_ids` are the dataset's."""
+    """The numbering of categories that explains the overlaps far better than the ids as written; empty for none.
+
+    `category_ids` are the dataset's.
+    """
     if len(found.own) < ENOUGH or found.same > SAME_WELL:
         return ""
     ids = np.array(sorted(category_ids), dtype=np.int64)
     meanings = {name: meant for name, meant in _numberings(found.own, ids).items() if _explains(meant, found)}
     if meanings:
-        # Of equal ones the first: where all ids follow each other, positions are a shift too.
+        # Ties keep the first: for consecutive ids, positions are a shift too.
         return max(meanings, key=lambda name: float(np.mean(meanings[name] == found.others)))
     pairs, counts = np.unique(np.stack([found.own, found.others], axis=1), axis=0, return_counts=True)
     most = {int(own): pairs[at, 1] for at in np.argsort(counts, kind="stable") for own in pairs[at, :1]}
     meant = np.array([most[own] for own in found.own.tolist()], dtype=np.int64)
-    # One that calls everything by the same name is bad, not numbered in another way.
+    # A model that always predicts one category is bad, not numbered differently.
     is_numbering = len(set(most.values())) == len(most) >= DISTINCT
     return "those of another list of categories" if is_numbering and _explains(meant, found) else ""
 
 
 def _numberings(own: Ids, ids: Ids) -> dict[str, Ids]:
-    """What category ids would mean, by another numbering."""
+    """The meaning of category ids under each other numbering."""
     found = {"shifted by one (too low)": own + 1, "shifted by one (too high)": own - 1}
     for base in (0, 1):
         places = own - base
@@ -233,12 +236,12 @@ def _explains(meant: Ids, found: Agreement) -> bool:
 
 
 def look(numbering: str) -> str:
-    """After "the ids look"."""
+    """The words after "the ids look"."""
     return numbering if numbering.startswith("shifted") else f"like {numbering}"
 
 
 def against_objects(dataset: Dataset, results: Results) -> list[str]:
-    """What results look like beside the objects of their pictures; nothing where they may be right."""
+    """Notes on results compared with the ground truth; none where they look right."""
     sizes = Sizes({image.id: (image.width, image.height) for image in dataset.images})
     other = format_by_place(results, sizes)
     if other:

@@ -1,7 +1,7 @@
-"""What results were made by: a small JSON file beside a results file, RESULTS.provenance.json for RESULTS.json.
+"""The provenance of results files: RESULTS.provenance.json beside RESULTS.json, with models and images trained on.
 
 COCO's results format is a bare list with no room for this, and other tools must be able to read it. Results without
-such a file are taken as they are: nothing is known of them then, and that is said.
+such a file are accepted; their provenance is then reported as unknown.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ SUFFIX = ".provenance.json"
 
 
 class MadeBy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A checkpoint that predicted. `epoch` may be a part of one; `settings` are KEY VALUE texts as they were given.
+    """A checkpoint that predicted. `epoch` may be fractional; `settings` are the KEY VALUE overrides as given.
 
-    `not_trained_on` are categories of its data that it does not know.
+    `not_trained_on` are the categories of the images' annotation file that the model was not trained on.
     """
 
     checkpoint: str
@@ -41,8 +41,11 @@ class MadeBy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`seen_in_training` are the ids of the images, of those predicted on, that a training had seen; `complete` is
-    False where a model was trained on something that nobody wrote down."""
+    """The content of a provenance file.
+
+    `seen_in_training` are the ids of those of the predicted images that were trained on; `complete` is False where
+    part of a model's training is not on record.
+    """
 
     results_sha256: str
     models: tuple[MadeBy, ...]
@@ -52,53 +55,60 @@ class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     format: Literal[1] = 1
 
 
-class Known(NamedTuple):
-    """What is known of results: `seen` are ids of images trained on, `doubt` says why there may be more."""
+class ResultsProvenance(NamedTuple):
+    """The provenance of one results file.
 
-    provenance: Provenance | None = None
+    `recorded` is the content of its provenance file, `seen` the ids of images that were trained on, recorded or
+    declared; `doubt` is empty, or the reason why there may be more.
+    """
+
+    recorded: Provenance | None = None
     seen: frozenset[int] = frozenset()
     doubt: str = ""
 
 
 def path_of(results: Path) -> Path:
+    """RESULTS.provenance.json for RESULTS.json."""
     return results.with_name(results.name.removesuffix(".json") + SUFFIX)
 
 
 def write(results: Path, provenance: Provenance) -> None:
-    """Beside `results`, at once or not at all."""
+    """Write the provenance file of `results` atomically."""
     text = json.dumps(msgspec.to_builtins(provenance), indent=1, allow_nan=False)
     write_durably(path_of(results), f"{text}\n")
 
 
-def forget(results: Path) -> None:
-    """Remove what stands beside `results` of earlier ones."""
+def remove(results: Path) -> None:
+    """Remove the provenance file of earlier results at this path."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         path_of(results).unlink()
 
 
-class Told(NamedTuple):
-    """What the user says that models were trained on: the ids of such images, and why there may be more."""
+class DeclaredTraining(NamedTuple):
+    """Training data that the user declared by --trained-on: the ids of its images, and why there may be more."""
 
     seen: frozenset[int] = frozenset()
     doubt: str = ""
 
 
-def told(places: Sequence[Path], images: Sequence[Image], folder: Path | None) -> Told | None:
-    """The images among those of the training data at `places` (see `seen.trained_on`); None where none is named.
+def declared_training(paths: Sequence[Path], images: Sequence[Image], folder: Path | None) -> DeclaredTraining | None:
+    """Which of `images` are among those of the training data at `paths` (see `seen.trained_on`); None without paths.
 
-    Raises DataError for places that are no training data.
+    `folder` is that of the images, so that they are also compared by content. Raises DataError for paths that are no
+    training data.
     """
-    if not places:
+    if not paths:
         return None
-    data = trained_on(places)
+    data = trained_on(paths)
     doubt = "compared by name only, for want of --images" if data.digests and folder is None else ""
-    return Told(ids_in(data, images, folder), doubt)
+    return DeclaredTraining(ids_in(data, images, folder), doubt)
 
 
-def read(results: Path, told: Told | None = None) -> Known:
-    """What stands beside results, and what the user told of them.
+def read(results: Path, declared: DeclaredTraining | None = None) -> ResultsProvenance:
+    """The provenance of a results file: its provenance file, and what the user declared.
 
-    Raises DataError for a file that is damaged; one that is missing, or speaks of other results, says nothing.
+    A provenance file that is missing, or that describes other results, makes the provenance doubtful. Raises DataError
+    for one that is damaged.
     """
     path = path_of(results)
     if results.is_symlink() and not path.exists():
@@ -113,35 +123,38 @@ def read(results: Path, told: Told | None = None) -> Known:
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: expected what `python -m train predict` writes beside results: {error}") from None
     if found is not None and found.results_sha256 != sha256_file(results):
-        found, doubt = None, f"{path.name} speaks of other results"
+        found, doubt = None, f"{path.name} describes other results"
     if found is not None and not found.complete:
         doubt = "part of its training is not on record"
     seen = frozenset(found.seen_in_training) if found is not None else frozenset[int]()
-    return Known(found, seen, doubt) if told is None else Known(found, seen | told.seen, told.doubt)
+    return (
+        ResultsProvenance(found, seen, doubt)
+        if declared is None
+        else ResultsProvenance(found, seen | declared.seen, declared.doubt)
+    )
 
 
-def notes(known: Iterable[tuple[Path, Known]]) -> list[str]:
-    """Lines on results of which nobody knows whether their images had been trained on, and on categories that a model
-    does not know, if there are any such."""
-    pairs = list(known)
+def notes(results: Iterable[tuple[Path, ResultsProvenance]]) -> list[str]:
+    """Lines for the user: results of doubtful provenance, and categories that a model was not trained on."""
+    pairs = list(results)
     doubts = [f"{path.name}: {item.doubt}" for path, item in pairs if item.doubt]
     lines = [f"seen in training or not is unknown ({'; '.join(doubts)}); --trained-on names the data"] if doubts else []
     for path, item in pairs:
-        for model in item.provenance.models if item.provenance else ():
+        for model in item.recorded.models if item.recorded else ():
             if model.not_trained_on:
                 count = len(model.not_trained_on)
                 lines.append(f"{path.name}: {count} categories were not trained on; they count with what was not found")
     return list(dict.fromkeys(lines))
 
 
-def joined(results_sha256: str, images: int, parts: Iterable[Known]) -> Provenance:
-    """That of results that were made of several ones', all on the same `images` images."""
-    known = list(parts)
-    made = [part.provenance for part in known if part.provenance is not None]
+def joined(results_sha256: str, images: int, parts: Iterable[ResultsProvenance]) -> Provenance:
+    """The provenance of results fused from `parts`, all on the same `images` images."""
+    all_parts = list(parts)
+    made = [part.recorded for part in all_parts if part.recorded is not None]
     return Provenance(
         results_sha256=results_sha256,
         models=tuple(model for part in made for model in part.models),
         images=images,
-        seen_in_training=tuple(sorted({id_ for part in known for id_ in part.seen})),
-        complete=not any(part.doubt for part in known),
+        seen_in_training=tuple(sorted({id_ for part in all_parts for id_ in part.seen})),
+        complete=not any(part.doubt for part in all_parts),
     )

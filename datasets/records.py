@@ -1,6 +1,6 @@
-"""The records of a COCO dataset as they stand on disk; pixels, boxes `xywh`, ids the dataset's own.
+"""The records of COCO datasets, as on disk: pixels, `xywh` boxes, the dataset's own ids.
 
-Coordinates are kept in numpy arrays, not Python lists: a polygon point costs 8 to 16 bytes instead of 64.
+Coordinates are numpy arrays, not Python lists: a polygon point takes 8 to 16 bytes instead of 64.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-# Beyond 2 ** 53, tools that read JSON numbers as floats would mix ids up.
+# Tools that read JSON numbers as floats would confuse ids beyond 2 ** 53.
 MAX_ID = 2**53
 Id = Annotated[int, msgspec.Meta(ge=-MAX_ID, le=MAX_ID)]
 # x, y of the top left corner, width, height; pixels, continuous.
@@ -38,7 +38,7 @@ class Rle(msgspec.Struct, frozen=True):
 class Category(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     id: Id
     name: str
-    # Decides nothing, so it may be anything.
+    # Not interpreted, so any JSON value is allowed.
     supercategory: Any = None
 
 
@@ -47,10 +47,10 @@ class CocoImage(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     id: Id
     file_name: str
-    # 0 where a file does not say; a dataset that was read has those of the image file.
+    # 0 where the file lacks it; a dataset that was read has the size of the image file.
     width: int = 0
     height: int = 0
-    # What decides nothing may be anything.
+    # Not interpreted, so any JSON value is allowed.
     license: Any = None
     coco_url: Any = None
     flickr_url: Any = None
@@ -58,10 +58,10 @@ class CocoImage(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class Image(CocoImage, kw_only=True, omit_defaults=True):
-    """An image record, and where the image came from if augment made it.
+    """An image record, with its provenance where augment made the image.
 
-    `source_input` is the position of the source's dataset among the inputs, `window` is in source pixels, `seed` is
-    that of the pixel transform.
+    `source_input` is the index of the source's dataset among the inputs, `window` is in source pixels, `seed` is that
+    of the pixel transform.
     """
 
     source_input: int | None = None
@@ -74,7 +74,7 @@ class Image(CocoImage, kw_only=True, omit_defaults=True):
 
 
 class Annotation(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """One object, or with `iscrowd` 1 a region in which objects are neither right nor wrong."""
+    """One object; with `iscrowd` 1 an ignored region, in which detections are neither right nor wrong."""
 
     id: Id
     image_id: Id
@@ -87,7 +87,7 @@ class Annotation(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class Dataset(msgspec.Struct, kw_only=True):
-    """A whole annotation file, checked: ids are unique and every reference is good."""
+    """A whole annotation file, checked: ids are unique and all references resolve."""
 
     info: dict[str, Any]
     licenses: list[dict[str, Any]]
@@ -96,7 +96,7 @@ class Dataset(msgspec.Struct, kw_only=True):
     annotations: list[Annotation]
 
     def annotations_by_image(self) -> dict[int, list[Annotation]]:
-        """Annotations in file order under each image id; images without any have an empty list."""
+        """Annotations by image id, in file order; images without any have an empty list."""
         grouped: dict[int, list[Annotation]] = {image.id: [] for image in self.images}
         for annotation in self.annotations:
             grouped[annotation.image_id].append(annotation)

@@ -1,7 +1,7 @@
-"""Other spellings of what COCO says: records of an annotation file that do not parse as they stand, put into its form.
+"""Other spellings of COCO's records, converted to its own form.
 
-Pure functions on plain JSON values: a record goes in, and comes out in COCO's own form with the kinds of the repairs.
-What cannot be understood stays as it is, for the parser to refuse.
+Pure functions on plain JSON values: a record goes in, and comes out in COCO's form with the kinds of the repairs. What
+is not understood stays unchanged, for the parser to refuse.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ NOT_FINITE = "box with numbers that are not finite, annotation left out"
 
 _WHOLE = re.compile(r"\s*[-+]?\d{1,20}(?:\.0*)?\s*")
 _DECIMAL = re.compile(r"\s*[-+]?(?:\d{1,30}(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d{1,3})?\s*")
-# Far more than any picture's outline has points of two numbers.
+# Far more points than any outline has.
 _MIN_POINTS = 3
 
 
 class Respelled(NamedTuple):
-    """A record in COCO's form, None where it is to be left out, and what was changed, a kind once."""
+    """A record in COCO's form, None where it is left out, and the kinds of changes."""
 
     record: dict[str, Any] | None
     kinds: list[str]
 
 
 def image(record: dict[str, Any]) -> Respelled:
-    # What is null is missing; the size is then read from the file, and counted there.
+    # null means missing; the size is then read from the image file, and counted there.
     found = _Record(
         {key: value for key, value in record.items() if key not in ("width", "height") or value is not None}
     )
@@ -41,7 +41,7 @@ def image(record: dict[str, Any]) -> Respelled:
 
 
 def unnamed_image(record: dict[str, Any]) -> Respelled:
-    """For what opens no image file: a name is not asked for, nor a size."""
+    """An image record for a command that opens no image file: neither name nor size is required."""
     found = image(record)
     assert found.record is not None
     name = found.record.get("file_name")
@@ -101,14 +101,14 @@ def _polygons(found: _Record, segmentation: list[Any]) -> None:
 
 
 class _Record:
-    """A copy of a record that notes what is changed in it."""
+    """A copy of a record that notes its changes."""
 
     def __init__(self, record: dict[str, Any]) -> None:
         self._record = dict(record)
         self._kinds: dict[str, None] = {}
 
     def put(self, key: str, value: Any, kind: str) -> None:
-        """Change the value of a key that is there, if it is another one or of another type."""
+        """Replace the value of an existing key, if value or type differ."""
         if key in self._record and not _same(self._record[key], value):
             self._record[key] = value
             self._kinds[kind] = None
@@ -122,17 +122,17 @@ class _Record:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Equal and of the same types all the way down: 1, 1.0 and true are equal to Python."""
+    """Equality that includes types at every level: in Python, 1, 1.0 and True are equal."""
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(_same, one, other))
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
-    # What is no number is itself all the same.
+    # NaN is not equal to itself.
     return type(one) is type(other) and bool(one == other or one is other)
 
 
 def as_whole(value: Any) -> Any:
-    """An int for 1.0, "1" and "1.0"; anything else as it is."""
+    """An int for 1.0, "1" and "1.0"; anything else unchanged."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, str) and _WHOLE.fullmatch(value):
@@ -141,7 +141,7 @@ def as_whole(value: Any) -> Any:
 
 
 def as_flag(value: Any) -> Any:
-    """0 or 1 in any spelling, "true" and "false" too; anything else as it is."""
+    """0 or 1 in any spelling, "true" and "false" included; anything else unchanged."""
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, str) and value.strip().lower() in ("true", "false"):
@@ -150,7 +150,7 @@ def as_flag(value: Any) -> Any:
 
 
 def as_number(value: Any) -> Any:
-    """A number for a text of one, None for one that is not finite; anything else as it is."""
+    """A number for its text, None for a non-finite one; anything else unchanged."""
     if isinstance(value, str) and _DECIMAL.fullmatch(value):
         value = as_whole(value) if _WHOLE.fullmatch(value) else float(value)
     if isinstance(value, float) and not math.isfinite(value):

@@ -1,4 +1,4 @@
-"""The bytes of a results file -> its records, not parsed yet: a JSON list, JSON lines, either of them compressed."""
+"""From the bytes of a results file to its raw records: a JSON list or JSON lines, either optionally gzipped."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from datasets.errors import DataError
 from datasets.parsing import decode, read_bytes
 
 GZIP = b"\x1f\x8b"
-# A file that unpacks to more is unpacked by the user: a few kilobytes may hold more than any memory does.
+# Larger files must be unpacked by the user: a few kilobytes may unpack to more than any memory.
 MOST_UNPACKED = 1 << 30
 _PART = 1 << 20
 
 
 def read_unpacked(path: Path) -> bytes:
-    """The bytes of a results file, unpacked if it is compressed. Raises DataError where that cannot be done."""
+    """The bytes of a results file, unpacked if gzipped. Raises DataError where that fails."""
     data = read_bytes(path, "results file")
     if data[: len(GZIP)] != GZIP:
         return data
     try:
-        # Counted before any of it is kept.
+        # Counted before anything is kept.
         too_large = _unpacked_length(data) > MOST_UNPACKED
         unpacked = b"" if too_large else gzip.decompress(data)
     except (OSError, EOFError, zlib.error) as error:
@@ -38,7 +38,7 @@ def read_unpacked(path: Path) -> bytes:
 
 
 def _unpacked_length(data: bytes) -> int:
-    """How many bytes it unpacks to, counted until they are more than MOST_UNPACKED."""
+    """The size of the unpacked data, counted up to MOST_UNPACKED."""
     length = 0
     with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
         while length <= MOST_UNPACKED and (part := file.read1(_PART)):
@@ -47,7 +47,7 @@ def _unpacked_length(data: bytes) -> int:
 
 
 def split(data: bytes, path: Path) -> list[msgspec.Raw]:
-    """The records, in their order. Raises DataError for what is no list of any."""
+    """The raw records, in order. Raises DataError for anything but a list of records."""
     if _begins_with_object(data):
         lines = _lines(data)
         if lines is not None:
@@ -64,7 +64,7 @@ def _begins_with_object(data: bytes) -> bool:
 
 
 def _lines(data: bytes) -> list[msgspec.Raw] | None:
-    """The detections of a file that has one a line; None for another, such as an annotation file."""
+    """The detections of a JSON-lines file; None for any other file, such as an annotation file."""
     try:
         data.decode("utf-8")
         lines = msgspec.json.Decoder(msgspec.Raw).decode_lines(data)
@@ -75,7 +75,7 @@ def _lines(data: bytes) -> list[msgspec.Raw] | None:
 
 
 def _keys(data: bytes, path: Path) -> str:
-    """The first keys of an object that is no list of results, which tell what it is; empty for what is no object."""
+    """The first keys of a JSON object, which tell what it is instead of results; empty for anything else."""
     try:
         keys = list(decode(data, dict[str, msgspec.Raw], path))
     except msgspec.ValidationError:

@@ -1,4 +1,4 @@
-"""What the images and categories of results may be called: by id, by file name or stem, by name, by position."""
+"""The names of images and categories in results: id, file name or stem, category name, position."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from typing import Literal, NamedTuple
 
 from datasets.records import Category, Image
 
-# How a file numbers its categories: by their ids, or by their positions in the order of the ids, from 0 or from 1.
+# How a file numbers its categories: by id, or by position in the order of ids, from 0 or 1.
 Numbering = Literal["ids", "contiguous0", "contiguous1"]
 NUMBERINGS: tuple[Numbering, ...] = ("ids", "contiguous0", "contiguous1")
 
 
 class NotKnownError(ValueError):
-    """What is no name of an image or a category, or one of several. Its text says what was expected."""
+    """A name that is unknown or ambiguous. Its text says what was expected."""
 
 
 class _Index(NamedTuple):
-    """Ids, and names with the ids that they stand for, each with what the user knows it by."""
+    """Ids, and the names that stand for them."""
 
     what: str
     ids: frozenset[int]
     names: tuple[dict[str, dict[int, str]], ...]
-    """Those of the most exact kind first: file name, base name, stem."""
+    """By descending precision: file name, base name, stem."""
 
     def id_of(self, name: str) -> int:
-        """Raises NotKnownError for what is no name, or that of several."""
+        """Raises NotKnownError for a name that is unknown or ambiguous."""
         found: dict[int, str] = {}
         for names in self.names:
             found = names.get(name, {})
@@ -41,7 +41,7 @@ class _Index(NamedTuple):
         if found:
             return next(iter(found))
         if number is not None:
-            # An id that the dataset does not have, which is told with all the others.
+            # An id that the dataset lacks is reported with all the others.
             return number
         raise NotKnownError(f"expected {self.expected}, found {name!r}")
 
@@ -51,7 +51,7 @@ class _Index(NamedTuple):
 
 
 class Names:
-    """The names of a dataset's images and categories; without any, numbers in text alone are understood."""
+    """The names of a dataset's images and categories; without a dataset, only numbers as text are understood."""
 
     def __init__(self, images: Sequence[Image] = (), categories: Sequence[Category] = ()) -> None:
         kinds: tuple[Callable[[PurePosixPath], str], ...] = (str, lambda path: path.name, lambda path: path.stem)
@@ -77,7 +77,7 @@ class Names:
         except NotKnownError:
             if path.name == str(path):
                 raise
-        # Another folder, as tools write paths of their own machine.
+        # Another folder: tools write paths of their own machine.
         return self._images.id_of(path.name)
 
     def category_id(self, name: str) -> int:
@@ -96,6 +96,6 @@ def _grouped(named: Iterable[tuple[str, int, str]]) -> dict[str, dict[int, str]]
 
 
 def _number(text: str) -> int | None:
-    """The whole number that a text is, as "139", "000000000139" and "139.0"."""
+    """The whole number in a text like "139", "000000000139" or "139.0"."""
     digits = text.strip().removesuffix(".0")
     return int(digits) if digits.removeprefix("-").isdecimal() and digits.isascii() and len(digits) <= 20 else None

@@ -1,6 +1,6 @@
-"""A detection in another spelling, put into COCO's form: pure functions on plain JSON values.
+"""Other spellings of detections, converted to COCO's form: pure functions on plain JSON values.
 
-What cannot be understood stays as it is, for the parser to refuse.
+What is not understood stays unchanged, for the parser to refuse.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NO_SEGMENTATION = msgspec.Raw(b"")
 
 
 class DetectionJson(msgspec.Struct, gc=False):
-    """A detection as it stands in a file; `segmentation` is kept as it is, other keys are not read."""
+    """A detection as parsed; `segmentation` stays raw, other keys are ignored."""
 
     image_id: Id
     category_id: Id
@@ -37,9 +37,9 @@ class DetectionJson(msgspec.Struct, gc=False):
 
 
 def respelled(record: dict[str, Any], names: Names) -> tuple[dict[str, Any], list[str]]:
-    """A record in COCO's form, and the kinds of what was changed in it.
+    """A record in COCO's form, and the kinds of its changes.
 
-    Raises NotKnownError, whose text begins with the key, for a name that is none of the dataset's.
+    Raises NotKnownError, whose text begins with the key, for an unknown name.
     """
     found = dict(record)
     kinds = [_id(found, "image_id", names), _id(found, "category_id", names)]
@@ -60,7 +60,7 @@ def respelled(record: dict[str, Any], names: Names) -> tuple[dict[str, Any], lis
 
 
 def _id(record: dict[str, Any], key: str, names: Names) -> str:
-    """Put the id for what stands under `key`; returns the kind of the change, empty for none."""
+    """Replace the name under `key` by an id; returns the kind of the change, empty for none."""
     value = record.get(key)
     is_image = key == "image_id"
     if isinstance(value, str):

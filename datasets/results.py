@@ -1,4 +1,4 @@
-"""Reading, checking and writing COCO results files: one JSON list of detections."""
+"""Reading, checking and writing COCO results files, JSON lists of detections."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from datasets.result_files import read_unpacked, split
 from datasets.result_names import Names, NotKnownError, Numbering
 from datasets.result_records import CATEGORY_NAME, NO_SEGMENTATION, DetectionJson, respelled
 
-# The largest score of a file whose scores are percents.
+# The highest score of a file whose scores are percentages.
 PERCENT = 100.0
 
 _DECODER = msgspec.json.Decoder(DetectionJson)
 
 
 class Results(msgspec.Struct, frozen=True, eq=False):
-    """N detections as parallel arrays, in any order; ids the dataset's own, boxes in pixels.
+    """N detections as parallel arrays, in any order; the dataset's own ids, boxes in pixels.
 
     `image_ids` and `category_ids` are (N,) int64, `boxes_xywh` is (N, 4) float64 with sizes of at least 0, `scores` is
     (N,) float64 from 0 to 1. `segmentations` are N pieces of JSON, empty for a detection without one, or None where no
-    detection has one. Raises ValueError for anything else, so that no file is written that cannot be read.
+    detection has one. Raises ValueError for anything else, so that no unreadable file is written.
     """
 
     image_ids: npt.NDArray[np.int64]
@@ -71,15 +71,15 @@ def _check_values(name: str, array: npt.NDArray[Any], good: npt.NDArray[np.bool_
 
 
 def read(path: Path, names: Names | None = None, repairs: Repairs | None = None) -> Results:
-    """Read and check a results file; a list without any detection is one too.
+    """Read and check a results file; an empty list is valid.
 
-    It may be compressed by gzip or have a detection a line, and name images by file name or stem and categories by name
-    where `names` has them; `repairs` gets what was not in COCO's own form. Whether the ids are those of a dataset is
-    not known here. Raises DataError, listing every offender by its place.
+    The file may be gzipped or JSON lines, and name images by file name or stem and categories by name, where `names`
+    has them; `repairs` gets what was not in COCO's own form. Ids are not compared with a dataset here. Raises DataError
+    listing every offender with its place.
     """
     data = read_unpacked(path)
     try:
-        # In one go; only a file that is not in COCO's own form is looked at record by record.
+        # All at once; only a file that is not in COCO's own form is parsed record by record.
         found = decode(data, list[DetectionJson], path)
     except (msgspec.ValidationError, DataError):
         found = _read_records(split(data, path), path, names or Names(), Repairs() if repairs is None else repairs)
@@ -87,14 +87,16 @@ def read(path: Path, names: Names | None = None, repairs: Repairs | None = None)
 
 
 class Read(NamedTuple):
-    """Results with a dataset's own ids, and what was read in another spelling."""
+    """Results with a dataset's own ids, and the repairs made."""
 
     results: Results
     repairs: Repairs
 
 
 def read_numbered(path: Path, names: Names, numbering: Numbering, category_ids: Sequence[int]) -> Read:
-    """Read a file that numbers its categories so; `category_ids` are the dataset's. Raises DataError as `read` does."""
+    """Read a file of this numbering of categories; `category_ids` are the dataset's. Raises DataError as `read`
+    does.
+    """
     repairs = Repairs()
     found = read(path, names, repairs)
     if numbering != "ids" and CATEGORY_NAME in repairs.places:
@@ -105,7 +107,7 @@ def read_numbered(path: Path, names: Names, numbering: Numbering, category_ids: 
 
 
 def numbering_advice(results: Results, category_ids: Sequence[int]) -> str:
-    """How to read categories that are not a dataset's, where they look like positions; else empty."""
+    """Advice where category ids that a dataset lacks look like positions; else empty."""
     count, found = len(category_ids), results.category_ids
     if not len(found) or not count or np.isin(found, np.array(category_ids)).all():
         return ""
@@ -116,7 +118,7 @@ def numbering_advice(results: Results, category_ids: Sequence[int]) -> str:
 
 
 def read_strictly(path: Path, *, by_file_name: Mapping[str, int] | None = None) -> Results:
-    """Read a results file as a server does: COCO's own form and nothing else.
+    """Read a results file as a server does: COCO's own form only.
 
     With `by_file_name`, `image_id` must be the file name of an image, and becomes its id. Raises DataError as `read`
     does.
@@ -137,7 +139,7 @@ def _results(found: list[DetectionJson]) -> Results:
         np.array([item.category_id for item in found], dtype=np.int64),
         np.array([item.bbox for item in found], dtype=np.float64).reshape(-1, 4),
         np.array([item.score for item in found], dtype=np.float64),
-        # Only where there are some: they keep the whole text of the file in memory.
+        # Only where needed: they keep the text of the whole file in memory.
         [bytes(item.segmentation) for item in found]
         if any(item.segmentation is not NO_SEGMENTATION for item in found)
         else None,
@@ -145,7 +147,7 @@ def _results(found: list[DetectionJson]) -> Results:
 
 
 def _read_records(raws: list[msgspec.Raw], path: Path, names: Names, repairs: Repairs) -> list[DetectionJson]:
-    """Each record, in COCO's form or put into it. Raises DataError listing those that cannot be."""
+    """Each record in COCO's form. Raises DataError listing those that cannot be converted."""
     found: list[DetectionJson] = []
     problems = Problems()
     highest = 0.0
@@ -174,7 +176,7 @@ def _read_record(raw: msgspec.Raw, place: str, names: Names, repairs: Repairs) -
     kinds: list[str] = []
     try:
         record, kinds = respelled(msgspec.json.decode(raw, type=dict[str, Any]), names)
-        # Kept as it is.
+        # Kept raw.
         record["segmentation"] = _segmentation(raw)
         found = msgspec.convert(record, DetectionJson)
     except NotKnownError as unknown:
@@ -182,7 +184,7 @@ def _read_record(raw: msgspec.Raw, place: str, names: Names, repairs: Repairs) -
     except msgspec.ValidationError as error:
         if "bbox" not in record:
             return f"{place}.bbox: expected [x, y, width, height] or a mask to take it from, found neither"
-        # What another spelling did not mend may be another key's fault than the first.
+        # What respelling did not repair may be the fault of another key than the first error's.
         return explain(error, raw, place) if kinds else problem
     except (msgspec.DecodeError, ValueError, RecursionError):
         return problem
@@ -211,7 +213,7 @@ def _score(raw: msgspec.Raw) -> float:
 
 
 def renumbered(results: Results, numbering: Numbering, category_ids: Sequence[int], path: Path) -> Results:
-    """With the ids of a dataset for the positions in the order of these. Raises DataError for what is no position."""
+    """Replace positions in the order of ids by the dataset's ids. Raises DataError for anything but a position."""
     if numbering == "ids":
         return results
     ids = np.array(sorted(category_ids), dtype=np.int64)
@@ -228,7 +230,7 @@ def renumbered(results: Results, numbering: Numbering, category_ids: Sequence[in
 
 
 def _with_ids(data: bytes, path: Path, by_file_name: Mapping[str, int]) -> bytes:
-    """The same file with ids for file names. Raises DataError naming what is no file name of an image."""
+    """The same file with ids instead of file names. Raises DataError for names of no image."""
     try:
         found = decode(data, list[dict[str, msgspec.Raw]], path)
     except msgspec.ValidationError as error:
@@ -282,7 +284,7 @@ def _strict_problem(raw: msgspec.Raw, place: str) -> str:
 def check_ids(
     path: Path, results: Results, image_ids: Sequence[int], category_ids: Sequence[int], annotations: Path
 ) -> None:
-    """Raises DataError for ids that an annotation file does not have."""
+    """Raises DataError for ids that an annotation file lacks."""
     known = [np.array(sorted(ids), dtype=np.int64) for ids in (image_ids, category_ids)]
     problems = unknown_ids(results, *known)
     if problems:
@@ -294,7 +296,7 @@ def check_ids(
 
 
 def unknown_ids(results: Results, image_ids: npt.NDArray[np.int64], category_ids: npt.NDArray[np.int64]) -> list[str]:
-    """A problem for each image and category id that is not among the known ones, in the order of their first places."""
+    """The problems: each image and category id that is unknown, in the order of first occurrence."""
     return [
         *_unknown("image_id", "an image", results.image_ids, image_ids),
         *_unknown("category_id", "a category", results.category_ids, category_ids),
@@ -319,9 +321,9 @@ def write(
 ) -> None:
     """Write the detections in their order, one a line, every number with all its digits.
 
-    With `file_names`, by image id, `image_id` is the image's file name, as the VIPriors challenge's page shows it.
-    What stood at `path` is replaced at once or not at all; the folder is made if it is missing. `written` is told where
-    the whole file is before it takes its name.
+    With `file_names`, by image id, `image_id` is the image's file name, as the VIPriors challenge expects. An existing
+    file is replaced atomically; a missing folder is created. `written` is called with the path of the complete file
+    before it is renamed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.tmp")

@@ -1,8 +1,8 @@
-"""A COCO dataset that is drawn: small, unbalanced, with everything in it that real data trips tools over.
+"""The drawn sample dataset: small, unbalanced, with everything that makes tools stumble over real data.
 
-Eight categories of simple shapes on textured ground; overlapping, cut and small objects; polygons and crowd runs; in
-every split one greyscale image, one that an EXIF tag turns, and one without objects. Everything is drawn with whole
-numbers from seeded generators, so the files are the same bytes everywhere.
+Eight categories of simple shapes on textured ground; overlapping, truncated and small objects; polygons and crowd runs;
+in every split one greyscale image, one with an EXIF orientation, and one without objects. Drawn in integer arithmetic
+from seeded generators, so the files have the same bytes everywhere.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Points = npt.NDArray[np.float64]  # (n, 2)
 
 
 def _regular(corners: int, *radii: float) -> list[tuple[float, float]]:
-    """A star or polygon around (0, 0): corners at equal angles, the radii taking turns."""
+    """A star or polygon around (0, 0): corners at equal angles, with alternating radii."""
     angles = [2 * math.pi * corner / corners - math.pi / 2 for corner in range(corners)]
     scaled = [(radii[corner % len(radii)], angle) for corner, angle in enumerate(angles)]
     return [(radius * math.cos(angle), radius * math.sin(angle)) for radius, angle in scaled]
@@ -67,7 +67,7 @@ SHAPES = (
 
 
 class Split(NamedTuple):
-    """`seed` also numbers the images: ids start above it, so no two splits share one."""
+    """`seed` also offsets image ids, so no two splits share one."""
 
     name: str
     images: int
@@ -79,7 +79,7 @@ OBJECTS_PER_IMAGE = 5
 FEWEST = 3
 QUALITY = 92
 
-# Places in every split of the images that are special.
+# Indices, in every split, of the special images.
 GREYSCALE, TURNED, EMPTY, CROWDED = 3, 5, 8, (1, 12)
 EXIF_TURN = 6
 
@@ -87,7 +87,7 @@ EXIF_TURN = 6
 def write_sample(output: Path) -> None:
     """Draw the dataset: OUTPUT/annotations/instances_{train,val,test}.json and the images of each split.
 
-    Raises DataError where `output` is there already and not empty.
+    Raises DataError where `output` exists and is not empty.
     """
     output = output.resolve()
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
@@ -129,7 +129,7 @@ def _draw_split(split: Split, folder: Path) -> Dataset:
 
 
 def _deal(count: int, rng: np.random.Generator) -> list[list[Shape]]:
-    """The shapes of each image: as unbalanced as the weights say, but at least three of each in a split."""
+    """The shapes of each image, unbalanced by the weights, with at least three of each in a split."""
     total = sum(shape.weight for shape in SHAPES)
     shares = [max(FEWEST, OBJECTS_PER_IMAGE * count * shape.weight // total) for shape in SHAPES]
     pack = [shape for shape, share in zip(SHAPES, shares, strict=True) for _ in range(share)]
@@ -145,7 +145,7 @@ def _ground(width: int, height: int, rng: np.random.Generator) -> Pixels:
     cell = 32
     coarse = rng.integers(50, 206, (height // cell + 3, width // cell + 3, 3))
     blocks = coarse.repeat(cell, axis=0).repeat(cell, axis=1)
-    # A box filter as wide as a cell, by running sums of whole numbers, blends each cell into the next.
+    # A box filter as wide as a cell, by integer running sums, blends neighbouring cells.
     for axis in (0, 1):
         sums = np.cumsum(blocks, axis=axis)
         length = sums.shape[axis] - cell
@@ -171,7 +171,7 @@ def _draw_objects(canvas: Pixels, shapes: list[Shape], crowded: bool, rng: np.ra
 
 
 def _placed(shape: Shape, canvas: Pixels, rng: np.random.Generator) -> Points:
-    """The shape's outline somewhere on the canvas, to 0.01 px; it may stick out."""
+    """The shape's outline somewhere on the canvas, to 0.01 px; it may extend beyond it."""
     height, width = canvas.shape[:2]
     # One in five is small, below COCO's 32 x 32 px.
     radius = int(rng.integers(7, 13)) if rng.integers(5) == 0 else int(rng.integers(14, 52))
@@ -182,7 +182,7 @@ def _placed(shape: Shape, canvas: Pixels, rng: np.random.Generator) -> Points:
 
 
 def _visible(points: Points, canvas: Pixels) -> Points | None:
-    """The part of an outline on the canvas, None where it is less than a quarter."""
+    """The part of an outline on the canvas; None where it is less than a quarter."""
     height, width = canvas.shape[:2]
     visible = clip_polygon(points, (0, 0, width, height))
     if visible is None or polygon_area(visible) < polygon_area(points) / 4:
@@ -203,12 +203,12 @@ def _overlap(box: tuple[float, float, float, float], other: tuple[float, float, 
 
 
 def _fill(canvas: Pixels, points: Points, rng: np.random.Generator) -> None:
-    """Paint an outline in one colour with grain, its edge softened by drawing at twice the size."""
+    """Fill an outline with one colour and grain, anti-aliased by drawing at twice the size."""
     height, width = canvas.shape[:2]
     double = np.zeros((2 * height, 2 * width), dtype=np.uint8)
     cv2.fillPoly(double, [np.round(points * 2).astype(np.int32)], 1)
     cover = double.reshape(height, 2, width, 2).sum(axis=(1, 3), dtype=np.int64)[..., None]
-    # Loud colours, which the ground does not have: shapes are to be told apart, not to be guessed at.
+    # Saturated colours, unlike the ground's, so that shapes can be told apart.
     colour = np.where(rng.integers(0, 2, 3), 235, 20) + rng.integers(-20, 21, 3)
     colour = colour + rng.integers(-18, 19, (height, width, 1))
     canvas[:] = np.clip((canvas * (4 - cover) + colour * cover) // 4, 0, 255)
@@ -227,13 +227,13 @@ def _annotation(category_id: int, points: Points) -> Annotation:
 
 
 def _area(points: Points) -> float:
-    """Square pixels, summed in whole hundredths of a pixel: exact, so the same on every processor."""
+    """Square pixels, summed in hundredths of a pixel as integers: exact, so equal on every processor."""
     x, y = np.round(points.T * 100).astype(np.int64)
     return round(abs(int(x @ np.roll(y, -1) - np.roll(x, -1) @ y)) / 2 / 100**2, 2)
 
 
 def _draw_crowd(canvas: Pixels, rng: np.random.Generator) -> Annotation:
-    """A heap of small discs, annotated as one crowd by the runs of all their pixels."""
+    """A heap of small discs, annotated as one crowd by the runs of its pixels."""
     height, width = canvas.shape[:2]
     mask = np.zeros((height, width), dtype=np.uint8)
     left, top = int(rng.integers(10, width - 110)), int(rng.integers(10, height - 80))
@@ -263,7 +263,7 @@ def _encode(canvas: Pixels, place: int) -> bytes:
         return cv2.imencode(".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
     if place != TURNED:
         return images.encode_jpeg(canvas, QUALITY).tobytes()
-    # Stored lying on its side; orientation 6 tells a reader to turn it a quarter clockwise.
+    # Stored rotated; orientation 6 tells readers to turn it by 90 degrees clockwise.
     stored = images.encode_jpeg(np.ascontiguousarray(np.rot90(canvas)), QUALITY).tobytes()
     tiff = b"II*\0\x08\0\0\0" + b"\x01\0" + b"\x12\x01\x03\0\x01\0\0\0" + bytes([EXIF_TURN, 0, 0, 0]) + b"\0\0\0\0"
     exif = b"Exif\0\0" + tiff

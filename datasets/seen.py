@@ -1,7 +1,7 @@
-"""Which images a model was trained on, and what is said of an AP that was measured on them.
+"""Images seen in training: which images a model was trained on, and the note on an AP measured on them.
 
-An image is known by the SHA-256 of its file; where nobody has that, by its id and file name together, since two
-datasets may give an id twice. An image that augment made is known by the one that it was made of.
+An image is identified by the SHA-256 of its file; where that is unknown, by id and file name together, since two
+datasets may share ids. A compiled image is identified by its source image.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from datasets.file_names import locate
 from datasets.records import Image
 from datasets.source_digests import read_source_digests
 
-# (id, file name, SHA-256 of the file in hex, if it is known) as the image's own dataset has them.
+# (id, file name, SHA-256 of the file or None) as in the image's own dataset.
 SeenImage = tuple[int, str, str | None]
 
 
@@ -32,7 +32,7 @@ class _Plain(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class SeenImages:
-    """The images of one or more trainings; `complete` is False where something was trained on that is not on record."""
+    """The images of one or more trainings; `complete` is False where part of the training data is not on record."""
 
     def __init__(self, images: Iterable[SeenImage] = (), *, complete: bool = True) -> None:
         self.images = frozenset(images)
@@ -52,25 +52,25 @@ class SeenImages:
         return f"SeenImages({sorted(self.images, key=_in_order)!r}, complete={self.complete})"
 
     def joined(self, other: SeenImages) -> SeenImages:
-        """The images of either."""
+        """The union of both."""
         return SeenImages(self.images | other.images, complete=self.complete and other.complete)
 
     def contains(self, id_: int, file_name: str, sha256: str | None = None) -> bool:
-        """Is it one of them? Where both digests are known, they decide; id and name do where one is not."""
+        """Whether an image was seen: by digest where both are known, else by id and file name."""
         if sha256 in self.digests:
             return True
         known = self._digests_of.get((id_, file_name), set())
         return bool(known) and (sha256 is None or None in known)
 
     def plain(self) -> dict[str, Any]:
-        """As numbers, texts and lists, in an order that does not depend on anything."""
+        """As plain lists, numbers and strings, in a canonical order."""
         return {"images": [list(image) for image in sorted(self.images, key=_in_order)], "complete": self.complete}
 
     @classmethod
     def from_plain(cls, found: Any, origin: str) -> SeenImages:
-        """What `plain` gave. None, of a file that does not say, is nothing known. Raises DataError for anything else.
+        """The inverse of `plain`; None, from a file that lacks it, gives UNKNOWN.
 
-        `origin` is the name of the file, for the error.
+        `origin` is the name of the file, for the DataError raised for anything else.
         """
         if found is None:
             return UNKNOWN
@@ -91,15 +91,15 @@ UNKNOWN = SeenImages(complete=False)
 
 
 def of_build(folder: Path) -> SeenImages:
-    """The source images of a folder that `augment build` made. Raises DataError where it does not say."""
+    """The source images of a build's folder. Raises DataError where it lacks sources.jsonl."""
     path = folder / SOURCES
     if not path.is_file():
         raise DataError(f"{folder}: expected a dataset that `python -m augment build` made, found no {SOURCES}")
-    return SeenImages((item.id, item.file_name, item.sha256) for item in read_source_digests(path))
+    return SeenImages((item.id, item.file_name, item.source_sha256) for item in read_source_digests(path))
 
 
 def trained_on(places: Iterable[Path]) -> SeenImages:
-    """The images of training data: of folders that `augment build` made, and of annotation files.
+    """The images of training data: folders of builds, and annotation files.
 
     Raises DataError for anything else.
     """
@@ -115,7 +115,7 @@ def _of_annotations(path: Path) -> SeenImages:
 
 
 def original(image: Image) -> tuple[int, str]:
-    """(id, file name) of an image, or of the one that augment made it of, as its own dataset has them."""
+    """(id, file name) of an image, or of its source image where augment made it."""
     if image.source_id is None or image.source_file_name is None:
         return image.id, image.file_name
     return image.source_id, image.source_file_name
@@ -124,9 +124,9 @@ def original(image: Image) -> tuple[int, str]:
 def ids_in(
     seen: SeenImages, images: Sequence[Image], folder: Path | None = None, progress: Progress | None = None
 ) -> frozenset[int]:
-    """The ids of those `images` that are among the seen ones, by their files too where their `folder` is given.
+    """The ids of those `images` that were seen, compared by file content too where their `folder` is given.
 
-    Raises DataError for a folder that is not there.
+    Raises DataError for a missing folder.
     """
     if folder is not None and not folder.is_dir():
         raise DataError(f"{folder}: expected the folder of the images, found none")
@@ -142,13 +142,13 @@ def ids_in(
 
 
 def _digest(image: Image, folder: Path) -> str | None:
-    """None for what augment made, whose file is not that of the image it was made of."""
+    """None for a compiled image, whose file differs from its source's."""
     path = locate(folder.absolute(), image.file_name).path
     return sha256_file(path) if image.source_id is None and path.is_file() else None
 
 
-def remark(seen: int, images: int) -> str:
-    """What stands next to an AP that was measured on `images` images of which `seen` were trained on; "" for none."""
+def seen_note(seen: int, images: int) -> str:
+    """The note for an AP measured on `images` images, `seen` of which were trained on; "" for none."""
     if not seen:
         return ""
     return "seen in training" if seen == images else f"seen in training: {seen:,} of {images:,} images"

@@ -1,4 +1,4 @@
-"""What a file is that is neither JPEG nor PNG, by its first bytes, and what can be done about it."""
+"""File types other than JPEG and PNG by their magic bytes, and how to convert them."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _OTHERS = (
     (0, b"PK\x03\x04", "a ZIP archive", "unpack it"),
     (0, b"\x1f\x8b", "a gzip archive", "unpack it"),
 )
-# Brands of ISO media files (`ftyp`, ISO/IEC 23008-12); mif1 and msf1 say no more than that it is one of them.
+# Brands of ISO media files (`ftyp`, ISO/IEC 23008-12); mif1 and msf1 only say that it is one of them.
 _AVIF = {b"avif", b"avis"}
 _HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 
 
 def describe(data: bytes) -> str:
-    """What the file is and how to make a picture of it that can be read; "" where its first bytes say nothing."""
+    """The type of a file and how to convert it to a readable image; empty for unknown bytes."""
     media = _iso_media(data)
     if media:
         return f"{media}; {_CONVERT}"

@@ -1,4 +1,4 @@
-"""sources.jsonl of a build: the source images that it was made of, one JSON object a line, with their files' SHA-256.
+"""sources.jsonl of a build: its source images with the SHA-256 of their files, one JSON object a line.
 
 {"input":0,"id":9,"file_name":"000000000009.jpg","sha256":"..."}
 """
@@ -15,40 +15,40 @@ from datasets.errors import DataError, Problems
 from datasets.parsing import explain
 from datasets.records import Id
 
-# A path of 4,096 bytes, each spelled as \u0000, with room for the rest.
+# A path of 4,096 bytes, each escaped as \u0000, with room for the other keys.
 _MAX_LINE = 1 << 15
 _SHOWN = 80
 
 
 class SourceDigest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A source image: the position of its dataset among the inputs, its id and file name there, its file's SHA-256."""
+    """A source image: the index of its input, its id and file name there, and the SHA-256 of its file."""
 
     input: Annotated[int, msgspec.Meta(ge=0)]
     id: Id
     file_name: Annotated[str, msgspec.Meta(min_length=1)]
     # Not `$`, which also matches before a line break.
-    sha256: Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+    source_sha256: Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")] = msgspec.field(name="sha256")
 
 
 _decoder = msgspec.json.Decoder(SourceDigest)
 _encoder = msgspec.json.Encoder()
 
 
-def json_line(origin: SourceDigest) -> bytes:
-    """An origin as it stands in the file, line break included."""
-    return _encoder.encode(origin) + b"\n"
+def json_line(line: SourceDigest) -> bytes:
+    """A line of the file, line break included."""
+    return _encoder.encode(line) + b"\n"
 
 
 def read_source_digests(path: Path) -> list[SourceDigest]:
-    """All of them, in the order of the file. Raises DataError with every line that is none, and why."""
+    """All lines, in order. Raises DataError with every invalid line, and why."""
     problems = Problems()
-    found = [origin for _, origin in iterate_source_digests(path, problems)]
+    found = [line for _, line in iterate_source_digests(path, problems)]
     problems.raise_if_any(f"{path}: {{n}} line(s) that are no source image with its digest")
     return found
 
 
 def iterate_source_digests(path: Path, problems: Problems) -> Iterator[tuple[int, SourceDigest]]:
-    """Line by line, with the line's number, in memory that does not grow; lines that are none go to `problems`.
+    """(line number, source digest) of each line, in constant memory; invalid lines go to `problems`.
 
     Raises DataError where the file cannot be read.
     """
@@ -59,9 +59,9 @@ def iterate_source_digests(path: Path, problems: Problems) -> Iterator[tuple[int
                 number += 1
                 place = f"{path.name} line {number}"
                 if line.endswith(b"\n"):
-                    origin = _parsed(line, place, problems)
-                    if origin is not None:
-                        yield number, origin
+                    parsed = _parsed(line, place, problems)
+                    if parsed is not None:
+                        yield number, parsed
                 elif _skip_line(file):
                     problems.add(f"{place}: expected at most {_MAX_LINE:,} bytes, found more: {_shown(line)}")
                 else:
@@ -81,7 +81,7 @@ def _parsed(line: bytes, place: str, problems: Problems) -> SourceDigest | None:
 
 
 def _skip_line(file: BinaryIO) -> bool:
-    """Go to the end of a line of which a part was read; whether there was more of it."""
+    """Skip the rest of a partly read line; whether there was any."""
     more = False
     while (rest := file.readline(_MAX_LINE)) and not rest.endswith(b"\n"):
         more = True

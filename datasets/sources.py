@@ -1,4 +1,4 @@
-"""One or more annotation files with their image folders, read as one list of source images."""
+"""One or more annotation files with their image folders, read into one list of source images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from datasets.records import Annotation, Category, Image
 
 
 class Input(NamedTuple):
-    """An annotation file and the folder that its `file_name`s start from."""
+    """An annotation file and the folder that its file names are relative to."""
 
     annotations: Path
     images: Path
@@ -37,7 +37,7 @@ class Source(msgspec.Struct):
 
 
 class Skipped(NamedTuple):
-    """An image that was left out, with the place of its input, and why."""
+    """An image that was left out: the index of its input, its record, and why."""
 
     input: int
     id: int
@@ -46,7 +46,7 @@ class Skipped(NamedTuple):
 
 
 class Inputs(msgspec.Struct):
-    """All sources in the order of the inputs and of their files; categories and licences are common to all."""
+    """All sources, in the order of inputs and files; categories and licences are shared."""
 
     inputs: list[Input]
     sha256: list[str]
@@ -57,7 +57,7 @@ class Inputs(msgspec.Struct):
     skipped: list[Skipped] = []
     warnings: list[str] = []
     on_stored_pixels: frozenset[int] = frozenset()
-    """The inputs whose annotations do not follow EXIF orientations, as `examine_images` found."""
+    """Indices of the inputs whose annotations ignore EXIF orientations; set by `examine_images`."""
 
 
 def read_inputs(
@@ -65,8 +65,8 @@ def read_inputs(
 ) -> Inputs:
     """Read and check every annotation file; ids and file names may repeat between inputs.
 
-    With `provenance`, the keys that augment adds are read too; `leniency` is what the options of the command ask for.
-    Raises DataError for a bad file (see `coco.read`), a missing image folder, or category lists that differ.
+    With `provenance`, the keys that augment adds are read too. Raises DataError for an invalid file (see `coco.read`),
+    a missing image folder, or category lists that differ.
     """
     for item in inputs:
         if not item.images.is_dir():
@@ -83,7 +83,7 @@ def read_inputs(
     skipped = []
     names = told_apart([item.annotations.name for item in inputs])
     for index, (item, file) in enumerate(zip(inputs, read, strict=True)):
-        # A file of pictures without objects may name no category.
+        # A file of images without objects may list no category.
         if first.categories and file.dataset.categories:
             categories.check_same(
                 first.categories, str(inputs[of_first].annotations), file.dataset.categories, str(item.annotations)
@@ -94,7 +94,7 @@ def read_inputs(
         for image in file.dataset.images:
             if isinstance(image.license, (int, float, str)):
                 image.license = renamed.get(image.license, image.license)
-            # Absolute: workers may run in another folder.
+            # Absolute, since workers may run in another folder.
             path, backslashes = locate(folder, image.file_name)
             if backslashes:
                 repairs.add(BACKSLASHES, f"{names[index]} {image.file_name}")
@@ -111,9 +111,9 @@ def read_inputs(
 
 
 def told_apart(names: list[str]) -> list[str]:
-    """What each annotation file is called where a place in it is told: its name, with its number where two share it.
+    """The names of annotation files in places: the file name, with a number where several share it.
 
-    No path, which would go into the bytes of a manifest.
+    Not the path, which would go into the manifest's bytes.
     """
     return [f"{name} (input {number})" if names.count(name) > 1 else name for number, name in enumerate(names, start=1)]
 
@@ -121,7 +121,7 @@ def told_apart(names: list[str]) -> list[str]:
 def merge_licenses(merged: list[dict[str, Any]], licenses: list[dict[str, Any]]) -> dict[Any, int | str]:
     """Add `licenses` to `merged` in place; returns the ids that had to change, old -> new.
 
-    An id that is free is kept, and an entry with the same content as one of `merged` takes that one's id.
+    A free id is kept, and an entry equal to one of `merged` takes its id.
     """
     renamed: dict[Any, int | str] = {}
     for entry in licenses:
@@ -152,7 +152,7 @@ def read_checked(
     thorough: bool = False,
     leniency: Leniency = STRICT,
 ) -> Inputs:
-    """`read_inputs` and `examine_images` of everything, in this process."""
+    """`read_inputs` and `examine_images`, in this process."""
     read = read_inputs(inputs, strict=strict, leniency=leniency)
     total = len(read.sources)
     looking = examine_images(
@@ -178,15 +178,15 @@ def examine_images(
     thorough: bool = False,
     follow_links: bool = False,
 ) -> Iterator[int]:
-    """Check the image files of `sources` against their records and set `examined`; yields files done so far.
+    """Check the image files of `sources` against their records and set `examined`; yields the number done so far.
 
-    `run` is `map` or one that works in other processes. `thorough` decodes every file whole, and `follow_links` reads
-    those that lie outside of their image folder by a symbolic link. EXIF repairs are added to `inputs.repairs`. Raises
-    DataError at the end, listing every file that is missing, cut short, of another size, or no 8-bit JPEG or PNG; with
-    `strict`, every repair too; and where the files of an input contradict each other on EXIF orientations.
+    `run` is `map` or a parallel one. `thorough` decodes every file, and `follow_links` allows symbolic links out of the
+    image folder. EXIF repairs are added to `inputs.repairs`. Raises DataError at the end, listing every file that is
+    missing, truncated, of another size, or not an 8-bit JPEG or PNG; with `strict`, every repair too; and where files
+    of one input contradict each other on EXIF orientations.
 
-    With `skip_bad`, bad images go from `inputs.sources` to `inputs.skipped` instead, and so that none is missed, every
-    file is decoded whole. Raises DataError where no image is left.
+    With `skip_bad`, bad images move from `inputs.sources` to `inputs.skipped` instead, and every file is decoded.
+    Raises DataError where no image is left.
     """
     folders = [item.images.absolute() for item in inputs.inputs]
     if not sources and inputs.skipped:
@@ -227,7 +227,7 @@ _LEAVE_OUT = "replace these files, or leave these images out: --skip-bad"
 
 
 def _listed_in(inputs: Inputs, places: set[int]) -> str:
-    """The annotation files at these places, for messages about the images that they list."""
+    """The annotation files of these inputs, for messages about their images."""
     return ", ".join(dict.fromkeys(str(inputs.inputs[place].annotations) for place in sorted(places)))
 
 
@@ -236,7 +236,7 @@ def _image_file(source: Source, folders: list[Path]) -> ImageFile:
 
 
 def _settle_orientations(inputs: Inputs, sources: list[Source]) -> None:
-    """Have each input follow one convention (see `datasets.orientation`); DataError where its files contradict."""
+    """Apply one EXIF convention per input (see `datasets.orientation`). Raises DataError where its files contradict."""
     problems = Problems()
     names = told_apart([item.annotations.name for item in inputs.inputs])
     looked = [(source, source.examined) for source in sources if source.examined is not None]

@@ -24,9 +24,10 @@ class Split(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class Spec(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Paths are relative to the file's own folder. `compile` names the splits that augment turns into one dataset.
+    """A description of data. Paths are relative to the file's folder.
 
-    `about` says what the data is and where to get it; it is shown when files are missing.
+    `compile` names the splits that augment turns into one dataset. `about` says what the data is and where to get it;
+    it is shown when files are missing.
     """
 
     about: str
@@ -44,17 +45,19 @@ class Spec(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 def shipped() -> list[str]:
-    """Names of the data that this project describes."""
+    """Names of the specs that ship."""
     return yaml_files.shipped(SPECS)
 
 
 def find(name_or_path: str, *, option: str = "--data") -> Path:
-    """The file of a name, or a path as it is. Raises DataError, naming the `option`, where there is neither."""
+    """The file of a shipped spec, or the path as it is. Raises DataError, naming the `option`, where there is
+    neither.
+    """
     return yaml_files.find(name_or_path, SPECS, option=option, also="the folder of a build (`make dataset`), ")
 
 
 def load(path: Path) -> Spec:
-    """Raises DataError naming the key and what is allowed."""
+    """A spec from its file. Raises DataError naming the key and what is allowed."""
     try:
         return msgspec.convert(yaml_files.read(path), Spec, strict=True)
     except (msgspec.ValidationError, RecursionError) as error:
@@ -63,15 +66,15 @@ def load(path: Path) -> Spec:
 
 
 def input_of(data: str, split: SplitName, *, option: str = "--data") -> Input:
-    """One split of data by name or file; or a build by its folder, which has no splits.
+    """One split of a spec, by name or file; or a build, by its folder, which has no splits.
 
-    Raises DataError, naming the `option`, where there is none such, or a file or folder of it is missing.
+    Raises DataError, naming the `option`, where there is none, or a file or folder of it is missing.
     """
     return inputs_of(data, (split,), option=option)[0]
 
 
 def inputs_of(data: str, splits: Sequence[SplitName] | None = None, *, option: str = "--data") -> list[Input]:
-    """As `input_of`, several splits: by default those that `compile` names."""
+    """As `input_of` for several splits, by default those that `compile` names."""
     folder = Path(data)
     if data not in shipped() and folder.is_dir():
         return [_build(folder, option)]

@@ -1,4 +1,4 @@
-"""Folders that appear under their name when they are whole, and not before."""
+"""Folders and files that appear atomically under their name, and locks."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from datasets.errors import DataError
 
 @contextmanager
 def staging(output: Path) -> Iterator[Path]:
-    """An empty folder beside `output` that becomes `output` when the block ends well, and is removed when not.
+    """An empty folder beside `output`, renamed to `output` when the block succeeds, and removed when it fails.
 
-    A file beside it, `OUTPUT.partial.lock`, says which folder is ours: what a killed build left there is removed
-    first. Raises DataError where another build is at work on it, where the folder is somebody else's, or where nothing
+    A lock file beside it, `OUTPUT.partial.lock`, identifies the folder as ours: what a killed process left is removed
+    first. Raises DataError where another process holds the lock, where the folder is somebody else's, or where nothing
     can be written.
     """
     folder = output.with_name(f"{output.name}.partial")
@@ -41,13 +41,13 @@ def staging(output: Path) -> Iterator[Path]:
                 shutil.rmtree(folder, ignore_errors=True)
             raise
         finally:
-            # A folder of ours that could not be removed keeps its lock file, which says whose it is.
+            # Where our folder could not be removed, the lock file stays to identify it.
             if not (ours and folder.exists()):
                 lock.unlink(missing_ok=True)
 
 
 def _identity(folder: Path) -> str:
-    """What tells a folder from another one of its name."""
+    """Distinguishes a folder from another one of the same name."""
     return str(folder.stat().st_ino)
 
 
@@ -57,9 +57,9 @@ def _is_empty(folder: Path) -> bool:
 
 @contextmanager
 def held(lock: Path, output: Path) -> Iterator[IO[str]]:
-    """The file `lock`, made with the folders above it, open for reading and appending, and locked.
+    """The lock file, created with its parent folders, open for reading and appending, and locked.
 
-    Raises DataError, which speaks of `output`, where that cannot be had.
+    Raises DataError about `output` where that fails.
     """
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
@@ -73,10 +73,10 @@ def held(lock: Path, output: Path) -> Iterator[IO[str]]:
 
 
 def _hold(file: IO[str], lock: Path, output: Path) -> None:
-    """Lock the open file, or raise DataError where another process has it."""
+    """Lock the open file. Raises DataError where another process holds the lock."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # The holder before may have removed the file between our opening and our locking it.
+        # The previous holder may have removed the file between open and lock.
         lost = os.fstat(file.fileno()).st_ino != lock.stat().st_ino
     except (BlockingIOError, FileNotFoundError):
         lost = True
@@ -87,7 +87,7 @@ def _hold(file: IO[str], lock: Path, output: Path) -> None:
 
 
 def write_durably(path: Path, text: str) -> None:
-    """Write a small file that is whole or not there, also after a power cut."""
+    """Write a small file atomically and durably: whole or absent, also after a power cut."""
     temporary = path.with_name(f"{path.name}.tmp")
     with temporary.open("w", encoding="utf-8") as file:
         file.write(text)
@@ -98,7 +98,7 @@ def write_durably(path: Path, text: str) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have what was made, renamed or removed in a folder on the disk; not every file system can be asked to."""
+    """Flush a folder's entries to disk; not every file system supports it."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -109,10 +109,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_file_system(folder: Path) -> None:
-    """Have all that was written to the file system of `folder` on the disk. Raises OSError where that fails.
+    """Flush everything written to the file system of `folder` to disk. Raises OSError where that fails.
 
-    One call for many files: an fsync of each would wait for the disk as often. Python has no name for it; where the
-    system has none, all file systems are synced.
+    One call for many files, where an fsync of each would wait for the disk as often. Python lacks syncfs; where the
+    system does too, all file systems are flushed.
     """
     syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
     if syncfs is None:

@@ -1,4 +1,4 @@
-"""Warnings: what a dataset may well be like, and is almost always a mistake. Nothing is refused or changed for it."""
+"""Warnings about data that is valid and almost always a mistake. Nothing is refused or changed."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from itertools import islice
 from datasets.checks import meets_mask
 from datasets.records import Annotation, Category
 
-# A box of at most this many pixels in every number is more likely one of fractions of the picture.
+# A box whose numbers are all at most this is more likely in fractions of the image.
 FRACTION = 1.0
-# Masks are compared with boxes for so many objects, spread evenly: it shows by then, and takes a second.
+# Masks are compared with boxes for a sample of this many objects, which takes a second.
 MOST_MASKS = 20_000
-# Fewer than this share of masks beside their boxes may well be odd objects.
+# Below this share, masks that miss their boxes may be odd objects.
 SHARE = 0.01
 NAMES_SHOWN = 5
 
 
 def find(annotations: Sequence[Annotation], categories: Sequence[Category]) -> list[str]:
-    """A sentence for each thing that looks like a mistake, in a fixed order."""
+    """A sentence for each suspicion, in a fixed order."""
     return [
         *_nothing(annotations),
         *_crowds(annotations),

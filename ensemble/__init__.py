@@ -1,1 +1,1 @@
-"""Stage 3: from the saved predictions of one or more models to one results file. No torch."""
+"""Stage 3, the ensemble: suppression and fusion of saved predictions into one results file. No torch."""

@@ -22,7 +22,7 @@ FORMATS = click.Choice(["coco", "vipriors"])
 
 @options.group
 def main() -> None:
-    """From the saved predictions of one or more models to one submission; COCO results JSON in and out.
+    """Fuse saved predictions of one or more models into a submission: COCO results JSON in and out.
 
     \b
     Example:
@@ -35,7 +35,7 @@ def main() -> None:
 
 CONTENT = "Their folder, so that --trained-on knows them by content too."
 
-# How results files are understood.
+# How results files are read.
 reading = options.with_options(
     click.option(
         "--category-ids",
@@ -50,16 +50,13 @@ reading = options.with_options(
 
 
 def _read_about(images: options.Images, read: Images) -> str:
-    """Which images were read, so that a submission is not made of another split unawares."""
+    """The line that says which images were read, so that no submission is made of the wrong split unawares."""
     which = "" if images.data is None else f"split {images.split} of {images.data}, "
     return f"images: {which}{images.annotations}: {len(read.images):,}, {'with' if read.truth else 'without'} objects"
 
 
 def _examined(models: list[Model], chosen: Recipe, images: Images, *, trust: bool, shown: bool) -> Inputs:
-    """Look at the results before anything is made of them, and show what was found.
-
-    Raises DataError for what cannot be right.
-    """
+    """Examine the results before fusion and show the table. Raises DataError for problems, unless `trust`."""
     from ensemble import inputs
 
     found = inputs.examine(models, chosen.weights(len(models)), images, chosen)
@@ -125,9 +122,9 @@ def fuse(
         output, [path, *paths, *trained_on, where.annotations], beside=lambda written: [provenance.path_of(written)]
     )
     read = pipeline.read_images(where.annotations)
-    told = provenance.told(trained_on, read.images, where.folder)
+    declared = provenance.declared_training(trained_on, read.images, where.folder)
     weights = chosen.weights(len(paths), name=str(path))
-    models = pipeline.read_models(paths, read, told, matching.numberings(numberings, paths, chosen))
+    models = pipeline.read_models(paths, read, declared, matching.numberings(numberings, paths, chosen))
     about = _read_about(where, read)
     if not as_json:
         click.echo(about)
@@ -135,8 +132,8 @@ def fuse(
     names = file_names(read) if how == "vipriors" else None
     with cli.progress_bar("step") as progress:
         done = pipeline.run(models, read, chosen, progress=progress)
-    counted = [model.known for model, weight in zip(models, weights, strict=True) if weight > 0]
-    if any(known.provenance or known.seen for known in counted):
+    counted = [model.provenance for model, weight in zip(models, weights, strict=True) if weight > 0]
+    if any(part.recorded or part.seen for part in counted):
 
         def describe(written: Path) -> None:
             provenance.write(target, provenance.joined(sha256_file(written), len(read.images), counted))
@@ -144,7 +141,7 @@ def fuse(
         write(target, done.results, file_names=names, written=describe)
     else:
         write(target, done.results, file_names=names)
-        provenance.forget(target)
+        provenance.remove(target)
     if as_json:
         document = {
             "images": {"annotations": str(where.annotations), "split": where.split},
@@ -194,7 +191,7 @@ def tune(
 ) -> None:
     """Search the weights and thresholds of soft-NMS and WBF that give the highest AP, and write them as a recipe.
 
-    On images that a model was trained on, the search would find what serves a model that knows the answers.
+    Refuses images that a model was trained on (--if-seen), since parameters tuned on them do not transfer.
 
     \b
     Example:
@@ -215,15 +212,15 @@ def tune(
     start = matching.ordered(recipes.load(path), path, files)
     start.weights(len(files), name=str(path))
     results = [item.path for item in files]
-    # A recipe may be tuned further in its place.
+    # A recipe may be tuned further in place.
     target = outputs.file_to_write(output, [*results, *trained_on, where.annotations])
     read = pipeline.read_images(where.annotations)
-    told = provenance.told(trained_on, read.images, where.folder)
+    declared = provenance.declared_training(trained_on, read.images, where.folder)
     how = matching.numberings(numberings, results, start)
-    models = pipeline.read_models(results, read, told, how)
+    models = pipeline.read_models(results, read, declared, how)
     click.echo(_read_about(where, read))
     _examined(models, start, read, trust=trust, shown=True)
-    # Relative to the recipe, as it names them.
+    # A recipe names its results files relative to itself.
     names = [os.path.relpath(item.resolve(), target.parent.resolve()) for item in results]
     with cli.progress_bar("trial") as progress:
         if if_seen == "refuse":
@@ -240,7 +237,7 @@ def tune(
     said = f"the recipe {recipe} as it is" if trials == 1 else f"the best of {tuned.trials} recipes"
     head = said if trials == 1 else f"{said}, seed {seed}"
     _write_text(target, _with_table(recipes.dump(best), done.steps, head))
-    doubts = provenance.notes((model.path, model.known) for model in models)
+    doubts = provenance.notes((model.path, model.provenance) for model in models)
     cli.show(*pipeline.table(done.steps), *doubts, f"{output}: {said}")
 
 
@@ -269,7 +266,7 @@ def _write_text(path: Path, text: str) -> None:
     "--max-dets", type=click.IntRange(1), default=100, show_default=True, help="Detections that an image may have."
 )
 def check(submission: Path, how: str, max_dets: int, images: options.AskedFor) -> None:
-    """Lint a submission: ids, categories, boxes inside their images, scores, not too many. Exit 1 if refused.
+    """Check a submission as a server would: ids, categories, boxes, scores, their number. Exit 1 if refused.
 
     \b
     Example:

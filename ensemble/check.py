@@ -1,4 +1,4 @@
-"""What a server would refuse in a submission, said before it is sent."""
+"""Lint of a submission: everything that an evaluation server would refuse."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ensemble.recipe import MAX_DETECTIONS
 
 Format = Literal["coco", "vipriors"]
 
-# Pixels that a box may stand out of its image.
+# Pixels by which a box may exceed its image.
 TOLERANCE = 1.0
 
 
@@ -51,11 +51,11 @@ def check(path: Path, images: Images, how: Format = "coco", max_dets: int = MAX_
 
 
 def problems_of(found: Results, images: Images, max_dets: int = MAX_DETECTIONS) -> Problems:
-    """Boxes without area or outside their image by more than 1 px, and images with more than `max_dets` detections."""
+    """Problems: boxes without area or more than 1 px outside their image, images with over `max_dets` detections."""
     sizes = {image.id: (image.width, image.height) for image in images.images}
     problems = Problems()
     boxes = found.boxes_xywh
-    # Of an image that there is not, nothing is outside.
+    # Boxes of unknown images are reported elsewhere.
     limits = np.array([sizes.get(id_, (np.nan, np.nan)) for id_ in found.image_ids.tolist()], dtype=np.float64)
     limits = limits.reshape(-1, 2)
     for at in np.flatnonzero((boxes[:, 2:] <= 0).any(axis=1)):

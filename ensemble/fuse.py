@@ -1,10 +1,10 @@
 """Fusion across models, per category, over many images and categories at once.
 
-Weighted boxes fusion: Solovyev et al., 2021. Boxes are taken in falling score; each joins the cluster whose fused box
-it overlaps most, if by more than a threshold, or begins one. Non-maximum weighted: Zhou et al., 2017; there a cluster
-is known by its first box.
+Weighted boxes fusion (WBF): Solovyev et al., 2021. Boxes are taken by descending score; each joins the cluster whose
+fused box it overlaps most, if the IoU exceeds a threshold, or starts a new cluster. Non-maximum weighted (NMW): Zhou et
+al., 2017; there boxes are compared with the first box of a cluster.
 
-    G: groups of a block (boxes of one category in one image), L: length of a block
+G: groups of a block (boxes of one category in one image), L: length of a block
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from ensemble.detections import Detections, join, sort
 from ensemble.groups import Block, Corners, Floats, Indices, blocks, iou_with
 
 ScoreType = Literal["avg", "max", "box_and_model_avg", "absent_model_aware_avg"]
-MAX_MODELS = 62  # a bit each in an int64
+MAX_MODELS = 62  # one bit each in an int64
 
 
 class _Clusters(NamedTuple):
-    """One row a cluster of a block."""
+    """The clusters of a block, one row each."""
 
     boxes: Floats
-    """(C, 4) fused."""
+    """(C, 4) fused boxes, xyxy."""
     score_sums: Floats
     best_scores: Floats
     counts: Indices
     weight_sums: Floats
     models: Indices
-    """(C,) a bit for each model that has a box in it."""
+    """(C,) one bit for each model with a box in the cluster."""
     firsts: Indices
-    """(C,) the place of the best box among all detections."""
+    """(C,) index of the cluster's highest-scoring box among all detections."""
 
 
 def wbf(
@@ -44,9 +44,10 @@ def wbf(
     skip_threshold: float = 0.0,
     score: ScoreType = "avg",
 ) -> Detections:
-    """Weighted boxes fusion. `parts` are the models' detections, `weights` their weights.
+    """Weighted boxes fusion of the models' detections (`parts`) by the models' `weights`.
 
-    Boxes with a score below `skip_threshold` are left out. Scores above 1, which unequal weights make of "avg", are 1.
+    Boxes with a score below `skip_threshold` are left out. Fused scores are at most 1; "avg" with unequal weights could
+    exceed it.
     """
     detections, used = _prepare(parts, weights, skip_threshold)
     found = []
@@ -59,7 +60,7 @@ def wbf(
 def nmw(
     parts: list[Detections], weights: list[float], *, iou_threshold: float = 0.55, skip_threshold: float = 0.0
 ) -> Detections:
-    """Non-maximum weighted: the boxes of a cluster are averaged by score x IoU with its best; the best score stays."""
+    """Non-maximum weighted: averages the boxes of a cluster by score x IoU with its best box, whose score it keeps."""
     detections, used = _prepare(parts, weights, skip_threshold)
     used = used / used.max(initial=0.0) if used.size else used
     found = []
@@ -70,7 +71,7 @@ def nmw(
 
 
 def weighted(parts: list[Detections], weights: list[float], skip_threshold: float = 0.0) -> Detections:
-    """All detections, scores times their model's share of the largest weight; for NMS and soft-NMS across models."""
+    """All detections, with scores multiplied by weight / largest weight; input of NMS and soft-NMS across models."""
     detections, used = _prepare(parts, weights, skip_threshold)
     if not len(detections):
         return detections
@@ -78,7 +79,7 @@ def weighted(parts: list[Detections], weights: list[float], skip_threshold: floa
 
 
 def _prepare(parts: list[Detections], weights: list[float], skip_threshold: float) -> tuple[Detections, Floats]:
-    """The detections that count, sorted, and the weights of the models. A model with weight 0 is left out."""
+    """The detections of models with a weight above 0, sorted, and those weights."""
     if len(parts) != len(weights):
         raise DataError(f"expected a weight for each of {len(parts)} results, found {len(weights)}")
     kept = [at for at, weight in enumerate(weights) if weight > 0]
@@ -89,7 +90,7 @@ def _prepare(parts: list[Detections], weights: list[float], skip_threshold: floa
     renamed = []
     for number, at in enumerate(kept):
         part = parts[at].take(parts[at].scores >= skip_threshold)
-        # A box without area overlaps nothing and would be averaged with nothing.
+        # A box without area has IoU 0 with everything, so it would stay alone in its cluster.
         part = part.take(np.all(part.boxes_xyxy[:, 2:] > part.boxes_xyxy[:, :2], axis=1))
         renamed.append(
             Detections(
@@ -98,7 +99,7 @@ def _prepare(parts: list[Detections], weights: list[float], skip_threshold: floa
                 part.boxes_xyxy,
                 part.scores,
                 np.full(len(part), number, dtype=np.int64),
-                part.origins,
+                part.rows,
             )
         )
     return join(renamed), np.array([weights[at] for at in kept], dtype=np.float64)
@@ -110,7 +111,10 @@ def _by_category(detections: Detections) -> list[Block]:
 
 
 def _cluster(detections: Detections, weights: Floats, block: Block, iou_threshold: float, *, moving: bool) -> _Clusters:
-    """Put every box of the block into a cluster; a cluster's box moves as boxes join it, or stays its first one."""
+    """Assign every box of the block to a cluster.
+
+    With `moving` (WBF), a cluster is compared by its fused box, else (NMW) by its first box.
+    """
     places = _by_weighted_score(detections, weights, block)
     lengths, (groups, length) = block.lengths, places.shape
     all_boxes = Corners.of(detections.boxes_xyxy[places])
@@ -118,13 +122,13 @@ def _cluster(detections: Detections, weights: Floats, block: Block, iou_threshol
     all_scores = detections.scores[places] * all_weights
     bits = np.left_shift(np.int64(1), detections.models[places])
 
-    # A column a cluster. `known` is what boxes are compared with; `sums` are coordinates times shares.
+    # One column per cluster. `known` are the boxes to compare with; `sums` are coordinates times shares.
     known, first, sums = (Corners.of(np.zeros((groups, length, 4))) for _ in range(3))
     shares, score_sums, best, weight_sums = (np.zeros((groups, length)) for _ in range(4))
     counts, models, firsts = (np.zeros((groups, length), dtype=np.int64) for _ in range(3))
     clusters = np.zeros(groups, dtype=np.int64)
     for at in range(length):
-        # The groups that have so many boxes; longer ones stand first.
+        # The groups that have this many boxes; longer ones come first.
         active = int(np.searchsorted(-lengths, -at, side="left"))
         rows = np.arange(active)
         box, score = all_boxes.at(np.s_[:active, at]), all_scores[:active, at]
@@ -151,7 +155,7 @@ def _cluster(detections: Detections, weights: Floats, block: Block, iou_threshol
         models[cell] |= bits[:active, at]
         clusters[:active] += ~joins
         if moving:
-            # Where a box begins a cluster, it is the cluster's to the last bit.
+            # A cluster of one box keeps its coordinates to the last bit.
             old = (rows[joins], into[joins])
             known.put(old, _average(sums.at(old), shares[old], first.at(old)))
     there = np.arange(length) < clusters[:, None]
@@ -169,12 +173,12 @@ def _cluster(detections: Detections, weights: Floats, block: Block, iou_threshol
 
 
 def _column(boxes: Corners) -> Corners:
-    """Tables of (G,) -> (G, 1)"""
+    """(G,) tables as columns, (G, 1)."""
     return boxes.at(np.s_[:, None])
 
 
 def _average(sums: Corners, shares: Floats, first: Corners) -> Corners:
-    """Boxes of summed coordinates over summed shares; the first box where all shares are 0."""
+    """Weighted mean of boxes: summed coordinates over summed shares; the first box where all shares are 0."""
     some = shares > 0
     divided = [
         np.divide(total, shares, out=side.copy(), where=some) for total, side in zip(sums[:4], first[:4], strict=True)
@@ -184,14 +188,14 @@ def _average(sums: Corners, shares: Floats, first: Corners) -> Corners:
 
 
 def _by_weighted_score(detections: Detections, weights: Floats, block: Block) -> Indices:
-    """The block's places with weighted scores falling along each row; ties stay in the detections' own order."""
+    """The block's indices with weighted scores descending along each row; ties keep the detections' order."""
     scores = detections.scores[block.places] * weights[detections.models[block.places]]
     order = np.argsort(np.where(block.filled, -scores, np.inf), axis=1, kind="stable")
     return np.take_along_axis(block.places, order, axis=1)
 
 
 def _scores(clusters: _Clusters, weights: Floats, score: ScoreType) -> Floats:
-    """(C,) the fused scores, as ensemble-boxes 1.0.9 defines them, but never above 1."""
+    """(C,) fused scores as ensemble-boxes 1.0.9 defines them, clipped to 1."""
     average = clusters.score_sums / clusters.counts
     present = ((clusters.models[:, None] >> np.arange(len(weights))) & 1) * weights
     if score == "max":
@@ -214,7 +218,7 @@ def _fused(detections: Detections, clusters: _Clusters, boxes: Floats, scores: F
         boxes_xyxy=boxes,
         scores=scores,
         models=np.zeros(count, dtype=np.int64),
-        origins=np.full(count, -1, dtype=np.int64),
+        rows=np.full(count, -1, dtype=np.int64),
     )
 
 

@@ -1,4 +1,4 @@
-"""Many small groups of boxes worked on at once: sorted into blocks of equal length, so that numpy works on tables.
+"""Many small groups of boxes processed at once: blocks of groups of similar length, as numpy tables.
 
 N: boxes of all groups, G: groups of a block, L: length of a block, the longest of its groups
 """
@@ -14,17 +14,17 @@ import numpy.typing as npt
 Indices = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
-# Cells of a block's tables: few enough that all tables of a step stay in a processor's cache.
+# Cells of a block's tables: few enough for all tables of a step to stay in the processor's cache.
 CELLS = 16384
 
 
 class Block(NamedTuple):
-    """Groups of about equal length, the longest first. Rows are filled up with the place of their first box."""
+    """Groups of similar length, the longest first; rows are padded with the index of their first box."""
 
     places: Indices
-    """(G, L) where each box stands among the N."""
+    """(G, L) index of each box among the N."""
     lengths: Indices
-    """(G,) falling."""
+    """(G,) descending."""
 
     @property
     def filled(self) -> npt.NDArray[np.bool_]:
@@ -33,9 +33,9 @@ class Block(NamedTuple):
 
 
 def blocks(keys: tuple[npt.NDArray[np.int64], ...], order: Indices) -> Iterator[Block]:
-    """Boxes that agree in all `keys` (each (N,)) are a group; within a group they stand in the order of `order`.
+    """Blocks of groups; boxes with equal `keys` (each (N,)) form a group, in the order of `order`.
 
-    `order` is a permutation of N; it must have equal keys side by side.
+    `order` is a permutation of N in which equal keys are adjacent.
     """
     if not len(order):
         return
@@ -51,7 +51,7 @@ def blocks(keys: tuple[npt.NDArray[np.int64], ...], order: Indices) -> Iterator[
     begin = 0
     while begin < len(by_length):
         longest = int(lengths[by_length[begin]])
-        # Not much shorter than the longest, so that little is filled up; not too many at once.
+        # Groups not much shorter than the longest, to keep padding small, and bounded in number.
         fits = np.searchsorted(rising, -(longest * 3 // 4), side="right")
         end = min(int(fits), begin + max(1, CELLS // longest))
         chosen = by_length[begin:end]
@@ -63,7 +63,7 @@ def blocks(keys: tuple[npt.NDArray[np.int64], ...], order: Indices) -> Iterator[
 
 
 class Corners(NamedTuple):
-    """Boxes as five tables, since numpy is several times faster on these than on one of (G, L, 4)."""
+    """Corners and areas of boxes as five tables, on which numpy is several times faster than on (G, L, 4)."""
 
     x0: Floats
     y0: Floats
@@ -75,11 +75,11 @@ class Corners(NamedTuple):
     def of(cls, boxes_xyxy: Floats) -> Corners:
         """(..., 4) -> tables of (...)"""
         x0, y0, x1, y1 = (np.ascontiguousarray(boxes_xyxy[..., side]) for side in range(4))
-        # So that two boxes without area have something to divide by; no other area is changed by it.
+        # Keeps the IoU of two boxes without area defined (0 / tiny); no other area is changed by it.
         return cls(x0, y0, x1, y1, (x1 - x0) * (y1 - y0) + np.finfo(np.float64).tiny)
 
     def at(self, cell: Any) -> Corners:
-        """The part of each table that `cell` picks."""
+        """Indexes every table with `cell`."""
         return Corners(*(table[cell] for table in self))
 
     def put(self, cell: Any, values: Corners) -> None:
@@ -92,7 +92,7 @@ class Corners(NamedTuple):
 
 
 def iou_with(boxes: Corners, others: Corners) -> Floats:
-    """(G, L) boxes, (G, 1) others -> (G, L) IoU of each box with its group's other; 0 where both have no area."""
+    """(G, L) boxes and (G, 1) others -> (G, L) IoU of each box with its group's other; 0 where both have no area."""
     width = np.minimum(boxes.x1, others.x1)
     width -= np.maximum(boxes.x0, others.x0)
     np.maximum(width, 0.0, out=width)

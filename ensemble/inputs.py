@@ -1,4 +1,4 @@
-"""What is told of results files before anything is made of them, and what cannot be right about them."""
+"""The table of input files shown before fusion, and the errors and notes that follow from it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,17 @@ from ensemble.pairs import Pairs
 from ensemble.pipeline import Images, Model
 from ensemble.recipe import Recipe
 
-# Notes: this share of boxes outside, models whose highest scores differ so many times, scores that are all this low.
+# Thresholds of notes: share of boxes outside, ratio of two models' highest scores, highest score of all.
 SOME_OUTSIDE, OTHER_SCALE, LOW = 0.01, 5.0, 0.001
 
 
 class InputRow(NamedTuple):
-    """A results file: pictures with a detection, and its boxes; `outside` is the share of those that lie out of their
-    picture by more than a pixel, `furthest` the most pixels. `met` is the share of its best boxes that meet one of
-    another model, `same` the share of these with the same category; None with one model, or no picture in common."""
+    """One row of the table: a results file with the number of its images and boxes.
+
+    `outside` is the share of boxes more than 1 px outside their image, `furthest` the largest distance in px. `met` is
+    the share of its best boxes that overlap a box of another model (IoU 0.5), `same` the share of these with the same
+    category; None for a single model, or without a common image.
+    """
 
     name: str
     pictures: int
@@ -41,7 +44,7 @@ class InputRow(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """`problems` are what cannot be right, `notes` what is odd."""
+    """The table of inputs; `problems` are errors unless --trust is given, `notes` merely look odd."""
 
     rows: list[InputRow]
     pictures: int
@@ -49,7 +52,7 @@ class Inputs(NamedTuple):
     notes: list[str]
 
     def check(self, *, trust: bool) -> None:
-        """Raises DataError for what cannot be right, unless the user trusts it."""
+        """Raises DataError for the problems, unless the user trusts the files."""
         if self.problems and not trust:
             raise DataError(
                 f"{len(self.problems)} thing(s) about the results files cannot be right",
@@ -59,7 +62,7 @@ class Inputs(NamedTuple):
 
 
 def examine(models: Sequence[Model], weights: Sequence[float], images: Images, chosen: Recipe) -> Inputs:
-    """Look at every file alone, then at each pair of those that may be right."""
+    """Examine every file by itself, then each pair of those without problems."""
     sizes = Sizes({image.id: (image.width, image.height) for image in images.images})
     alone = [_alone(model, weight, sizes) for model, weight in zip(models, weights, strict=True)]
     wrong = {at: text for at, model in enumerate(models) if (text := _cannot_be(model, sizes))}
@@ -93,7 +96,7 @@ def _alone(model: Model, weight: float, sizes: Sizes) -> InputRow:
 
 
 def _cannot_be(model: Model, sizes: Sizes) -> str:
-    """What is wrong with a file, as it can be told from itself; empty for nothing."""
+    """The problem of a file, judged by itself; empty for none."""
     if plausibility.are_fractions(model.results):
         return plausibility.FRACTIONS
     other = plausibility.format_by_place(model.results, sizes)
@@ -116,7 +119,7 @@ def _odd(row: InputRow, chosen: Recipe, *, is_explained: bool) -> list[str]:
 
 
 def _threshold(chosen: Recipe) -> float:
-    """The score below which a recipe leaves detections out before it fuses them."""
+    """The score below which a recipe drops detections before fusion."""
     return chosen.suppress.score_threshold if isinstance(chosen.suppress, recipe.SoftNms) else 0.0
 
 
@@ -159,7 +162,7 @@ def _are_same(first: Results, second: Results) -> bool:
 
 
 def table(inputs: Inputs) -> list[str]:
-    """Lines: a file each."""
+    """Lines of text: a header, then one file each."""
     width = max([len("results"), *(len(row.name) for row in inputs.rows)])
     compared = any(row.met is not None for row in inputs.rows)
     head = f"{'results':<{width}}{'pictures':>16}{'boxes':>11}{'outside':>9}{'scores':>21}{'weight':>8}"

@@ -1,6 +1,6 @@
-"""Which results file is whose: what a recipe says of a model goes with its name, not with its position.
+"""Matching results files to the models of a recipe, by name, not by position.
 
-A recipe is tuned on one split and used on another, so that names differ in the split and agree in all else.
+A recipe is tuned on one split and used on another, so file names differ in the name of the split only.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from datasets.errors import DataError
 from datasets.result_names import NUMBERINGS, Numbering
 from ensemble.recipe import Model, Recipe
 
-# Words of a name that tell a split.
+# Words of a file name that name a split.
 SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing", "dev", "eval", "minival"})
-# Folders above a file that may tell models apart, as in runs/r50/val.json.
+# Parent folders that may tell models apart, as in runs/r50/val.json.
 DEPTH = 5
 
 _WORD = re.compile(r"[^\W_]+")
 
 
 class Given(NamedTuple):
-    """A results file as the user gave it: FILE, or NAME=FILE, with the name that the recipe has for the model."""
+    """A value of --results: FILE, or NAME=FILE with the recipe's name of the model."""
 
     path: Path
     name: str = ""
 
 
 def parse(text: str) -> Given:
-    """NAME=FILE, unless that is the name of a file itself."""
+    """Parses FILE or NAME=FILE; a file whose own name has an `=` wins."""
     name, equals, path = text.partition("=")
     return Given(Path(path), name) if equals and name and path and not Path(text).exists() else Given(Path(text))
 
 
 def numberings(texts: Sequence[str], paths: Sequence[Path], chosen: Recipe) -> list[Numbering]:
-    """How each file numbers its categories: as [FILE=]HOW in `texts` say, of which the last counts, or else the recipe.
+    """How each file numbers its categories: by the last [FILE=]HOW of `texts` that applies, else by the recipe.
 
-    Raises DataError for a text that is neither.
+    Raises DataError for a malformed text.
     """
     found: list[Numbering] = [model.categories for model in chosen.models] or ["ids"] * len(paths)
     problems = []
@@ -59,9 +59,9 @@ def numberings(texts: Sequence[str], paths: Sequence[Path], chosen: Recipe) -> l
 
 
 def ordered(chosen: Recipe, recipe_path: Path, given: Sequence[Given]) -> Recipe:
-    """The recipe with its models in the order of the files given.
+    """The recipe with its models in the order of the given files.
 
-    Raises DataError where the recipe has another number of models, or where it cannot be told which file is whose.
+    Raises DataError where the recipe has another number of models, or where the names leave the match ambiguous.
     """
     models = chosen.models
     if not models:
@@ -89,7 +89,7 @@ def ordered(chosen: Recipe, recipe_path: Path, given: Sequence[Given]) -> Recipe
 
 
 def _by_name(models: Sequence[Model], given: Sequence[Given], recipe_path: Path) -> list[int]:
-    """The place of each file's model, by the names that the user gave."""
+    """The index of each file's model, by the names that the user gave."""
     problems = []
     places = []
     for item in given:
@@ -111,13 +111,13 @@ def _by_name(models: Sequence[Model], given: Sequence[Given], recipe_path: Path)
 
 
 def _names(model: Model) -> set[str]:
-    """What a user may call it."""
+    """The names that a user may give a model."""
     path = Path(model.results)
     return {model.results, path.name, path.stem}
 
 
 def _match(names: Sequence[Path], files: Sequence[Path]) -> list[int] | None:
-    """The place of each file's name; None where it cannot be told."""
+    """The index of the model that each file's name matches; None where that is ambiguous."""
     exact = [path.resolve() for path in names]
     resolved = [path.resolve() for path in files]
     if sorted(exact) == sorted(resolved):
@@ -131,7 +131,7 @@ def _match(names: Sequence[Path], files: Sequence[Path]) -> list[int] | None:
 
 
 def _key(path: Path, depth: int) -> tuple[tuple[str, ...], ...]:
-    """The words of a file's stem and of the folders above it, without those that tell a split."""
+    """The words of a file's stem and parent folders, without those that name a split."""
     parts = [path.name.partition(".")[0], *(folder.name for folder in path.parents)][:depth]
     return tuple(
         tuple(word for word in map(str.lower, _WORD.findall(part)) if word.rstrip("0123456789") not in SPLITS)

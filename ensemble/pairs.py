@@ -1,4 +1,4 @@
-"""How models agree with each other, two by two, and what it tells where they do not."""
+"""Pairwise agreement of models, and the likely causes where they disagree."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from datasets import percent, plausibility
 from datasets.plausibility import ENOUGH, HARDLY_MEETS, SAME_WELL, Agreement
 from datasets.results import Results
 
-# Boxes of a picture that the best ones of another model are held against.
+# Boxes of an image that the best boxes of another model are compared with.
 HELD_AGAINST = 100
-# Below this share of boxes that meet, two models whose best boxes score so much on average saw other pictures.
+# Two confident models (mean score of their best boxes) that agree on less than this share saw different images.
 OTHER_PICTURES, SURE = 0.03, 0.2
 
 
 class Verdict(NamedTuple):
-    """What is wrong between two models; `blamed` is the place of the one it must be, None where it may be either."""
+    """Why two models disagree; `blamed` is the index of the wrong one, None where it may be either."""
 
     first: int
     second: int
@@ -31,7 +31,7 @@ class Verdict(NamedTuple):
 
 
 class Pairs:
-    """The agreement of each model's best boxes with those of each other one."""
+    """The agreement of every model's best boxes with those of every other model."""
 
     def __init__(self, models: Sequence[Results]) -> None:
         self._count = len(models)
@@ -47,7 +47,7 @@ class Pairs:
         }
 
     def met(self, at: int) -> float | None:
-        """The share of a model's best boxes that meet another's, of the other that it meets best; None without one."""
+        """The share of a model's best boxes that overlap another's, maximum over the others; None without another."""
         best = self._best_other(at)
         return None if best is None else best.met
 
@@ -61,7 +61,7 @@ class Pairs:
         return max(others, key=lambda found: found.met, default=None)
 
     def problems(self, names: Sequence[str], category_ids: Sequence[int], *, leave_out: set[int]) -> list[str]:
-        """What cannot be right, once for each model that most of the others speak against, and for each other pair."""
+        """Errors: one for each model that contradicts most of the others, and one for each remaining pair."""
         verdicts = [
             verdict
             for pair in combinations([at for at in range(self._count) if at not in leave_out], 2)
@@ -102,7 +102,7 @@ class Pairs:
             positions = [numbering.startswith("positions") for numbering in numberings]
             blamed = ways[positions.index(True)][0] if sum(positions) == 1 else None
             numbering = numberings[positions.index(True)] if any(positions) else numberings[0] or numberings[1]
-            # Seen from the other one, a shift goes the other way.
+            # From the other model's side, the shift has the opposite sign.
             what = numbering if blamed is not None else numbering.partition(" (too")[0]
             return Verdict(first, second, blamed, f"its category ids look {plausibility.look(what)}")
         met = max(self._found[way].met for way in ways)
@@ -112,7 +112,7 @@ class Pairs:
         return None
 
     def notes(self, names: Sequence[str]) -> list[str]:
-        """What is odd."""
+        """Notes on disagreements that are no error."""
         notes = []
         for at, other in combinations(range(self._count), 2):
             found = self._found[at, other]

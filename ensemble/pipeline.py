@@ -1,4 +1,4 @@
-"""From results files to one: read and check, suppress, fuse, and keep what a submission may have."""
+"""The ensemble pipeline: read and check results files, suppress, fuse, and cut down to a submission."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from datasets import coco, percent, provenance, results
 from datasets.checks import MAX_COORDINATE, Repairs
 from datasets.errors import DataError, Problems
 from datasets.evaluation import MAX_DETS, evaluate
-from datasets.provenance import Known, Told
+from datasets.provenance import DeclaredTraining, ResultsProvenance
 from datasets.records import Category, Dataset, Image
 from datasets.result_names import Names, Numbering
 from datasets.results import Results
-from datasets.seen import remark
+from datasets.seen import seen_note
 from ensemble import fuse, recipe, suppress
 from ensemble.detections import Detections, best_of_each_image, from_results, to_results
 from ensemble.groups import Floats
 from ensemble.recipe import Recipe
 
-# Decimals that are written: a thousandth of a pixel, a millionth of a score.
+# Decimals of a submission: a thousandth of a pixel, a millionth of a score.
 BOX_DECIMALS, SCORE_DECIMALS = 3, 6
 
 
 class Images(NamedTuple):
-    """What the annotation file says; `truth` is None where it has no boxes to compare with."""
+    """The images and categories of an annotation file; `truth` (ground truth) is None where it has no boxes."""
 
     path: Path
     images: list[Image]
@@ -37,35 +37,35 @@ class Images(NamedTuple):
 
 
 class Model(NamedTuple):
-    """A results file, its detections, and what is known of its making.
+    """Raw detections and provenance of one results file.
 
-    `results` are sorted by masks, if there are any; `as_read` are in the file's order, and `repairs` what was read in
-    another spelling.
+    `results` are sorted by their masks, if there are any; `as_read` are in the order of the file. `repairs` are the
+    records that were read although spelled differently.
     """
 
     path: Path
     results: Results
     detections: Detections
-    known: Known = Known()
+    provenance: ResultsProvenance = ResultsProvenance()
     as_read: Results | None = None
     repairs: Repairs | None = None
 
     def seen(self, images: Images) -> frozenset[int]:
-        """The images that the model had been trained on, as far as that is known."""
-        return self.known.seen & {image.id for image in images.images}
+        """Ids of the images that the model was trained on, as far as its provenance tells."""
+        return self.provenance.seen & {image.id for image in images.images}
 
 
 class Step(NamedTuple):
-    """What a table shows: a step's name and, where there is something to compare with, its AP and AP50 of 0 to 1.
+    """One row of the table of steps.
 
-    `remark` stands next to them, where images had been trained on.
+    `ap` and `ap50` are fractions, None without ground truth. `note` says that they were measured on training images.
     """
 
     name: str
     detections: int
     ap: float | None = None
     ap50: float | None = None
-    remark: str = ""
+    note: str = ""
 
 
 class Fused(NamedTuple):
@@ -75,7 +75,7 @@ class Fused(NamedTuple):
 
 
 def read_images(annotations: Path) -> Images:
-    """Raises DataError for a bad annotation file."""
+    """The images and ground truth of an annotation file. Raises DataError for a bad one."""
     read = coco.read_images(annotations, named=False)
     truth = coco.read(annotations, as_written=True).dataset if read.annotated and read.categories else None
     return Images(annotations, read.images, read.categories, truth)
@@ -84,14 +84,14 @@ def read_images(annotations: Path) -> Images:
 def read_models(
     paths: Sequence[Path],
     images: Images,
-    trained_on: Told | None = None,
+    trained_on: DeclaredTraining | None = None,
     numberings: Sequence[Numbering] | None = None,
 ) -> list[Model]:
     """Read and check every results file against the annotation file.
 
-    `trained_on` is what the user says of them, `numberings` how each numbers its categories. Raises DataError for none,
-    for the same file twice, for ids that the annotation file does not have (categories only if it has some), and for
-    boxes that no image could have.
+    `trained_on` is the training data that the user declared, `numberings` how each file numbers its categories. Raises
+    DataError for no file, for the same file twice, for ids that the annotation file lacks (category ids only if it
+    lists categories), and for coordinates beyond MAX_COORDINATE.
     """
     if not paths:
         raise DataError("expected at least one results file, found none")
@@ -108,18 +108,19 @@ def read_models(
 
 
 def _read_model(
-    path: Path, number: int, images: Images, names: Names, trained_on: Told | None, numbering: Numbering
+    path: Path, number: int, images: Images, names: Names, trained_on: DeclaredTraining | None, numbering: Numbering
 ) -> Model:
     found = results.read_numbered(path, names, numbering, [item.id for item in images.categories])
     check_ids(path, found.results, images)
     _check_coordinates(path, found.results)
     sorted_ = _by_mask(found.results)
-    known = provenance.read(path, trained_on)
-    return Model(path, sorted_, from_results(sorted_, number), known, found.results, found.repairs)
+    return Model(
+        path, sorted_, from_results(sorted_, number), provenance.read(path, trained_on), found.results, found.repairs
+    )
 
 
 def _check_coordinates(path: Path, found: Results) -> None:
-    """Areas of larger boxes than this are beyond what floats hold."""
+    """Refuse boxes so large that the areas computed from them would overflow."""
     problems = Problems()
     for at in np.flatnonzero((np.abs(found.boxes_xywh) > MAX_COORDINATE).any(axis=1)):
         shown = found.boxes_xywh[at].tolist()
@@ -128,7 +129,7 @@ def _check_coordinates(path: Path, found: Results) -> None:
 
 
 def _by_mask(found: Results) -> Results:
-    """Sorted by masks, if there are any: boxes that agree in all else must not keep the order of the file."""
+    """Sort by mask, if there are masks, so that the order of the file does not decide between equal detections."""
     if found.segmentations is None:
         return found
     order = sorted(range(len(found)), key=found.segmentations.__getitem__)
@@ -142,13 +143,13 @@ def _by_mask(found: Results) -> Results:
 
 
 def check_ids(path: Path, found: Results, images: Images) -> None:
-    """Raises DataError for ids that the annotation file does not have; any category will do where it has none."""
+    """Raises DataError for ids that the annotation file lacks; where it lists no categories, any are allowed."""
     categories = [category.id for category in images.categories] or np.unique(found.category_ids).tolist()
     results.check_ids(path, found, [image.id for image in images.images], categories, images.path)
 
 
 def unknown_ids(found: Results, images: Images) -> list[str]:
-    """A problem for each id that `check_ids` refuses."""
+    """The problems that `check_ids` raises, a line for each unknown id."""
     image_ids = np.array(sorted(image.id for image in images.images), dtype=np.int64)
     categories = sorted(category.id for category in images.categories)
     known = np.array(categories, dtype=np.int64) if categories else np.unique(found.category_ids)
@@ -156,7 +157,7 @@ def unknown_ids(found: Results, images: Images) -> list[str]:
 
 
 def suppressed(detections: Detections, how: recipe.Suppression) -> Detections:
-    """A model's detections after suppression."""
+    """One model's detections after suppression (NMS, soft-NMS or none)."""
     if isinstance(how, recipe.SoftNms):
         return suppress.soft_nms(
             detections,
@@ -172,7 +173,7 @@ def suppressed(detections: Detections, how: recipe.Suppression) -> Detections:
 
 
 def fused(parts: list[Detections], weights: list[float], how: recipe.Fusion) -> Detections:
-    """The detections of all models as one set. One model alone stays as it is."""
+    """Fuses the detections of all models with a weight above 0; those of a single model are returned unchanged."""
     if sum(weight > 0 for weight in weights) == 1:
         return next(part for part, weight in zip(parts, weights, strict=True) if weight > 0)
     if isinstance(how, recipe.Wbf):
@@ -194,13 +195,13 @@ def fused(parts: list[Detections], weights: list[float], how: recipe.Fusion) -> 
     )
 
 
-def finished(detections: Detections, images: Images, count: int) -> Detections:
-    """What may be submitted: boxes inside their images, to a thousandth of a pixel, at most `count` an image."""
+def submittable(detections: Detections, images: Images, count: int) -> Detections:
+    """Detections that a server accepts: clipped to their images, rounded, at most `count` an image (highest scores)."""
     sizes: Floats = np.array([(image.width, image.height) for image in images.images], dtype=np.float64)
     ids = np.array([image.id for image in images.images], dtype=np.int64)
     order = np.argsort(ids)
     size = sizes[order[np.searchsorted(ids[order], detections.image_ids)]]
-    # + 0.0, since -0.0 equals 0.0 and is written in another way.
+    # + 0.0 makes 0.0 of -0.0, which would be written differently.
     boxes = np.clip(detections.boxes_xyxy, 0.0, np.hstack([size, size])).round(BOX_DECIMALS) + 0.0
     scores = detections.scores.round(SCORE_DECIMALS) + 0.0
     inside = msgspec.structs.replace(detections, boxes_xyxy=boxes, scores=scores)
@@ -216,40 +217,40 @@ def run(
     weights: list[float] | None = None,
     progress: Callable[[str, int, int], None] = lambda *_: None,
 ) -> Fused:
-    """The whole recipe. Where there are boxes to compare with, every step has its AP."""
+    """Run the whole recipe; with ground truth, the AP of every step is measured."""
     weights = chosen.weights(len(models)) if weights is None else weights
     steps: list[Step] = []
     parts: list[Detections] = []
     for at, model in enumerate(models):
         progress("suppressing", at, len(models) + 1)
-        about = _remark(model.seen(images), images)
+        about = _seen_note(model.seen(images), images)
         steps.append(_measure(str(model.path), model.as_read or model.results, images, chosen, about))
         part = suppressed(model.detections, chosen.suppress)
         parts.append(part)
         steps.append(_measure("  after suppression", to_results(part), images, chosen, about))
     progress("fusing", len(models), len(models) + 1)
-    found = finished(fused(parts, weights, chosen.fuse), images, chosen.detections_per_image)
+    found = submittable(fused(parts, weights, chosen.fuse), images, chosen.detections_per_image)
     counted = [model for model, weight in zip(models, weights, strict=True) if weight > 0]
-    about = _remark(frozenset().union(*(model.seen(images) for model in counted)), images)
+    about = _seen_note(frozenset().union(*(model.seen(images) for model in counted)), images)
     steps.append(_measure("fused", _written(found), images, chosen, about))
     progress("fusing", len(models) + 1, len(models) + 1)
     notes = _notes(models, weights, images, found, chosen)
     return Fused(_with_masks(found, models, weights, chosen), steps, notes)
 
 
-def _remark(seen: frozenset[int], images: Images) -> str:
-    """What is said of an AP on images that were trained on."""
-    return remark(len(seen), len(images.images)) if images.truth is not None else ""
+def _seen_note(seen: frozenset[int], images: Images) -> str:
+    """The note for an AP that was measured on training images; empty without ground truth."""
+    return seen_note(len(seen), len(images.images)) if images.truth is not None else ""
 
 
 def ap_of(detections: Detections, images: Images, chosen: Recipe) -> float:
-    """The AP of detections as they would be submitted; 0 where there is nothing to find."""
-    done = finished(detections, images, chosen.detections_per_image)
+    """The AP of detections as they would be submitted; 0 where the ground truth has no object."""
+    done = submittable(detections, images, chosen.detections_per_image)
     return _measure("", _written(done), images, chosen).ap or 0.0
 
 
 def _measure(name: str, found: Results, images: Images, chosen: Recipe, about: str = "") -> Step:
-    """The AP of detections as they stand, which is what `datasets evaluate` gives for a file of them."""
+    """The AP of detections as they are, equal to that of `datasets evaluate` for a file of them."""
     if images.truth is None:
         return Step(name, len(found))
     evaluated = evaluate(images.truth, found, name=name, max_dets=max(MAX_DETS, chosen.detections_per_image))
@@ -257,7 +258,7 @@ def _measure(name: str, found: Results, images: Images, chosen: Recipe, about: s
 
 
 def _written(found: Detections) -> Results:
-    """Sizes get the decimals of the corners, whose differences have more."""
+    """As results, with widths and heights rounded like the corners that they are differences of."""
     made = to_results(found)
     return msgspec.structs.replace(made, boxes_xywh=made.boxes_xywh.round(BOX_DECIMALS))
 
@@ -271,30 +272,30 @@ def _notes(models: list[Model], weights: list[float], images: Images, found: Det
     elif isinstance(chosen.fuse, recipe.AVERAGING) and any(model.results.segmentations for model in models):
         notes.append("masks are dropped, since the boxes of several models are averaged")
     if images.truth is not None:
-        notes += provenance.notes((model.path, model.known) for model in models)
+        notes += provenance.notes((model.path, model.provenance) for model in models)
     without = len(images.images) - len(np.unique(found.image_ids))
     notes.append(f"{without:,} of {len(images.images):,} images without a detection")
     return notes
 
 
 def _with_masks(found: Detections, models: list[Model], weights: list[float], chosen: Recipe) -> Results:
-    """The results, with the masks of the boxes that are still a model's own."""
+    """The results, with the masks of boxes that fusion did not average."""
     written = _written(found)
     kept = [model for model, weight in zip(models, weights, strict=True) if weight > 0]
     averaged = isinstance(chosen.fuse, recipe.AVERAGING) and len(kept) > 1
     if averaged or not any(model.results.segmentations for model in models):
         return written
-    # Fusion numbers the models that count; one alone keeps the number that it was read with.
+    # Fusion numbers the models that have a weight; a single one keeps the number that it was read with.
     owners = models if len(kept) == 1 else kept
     masks = []
-    for number, origin in zip(found.models.tolist(), found.origins.tolist(), strict=True):
+    for number, origin in zip(found.models.tolist(), found.rows.tolist(), strict=True):
         segmentations = owners[number].results.segmentations
         masks.append(segmentations[origin] if segmentations is not None else b"")
     return msgspec.structs.replace(written, segmentations=masks)
 
 
 def table(steps: list[Step]) -> list[str]:
-    """Lines: the steps with the number of their detections and, where it is known, their AP in percent."""
+    """Lines of text: each step with its number of detections and, with ground truth, AP and AP50 in percent."""
     width = max(len(step.name) for step in steps)
     measured_ = any(step.ap is not None for step in steps)
     head = f"{'':<{width}}{'detections':>12}" + (f"{'AP':>7}{'AP50':>7}" if measured_ else "")
@@ -305,4 +306,4 @@ def _row(step: Step, width: int, measured_: bool) -> str:
     row = f"{step.name:<{width}}{step.detections:>12,}"
     if measured_:
         row += f"{percent.precision(step.ap):>7}{percent.precision(step.ap50):>7}"
-    return f"{row}   {step.remark}" if step.remark else row
+    return f"{row}   {step.note}" if step.note else row

@@ -1,4 +1,4 @@
-"""How predictions become a submission: YAML files, typed; unknown keys are refused."""
+"""Recipes of the ensemble: typed YAML files; unknown keys are refused."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ensemble.fuse import ScoreType
 from ensemble.suppress import Kind
 
 RECIPES = Path(__file__).parent / "recipes"
-# COCO counts the best 100 of an image, and the challenge takes no more; other measures ask for up to so many.
+# COCO evaluates the best 100 detections of an image, the challenge's limit; other metrics allow more.
 MAX_DETECTIONS, MOST_DETECTIONS = 100, 10_000
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
-# Bounded, since the decay divides by it.
+# Bounded, since the decay divides by sigma.
 Sigma = Annotated[float, msgspec.Meta(ge=1e-6, le=1e6)]
 Weight = Annotated[float, msgspec.Meta(ge=0, le=1e6)]
 
@@ -27,7 +27,9 @@ Weight = Annotated[float, msgspec.Meta(ge=0, le=1e6)]
 class SoftNms(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="method", tag="soft_nms", kw_only=True
 ):
-    """`sigma` is for gaussian, `iou_threshold` for linear; what decays below `score_threshold` is left out."""
+    """Soft-NMS: `sigma` is for gaussian, `iou_threshold` for linear; decayed scores below `score_threshold` are
+    dropped.
+    """
 
     kind: Kind = "gaussian"
     class_agnostic: bool = True
@@ -75,15 +77,15 @@ class FuseSoftNms(
 
 Suppression = SoftNms | Nms | NoSuppression
 Fusion = Wbf | Nmw | FuseNms | FuseSoftNms
-# By the name that a recipe has for each.
+# Method name in a recipe -> its parameters.
 SUPPRESSIONS: dict[str, type[msgspec.Struct]] = {"soft_nms": SoftNms, "nms": Nms, "none": NoSuppression}
 FUSIONS: dict[str, type[msgspec.Struct]] = {"wbf": Wbf, "nmw": Nmw, "nms": FuseNms, "soft_nms": FuseSoftNms}
-# Those that average boxes, which masks cannot follow.
+# Methods that average boxes, which drops masks.
 AVERAGING = (Wbf, Nmw)
 
 
 class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A results file, relative to the recipe, what its scores count, and how it numbers its categories."""
+    """A model: its results file, relative to the recipe; its weight; how it numbers its categories."""
 
     results: str
     weight: Weight = 1.0
@@ -91,7 +93,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Each model's boxes are suppressed, then those of all models fused. Without `models`, all weigh the same."""
+    """Suppression of each model's boxes, then fusion of all models. Without `models`, all have the weight 1."""
 
     models: tuple[Model, ...] = ()
     suppress: Suppression = msgspec.field(default_factory=SoftNms)
@@ -100,8 +102,10 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     format: Literal[1] = 1
 
     def weights(self, count: int, *, name: str = "recipe") -> list[float]:
-        """One for each of `count` results. Raises DataError, which calls the recipe `name`, where it has another number
-        of models, or weights of 0 only."""
+        """The weight of each of `count` results files.
+
+        Raises DataError, which calls the recipe `name`, where it has another number of models, or only weights of 0.
+        """
         if not self.models:
             return [1.0] * count
         if len(self.models) != count:
@@ -120,12 +124,12 @@ def shipped() -> list[str]:
 
 
 def find(name_or_path: str) -> Path:
-    """Raises DataError where there is neither a recipe of that name nor such a file."""
+    """The file of a shipped recipe, or the path as it is. Raises DataError where there is neither."""
     return yaml_files.find(name_or_path, RECIPES, option="--recipe")
 
 
 def load(path: Path) -> Recipe:
-    """Raises DataError naming the place, what was found, and what there is to choose from."""
+    """The recipe in a file. Raises DataError naming the key, what was found, and the choices."""
     found = yaml_files.read(path)
     try:
         return msgspec.convert(found, Recipe, strict=True)
@@ -137,7 +141,7 @@ ADVICE = "docs/ensemble.md has the YAML of every method; ensemble/recipes/paper.
 
 
 def _unknown(found: Any) -> list[str]:
-    """Every key, method and choice that there is not, with those that there are."""
+    """A problem for every unknown key, method and choice, with the known ones."""
     if not isinstance(found, dict):
         return []
     problems = _unknown_keys("", found, Recipe)

@@ -1,8 +1,8 @@
-"""Suppression within one model: NMS and soft-NMS, over many images at once.
+"""NMS and soft-NMS within one model, over many images at once.
 
-Soft-NMS: Bodla et al., 2017. Boxes are taken in falling score; each lowers the scores of those after it that overlap
-it, by `1 - IoU` above a threshold (linear) or by `exp(-IoU ** 2 / sigma)` (gaussian). The decayed scores are the
-output. Class-agnostic, all boxes of an image compete, whatever their category.
+Soft-NMS (Bodla et al., 2017) takes boxes by descending score; each multiplies the scores of the boxes after it that
+overlap it, by `1 - IoU` above a threshold (linear) or by `exp(-IoU ** 2 / sigma)` (gaussian). The decayed scores are
+the output. Class-agnostic suppression lets all boxes of an image compete, whatever their category.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ from ensemble.groups import Block, Corners, Floats, Indices, blocks, iou_with
 
 Kind = Literal["gaussian", "linear"]
 
-# How often the boxes that are done are taken out of a block's tables.
+# Iterations between two compactions of a block's tables, which drop the boxes that are done.
 COMPACTIONS = 4
 
 
 def nms(detections: Detections, *, iou_threshold: float, class_agnostic: bool) -> Detections:
-    """Those that no better one overlaps by more than `iou_threshold`."""
+    """NMS: drops boxes whose IoU with a kept, higher-scoring box exceeds `iou_threshold`.
+
+    Class-agnostic, boxes of all categories of an image compete. Of equal scores, the first among `detections` is kept.
+    """
     kept = np.zeros(len(detections), dtype=np.bool_)
     for block in _blocks(detections, class_agnostic):
         boxes = Corners.of(detections.boxes_xyxy[block.places])
@@ -44,10 +47,10 @@ def soft_nms(
     iou_threshold: float = 0.3,
     score_threshold: float = 0.001,
 ) -> Detections:
-    """All whose decayed score is at least `score_threshold`, with that score. No score rises.
+    """Soft-NMS: decays the scores of overlapping boxes, then drops those below `score_threshold`.
 
-    `sigma` is for gaussian, `iou_threshold` for linear. Of boxes with equal scores, the one that stands first among
-    `detections` is taken first.
+    `sigma` is for the gaussian kind, `iou_threshold` for the linear one. Of equal scores, the first among `detections`
+    is taken first. No score rises. Bodla et al., 2017.
     """
     scores = np.zeros(len(detections))
     factor = _gaussian(sigma) if kind == "gaussian" else _linear(iou_threshold)
@@ -85,10 +88,13 @@ def _linear(iou_threshold: float) -> Callable[[Floats], Floats]:
 def _decay(
     boxes_xyxy: Floats, scores: Floats, block: Block, factor: Callable[[Floats], Floats], enough: float
 ) -> Floats:
-    """(G, L, 4) boxes, (G, L) scores -> (G, L) decayed scores; those below `enough` may be 0."""
+    """Decayed scores of the groups of a block: (G, L, 4) boxes xyxy and (G, L) scores -> (G, L) scores.
+
+    Scores below `enough` may come back as 0.
+    """
     groups, length = scores.shape
     decayed = np.zeros_like(scores)
-    # What is left: scores, below 0 where a box is done or none is; boxes; and the columns that they came from.
+    # Boxes not yet taken: their scores (below 0 for taken boxes and padding), coordinates, and original columns.
     done = ~block.filled
     left = np.where(done, -1.0, scores)
     boxes = Corners.of(boxes_xyxy)
@@ -99,16 +105,16 @@ def _decay(
         pick = left.argmax(axis=1)
         score = left[rows, pick]
         if score.max() < enough:
-            # The best of what is left; no score rises.
+            # The highest remaining score of each group; no score rises.
             break
         cell = (rows, columns[rows, pick])
-        # A group that is done picks what it had before.
+        # A finished group picks a box it has picked before, which changes nothing.
         decayed[cell] = np.where(score >= 0, score, decayed[cell])
         left *= factor(iou_with(boxes, boxes.at((rows[:, None], pick[:, None]))))
         done[rows, pick] = True
         np.copyto(left, -1.0, where=done)
         if (step + 1) % every == 0 and step + 1 < length:
-            # Every group has lost as many boxes; those that were only filled up go last.
+            # Every group has lost equally many boxes; padding goes last.
             remaining = left.shape[1] - every
             keep = np.argsort(done, axis=1, kind="stable")[:, :remaining]
             left, done, columns = (np.take_along_axis(table, keep, axis=1) for table in (left, done, columns))

@@ -1,6 +1,6 @@
-"""Search for the recipe that serves given predictions best on validation data.
+"""Search for the recipe with the highest AP on validation data.
 
-Random trials first, then steps along one value at a time around the best one. Everything is drawn from one seed.
+Random trials first, then coordinate steps around the best one. Everything is drawn from one seed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ensemble.fuse import ScoreType
 from ensemble.pipeline import Images, Model
 from ensemble.recipe import Recipe, SoftNms, Wbf
 
-# What is searched. Suppression is soft-NMS, fusion WBF: the recipe's methods; their numbers are what depends on data.
+# The search space. Methods are fixed (soft-NMS, then WBF); their parameters depend on the data.
 SIGMAS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 SUPPRESSION_SCORES = (0.0001, 0.001, 0.01)
 IOU_THRESHOLDS = (0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75)
@@ -28,7 +28,7 @@ WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 class Trial(NamedTuple):
-    """A point of the search: places in the lists above, and a weight's place for each model."""
+    """A point of the search: indices into the lists above, and the index of a weight for each model."""
 
     sigma: int
     suppression_score: int
@@ -61,8 +61,10 @@ SIZES = (len(SIGMAS), len(SUPPRESSION_SCORES), 2, len(IOU_THRESHOLDS), len(SKIP_
 
 
 def check_unseen(models: Sequence[Model], images: Images) -> None:
-    """Raises DataError, naming each model, where images had been trained on: what serves them best says little about
-    new ones. What is not known is not refused."""
+    """Raises DataError, naming each model, where images were trained on: parameters tuned on them do not transfer.
+
+    Unknown provenance is not refused.
+    """
     total = len(images.images)
     counts = [(model.path, len(model.seen(images))) for model in models]
     problems = [f"{path}: {count:,} of {total:,} images" for path, count in counts if count]
@@ -91,21 +93,20 @@ def tune(
     start: Recipe,
     progress: Callable[[str, int, int], None] = lambda *_: None,
 ) -> Tuned:
-    """The best of `trials` recipes, `start` among them; of equal ones, the first. Raises DataError without boxes to
-    compare with."""
+    """The best of `trials` recipes, `start` included; ties keep the first. Raises DataError without ground truth."""
     if images.truth is None:
         raise DataError(f"{images.path}: expected annotations to measure with, found none")
     search = _Search(models, images)
     rng = np.random.default_rng(seed)
     weights = start.weights(len(models))
-    # The start's own names are relative to another folder.
+    # File names in `start` are relative to another folder.
     best, best_ap = _named(start, names, weights), search.ap_of(start, weights)
-    # The best point of the search so far: `start`, unless it has values that are not searched.
+    # The best point so far: `start`, unless it has values outside the search space.
     at = _point(start, weights)
     at_ap = -1.0 if at is None else best_ap
     seen = {at}
     done = 1
-    # Half of the trials anywhere, half around the best; coordinate steps begin anew whenever one is better.
+    # Half of the trials are random, half coordinate steps, which start over whenever one improves.
     candidates: Iterator[Trial] = (_draw(rng, len(models)) for _ in range(trials // 2))
     stepping = False
     while done < trials:
@@ -138,7 +139,7 @@ def _named(chosen: Recipe, names: Sequence[str], weights: list[float]) -> Recipe
 
 
 def _point(chosen: Recipe, weights: list[float]) -> Trial | None:
-    """Where the search would find the recipe; None where it would not."""
+    """The point of a recipe in the search space; None outside it."""
     how, fusion = chosen.suppress, chosen.fuse
     if not isinstance(how, SoftNms) or how.kind != "gaussian" or not isinstance(fusion, Wbf):
         return None
@@ -157,7 +158,7 @@ def _point(chosen: Recipe, weights: list[float]) -> Trial | None:
 
 
 class _Search:
-    """Measures recipes; suppressed detections are kept, since many trials share them."""
+    """Evaluates recipes; caches suppressed detections, which many trials share."""
 
     def __init__(self, models: list[Model], images: Images) -> None:
         self._models, self._images = models, images
@@ -165,7 +166,7 @@ class _Search:
 
     def ap_of(self, chosen: Recipe, weights: list[float]) -> float:
         if chosen.suppress not in self._suppressed:
-            # A handful of them: large results times every setting would fill the memory.
+            # A few entries: all settings of large results would fill the memory.
             if len(self._suppressed) >= 4:
                 self._suppressed.pop(next(iter(self._suppressed)))
             self._suppressed[chosen.suppress] = [
@@ -184,7 +185,7 @@ def _draw(rng: np.random.Generator, models: int) -> Trial:
 
 
 def _neighbours(trial: Trial, rng: np.random.Generator) -> list[Trial]:
-    """One value one place up or down, in random order."""
+    """The points one step away in one coordinate, in random order."""
     found = []
     fields = Trial._fields[:-1]
     for field, size in zip(fields, SIZES, strict=True):

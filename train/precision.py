@@ -171,9 +171,9 @@ def precision_of(cfg: Any, device: torch.device, say: Callable[[str], None]) -> 
     """What SOLVER.AMP asks for, or float32, and why, where the device cannot do it. Raises DataError."""
     if not cfg.SOLVER.AMP.ENABLED:
         return Precision()
-    chosen, remark = choose(cfg.SOLVER.AMP.DTYPE, device)
-    if remark:
-        say(f"SOLVER.AMP: {remark}")
+    chosen, reason = choose(cfg.SOLVER.AMP.DTYPE, device)
+    if reason:
+        say(f"SOLVER.AMP: {reason}")
     return chosen
 
 

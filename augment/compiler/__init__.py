@@ -1,1 +1,1 @@
-"""Builds: inputs read and checked, every source compiled by a worker, the dataset on disk whole or not at all."""
+"""Builds: inputs read and checked, every source compiled in a worker, the dataset on disk whole or not at all."""

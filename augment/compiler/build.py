@@ -1,4 +1,4 @@
-"""All images: check the inputs, have workers make every source's variants, number and write what comes back."""
+"""The build: checks the inputs, has workers compile every source, numbers the results and writes all metadata."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any, NamedTuple
 from augment.compiler import manifest, metadata, workspace
 from augment.compiler.counts import Counts
 from augment.compiler.inputs import Prepared, Request, examined, prepare
-from augment.compiler.journal import Entry, Journal
+from augment.compiler.journal import Journal, JournalEntry
 from augment.compiler.output import check_output
 from augment.compiler.source_task import (
     CHANGED,
     DAMAGED,
-    FinishedTask,
+    RenderedTask,
     SourceResult,
     SourceTask,
-    check_finished,
+    check_rendered,
     compile_source,
 )
 from augment.compiler.workspace import Workspace
@@ -34,9 +34,9 @@ from datasets.sources import Source
 
 
 class Built(NamedTuple):
-    """A finished build; `counts` is None where it stood there already and nothing was done.
+    """A finished build; `counts` is None where it existed already and nothing was done.
 
-    `kept` is the number of sources that a build before, which was stopped, had finished.
+    `kept` is the number of sources that an earlier, interrupted build had rendered.
     """
 
     output: Path
@@ -47,11 +47,11 @@ class Built(NamedTuple):
 
 
 def build_dataset(request: Request, output: Path, run: Run, progress: Progress, *, restart: bool = False) -> Built:
-    """Build the dataset at `output`, whole or not at all; a build that was stopped goes on (see `workspace`).
+    """Build the dataset at `output`, whole or not at all; an interrupted build is resumed (see `workspace`).
 
-    `run` is a `map` (see `augment.executors.local`). Raises DataError for bad inputs, for an `output` that must not be
-    written: inside an input, or holding anything but this very build, and where an unfinished build of something else
-    is in its place, which `restart` removes.
+    `run` is a `map` (see `augment.executors.local`). Raises DataError for bad inputs; for an `output` inside an input,
+    or with anything in it but this very build; and where OUT.partial holds an unfinished build of something else, which
+    `restart` removes.
     """
     output = check_output(output, request.inputs)
     prepared = prepare(request, run, progress)
@@ -63,18 +63,18 @@ def build_dataset(request: Request, output: Path, run: Run, progress: Progress, 
         workspace.opened(output, manifest.identity(prepared, request.limit), restart=restart) as space,
         Journal(space.journal) as journal,
     ):
-        compiled, finished = _compile(prepared, request.link, space, journal, run, progress)
+        compiled, rendered = _compile(prepared, request.link, space, journal, run, progress)
         identity = manifest.identity(prepared, request.limit, compiled.image_digests)
         counts = compiled.counts.as_json(prepared.inputs.categories)
         metadata.complete(space.dataset, identity, counts, prepared.inputs.repairs)
         _check_complete(space.dataset / build_layout.IMAGES, compiled.counts.images.total())
         space.finish()
-    kept = sum(item.bytes is not None for item in finished)
+    kept = sum(item.bytes is not None for item in rendered)
     return Built(output, compiled.counts, compiled.bytes, kept, prepared)
 
 
 def _check_same_build(output: Path, prepared: Prepared, limit: int | None, run: Run) -> None:
-    """Raises DataError, naming what differs, where `output` holds another build than the one asked for."""
+    """Raises DataError, naming every difference, where `output` holds another build."""
     found = manifest.read(output)
     digests = manifest.ImageDigests(len(prepared.inputs.inputs))
     paths = (source.path for source in prepared.sources)
@@ -86,7 +86,7 @@ def _check_same_build(output: Path, prepared: Prepared, limit: int | None, run: 
 
 
 class _Numbered(NamedTuple):
-    """A source with its variants and their image records, ids counting up from `first_id`."""
+    """A source with its variants and their image records, numbered from `first_id`."""
 
     source: Source
     variants: list[Variant]
@@ -103,37 +103,37 @@ def _numbered(planned: list[tuple[Source, list[Variant]]]) -> Iterator[_Numbered
         next_id += len(variants)
 
 
-class _Finished(NamedTuple):
-    """A source in the journal of a build that was stopped, and the bytes of its images.
+class _Rendered(NamedTuple):
+    """A source that an interrupted build has rendered, and the bytes of its images.
 
-    `bytes` is None where an image is missing or damaged, so that all have to be made again.
+    `bytes` is None where an image is missing or damaged, so that all have to be rendered again.
     """
 
-    entry: Entry
+    entry: JournalEntry
     bytes: int | None
 
 
-def _finished(
+def _rendered(
     planned: list[tuple[Source, list[Variant]]], space: Workspace, journal: Journal, run: Run, progress: Progress
-) -> list[_Finished]:
-    """The first sources, which a build before had finished, checked; the journal is cut off behind them.
+) -> list[_Rendered]:
+    """The sources in the journal, verified; the journal is truncated behind them.
 
-    Raises DataError naming all source files among them that are no longer what they were.
+    Raises DataError naming every source file among them that has changed.
     """
     entries = list(journal.entries((item.first_id, len(item.records)) for item in _numbered(planned)))
     images = space.dataset / build_layout.IMAGES
     tasks = (
-        FinishedTask(item.source.path, entry, [images / image.file_name for image in item.records])
+        RenderedTask(item.source.path, entry, [images / image.file_name for image in item.records])
         for item, entry in zip(_numbered(planned), entries, strict=False)
     )
     problems = Problems()
     found = []
-    with _closing(run(check_finished, tasks)) as results:
+    with _closing(run(check_rendered, tasks)) as results:
         for (source, _), entry, result in zip(planned, entries, results, strict=False):
             if result == CHANGED:
                 problems.add(f"{source.path}: changed since it was compiled")
-            found.append(_Finished(entry, None if result == DAMAGED else result))
-            progress("checking what is finished", len(found), len(entries))
+            found.append(_Rendered(entry, None if result == DAMAGED else result))
+            progress("checking rendered images", len(found), len(entries))
     problems.raise_if_any(
         f"{space.folder}: {{n}} source image(s) of this unfinished build are not what they were",
         advice="put these files back and give the same command again, or begin anew with them as they are: --restart",
@@ -150,17 +150,17 @@ class _Compiled(NamedTuple):
 
 def _compile(
     prepared: Prepared, link: bool, space: Workspace, journal: Journal, run: Run, progress: Progress
-) -> tuple[_Compiled, list[_Finished]]:
-    """Write the images and the papers but the manifest; what is finished is labelled, not rendered."""
+) -> tuple[_Compiled, list[_Rendered]]:
+    """Write the images and all metadata but the manifest; rendered sources are only relabelled."""
     planned = list(prepared.planned())
-    finished = _finished(planned, space, journal, run, progress)
+    rendered = _rendered(planned, space, journal, run, progress)
     counts, size = Counts.empty(), 0
     records = (image for item in _numbered(planned) for image in item.records)
     with metadata.opened(space.dataset, prepared, records) as written:
-        tasks = _tasks(planned, finished, prepared, space, link)
+        tasks = _tasks(planned, rendered, prepared, space, link)
         with _closing(run(compile_source, tasks)) as results:
             for at, (item, result) in enumerate(zip(_numbered(planned), results, strict=True)):
-                before = finished[at] if at < len(finished) else None
+                before = rendered[at] if at < len(rendered) else None
                 entry = _settled(item, result, before, space)
                 written.add(item.source, item.records, result.annotations, entry)
                 counts.add(result.counts)
@@ -168,12 +168,12 @@ def _compile(
                 if before is None:
                     journal.add(item.first_id, entry)
                 progress("rendering", at + 1, len(planned))
-    return _Compiled(counts, size, written.digests.hex()), finished
+    return _Compiled(counts, size, written.digests.hex()), rendered
 
 
 def _tasks(
     planned: list[tuple[Source, list[Variant]]],
-    finished: list[_Finished],
+    rendered: list[_Rendered],
     prepared: Prepared,
     space: Workspace,
     link: bool,
@@ -188,12 +188,12 @@ def _tasks(
             space.dataset / build_layout.IMAGES,
             space.unfinished,
             link,
-            labels_only=at < len(finished) and finished[at].bytes is not None,
+            labels_only=at < len(rendered) and rendered[at].bytes is not None,
         )
 
 
-def _settled(item: _Numbered, result: SourceResult, before: _Finished | None, space: Workspace) -> Entry:
-    """The digests of a source's images, made now or before. Raises DataError where both were and they differ."""
+def _settled(item: _Numbered, result: SourceResult, before: _Rendered | None, space: Workspace) -> JournalEntry:
+    """The digests of a source's images, rendered now or before. Raises DataError where a re-rendered source differs."""
     if result.entry is None:
         assert before is not None, "labels alone are asked for where a build before made the images"
         return before.entry
@@ -207,7 +207,7 @@ def _settled(item: _Numbered, result: SourceResult, before: _Finished | None, sp
 
 
 def _check_complete(images: Path, expected: int) -> None:
-    """Raises DataError where files went missing after they were written, or never arrived on this machine."""
+    """Raises DataError where files disappeared after they were written, or never arrived on this machine."""
     with os.scandir(images) as files:
         found = sum(1 for _ in files)
     if found != expected:
@@ -219,7 +219,7 @@ def _check_complete(images: Path, expected: int) -> None:
 
 @contextmanager
 def _closing(results: Iterator[Any]) -> Iterator[Iterator[Any]]:
-    """Close the results of several processes when the block ends, also by Ctrl-C: no worker writes after that."""
+    """Close an iterator of results when the block ends, also on Ctrl-C: no worker writes after that."""
     try:
         yield results
     finally:

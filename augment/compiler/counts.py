@@ -1,4 +1,4 @@
-"""What a dataset is made of: images per operation, what became of each annotation, boxes per category."""
+"""Statistics of a build: images per operation, what became of each annotation, boxes per category."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from datasets.records import Category
 
 
 class Counts(msgspec.Struct):
-    """Sums over variants; `cases` has a key (operation, case), `before` and `after` a key per category id.
+    """Sums over variants; `cases` is keyed by (operation, case), `before` and `after` by category id.
 
-    `before` counts the boxes of the source images, `after` those of all variants; crowds and ignored boxes in neither.
+    `before` counts the boxes of source images, `after` those of all variants, both without crowds and ignored boxes.
     """
 
     images: Counter[str]
@@ -62,7 +62,7 @@ class Counts(msgspec.Struct):
 
 
 def operations_table(counts: Counts) -> list[str]:
-    """Lines: images and cases of each operation, with a total."""
+    """Lines of text: images and cases of each operation, with totals."""
     rows = [(name, counts.images[name], *(counts.cases[name, case] for case in CASES)) for name in counts.operations()]
     rows.append(("total", counts.images.total(), *(counts.total(case) for case in CASES)))
     head = f"{'operation':<14}{'images':>10}" + "".join(f"{case:>11}" for case in CASES)
@@ -70,7 +70,7 @@ def operations_table(counts: Counts) -> list[str]:
 
 
 def categories_table(counts: Counts, categories: Iterable[Category]) -> list[str]:
-    """Lines: boxes per category before and after, rarest first, and by how much each grew."""
+    """Lines of text: boxes per category before and after, rarest first, with the ratio."""
     lines = [f"{'category':<24}{'before':>10}{'after':>12}{'times':>9}"]
     for item in sorted(categories, key=lambda item: (counts.before[item.id], item.id)):
         before, after = counts.before[item.id], counts.after[item.id]
@@ -81,7 +81,7 @@ def categories_table(counts: Counts, categories: Iterable[Category]) -> list[str
 
 
 def warnings(counts: Counts, recipe: Recipe) -> list[str]:
-    """What a recipe did not do, and was surely meant to."""
+    """Warnings about operations of a recipe that have no effect on this data."""
     copy = next((operation for operation in recipe.operations if isinstance(operation, Copy)), None)
     if copy is None or counts.images[Copy.name]:
         return []

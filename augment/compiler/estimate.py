@@ -1,4 +1,4 @@
-"""What a build would make, counted exactly, and what it would cost, estimated from a few sources rendered in memory."""
+"""`plan`: counts what a build would make, and estimates its cost from a few sources rendered in memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from datasets.stream import annotation_body
 
 SAMPLED = 24
 SOURCES_PER_TASK = 8
-# What an image costs beside its annotations' bodies: its record, their ids, its line in SHA256SUMS. Measured on 1,200
+# Bytes of an image besides its annotations' bodies: its record, their ids, its line in SHA256SUMS. Measured on 1,200
 # images of COCO photographs with 6.5 annotations each.
 RECORD_BYTES = 700
 
@@ -58,7 +58,7 @@ def plan(prepared: Prepared, run: Run, progress: Progress) -> Plan:
         rendered += [done + place for place, size in enumerate(counted.pixels) if size]
         done += len(counted.pixels)
         progress("planning", done, len(prepared.sources))
-    # Evenly among the sources of which anything is rendered: with balance copies these may be few.
+    # Evenly spaced among the sources that are rendered, which balance copies may make few.
     chosen = set(rendered[:: max(1, len(rendered) // SAMPLED)])
     sampled = ((*pair, recipe) for index, pair in enumerate(prepared.planned()) if index in chosen)
     costs = list(run(measure, sampled))
@@ -68,7 +68,7 @@ def plan(prepared: Prepared, run: Run, progress: Progress) -> Plan:
 
 
 class Counted(NamedTuple):
-    """Of some sources: the counts of all variants, the rendered pixels of each, the bytes of what is not rendered."""
+    """For some sources: counts of all variants, rendered pixels of each source, bytes of what is not rendered."""
 
     counts: Counts
     pixels: list[int]
@@ -94,7 +94,7 @@ def count(task: tuple[list[tuple[Source, list[Variant]]], Recipe]) -> Counted:
 
 
 def derived_pixels(source: Source, planned: list[Variant]) -> int:
-    """Pixels of a source's variants that are rendered, not copied; what a build's cost follows."""
+    """Pixels of a source's variants that are rendered, not copied; a build's cost is proportional to them."""
     return sum(_sizes(source, planned))
 
 
@@ -106,7 +106,7 @@ def _sizes(source: Source, planned: list[Variant]) -> Iterator[int]:
 
 
 def measure(task: tuple[Source, list[Variant], Recipe]) -> Cost:
-    """Make one source's variants in memory: seconds of CPU, bytes of derived images and JSON, derived pixels."""
+    """Compile one source in memory: CPU seconds, bytes of rendered images and JSON, rendered pixels."""
     source, planned, recipe = task
     import augment.operations.pixel  # noqa: F401  (a build imports albumentations once; its second does not count here)
 

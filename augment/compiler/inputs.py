@@ -1,4 +1,4 @@
-"""What a build starts from: inputs that were read and checked, and the variants of every source."""
+"""The inputs of a build, read and checked, and the variants planned for every source."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from datasets.sources import Input, Inputs, Source, examine_images, read_inputs
 
 
 class Request(NamedTuple):
-    """What to build. `limit` takes the first sources only; `link` makes hard links of originals instead of copies.
+    """A build's parameters. `limit` takes the first sources only; `link` makes hard links instead of copies.
 
-    `leniency` says what is made of boxes far outside their images, of what cannot be used, and of links.
+    `leniency` allows repairs beyond the usual ones (see `datasets.checks.Leniency`).
     """
 
     inputs: list[Input]
@@ -39,7 +39,7 @@ class Prepared(NamedTuple):
     leniency: Leniency = STRICT
 
     def planned(self) -> Iterator[tuple[Source, list[Variant]]]:
-        """Every source with its variants. Balance looks at all sources, also those beyond the limit."""
+        """Every source with its variants. Balance counts all sources, also those beyond the limit."""
         everything = self.inputs.sources
         balance = Balance(count_boxes(item for source in everything for item in source.annotations), len(everything))
         for source in self.sources:
@@ -71,6 +71,6 @@ def prepare(request: Request, run: Run, progress: Progress) -> Prepared:
 
 
 def examined(source: Source) -> Examined:
-    """What the check found out about a source's file."""
+    """The result of the check of a source's file."""
     assert source.examined is not None, "examine_images comes first"
     return source.examined

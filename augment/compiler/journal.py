@@ -1,7 +1,7 @@
-"""The journal of a build: which sources are finished, in the plan's order, with the digests that tell whether it is so.
+"""The journal of a build: the sources rendered so far, in plan order, with the digests to verify them.
 
-A line a source: the id of its first image, the SHA-256 of the source file, and that of each of its images. What a
-power cut left of a line is no line; everything before it counts.
+One line per source: the id of its first image, the SHA-256 of the source file, and that of each image. An incomplete
+last line, left by a power cut, is ignored.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from types import TracebackType
 from typing import NamedTuple
 
 _LINE = re.compile(rb"(\d{1,20})((?: [0-9a-f]{64})+)\n")
-# The most images that a recipe can make of one source, with room.
+# More than any source's entry takes.
 _MAX_LINE = 1 << 20
 
 
-class Entry(NamedTuple):
+class JournalEntry(NamedTuple):
     """SHA-256 of a source file, and of the images made of it."""
 
-    source: str
-    images: tuple[str, ...]
+    source_sha256: str
+    image_sha256s: tuple[str, ...]
 
 
 class Journal:
@@ -30,8 +30,8 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._file = path.open("a+b")
 
-    def entries(self, planned: Iterable[tuple[int, int]]) -> Iterator[Entry]:
-        """The entries at the journal's beginning that fit the plan: (first image id, number of images) a source."""
+    def entries(self, planned: Iterable[tuple[int, int]]) -> Iterator[JournalEntry]:
+        """The leading entries that match the plan: (first image id, number of images) per source."""
         self._file.seek(0)
         for first_id, images in planned:
             match = _LINE.fullmatch(self._file.readline(_MAX_LINE))
@@ -40,17 +40,17 @@ class Journal:
             source, *digests = match[2].decode().split()
             if len(digests) != images:
                 return
-            yield Entry(source, tuple(digests))
+            yield JournalEntry(source, tuple(digests))
 
     def keep(self, entries: int) -> None:
-        """Cut the journal off behind so many entries; `add` goes on there."""
+        """Truncate the journal behind this many entries; `add` continues there."""
         self._file.seek(0)
         length = sum(len(self._file.readline(_MAX_LINE)) for _ in range(entries))
         self._file.truncate(length)
 
-    def add(self, first_id: int, entry: Entry) -> None:
-        """Append an entry; it outlives this process at once."""
-        self._file.write(" ".join([str(first_id), entry.source, *entry.images]).encode() + b"\n")
+    def add(self, first_id: int, entry: JournalEntry) -> None:
+        """Append an entry; it survives this process immediately."""
+        self._file.write(" ".join([str(first_id), entry.source_sha256, *entry.image_sha256s]).encode() + b"\n")
         self._file.flush()
 
     def __enter__(self) -> Journal:

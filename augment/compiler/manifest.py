@@ -1,4 +1,4 @@
-"""Provenance: what a build was made of, so that the same build is recognised and any other is told apart."""
+"""The manifest: everything that determines the output bytes of a build, and what came out."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from datasets.checks import Repairs
 from datasets.errors import DataError
 from datasets.source_digests import SourceDigest
 
-# 1 had no sources.jsonl.
+# Format 1 had no sources.jsonl.
 FORMAT = 2
 
 LIBRARIES = ("albucore", "albumentations", "msgspec", "numpy", "opencv-python-headless", "pycocotools", "scipy")
 
 
 def identity(prepared: Prepared, limit: int | None, image_digests: list[str] | None = None) -> dict[str, Any]:
-    """Everything that decides a build's bytes: recipe, seed, versions, digests of the inputs. No clock, no path.
+    """Everything that determines a build's bytes: recipe, seed, versions, digests of the inputs. No clock, no path.
 
-    `image_digests` has one SHA-256 an input, over the lines `digest  file_name` of its images (see `ImageDigests`);
-    it is left out where the images were not read yet.
+    `image_digests` has one SHA-256 per input, over the lines `digest file_name` of its images (see `ImageDigests`); it
+    is left out before the images are read.
     """
     inputs = prepared.inputs
     return {
@@ -47,7 +47,7 @@ def _input(prepared: Prepared, index: int, image_digests: list[str] | None) -> d
         "annotations": inputs.inputs[index].annotations.name,
         "annotations_sha256": inputs.sha256[index],
         "images": sum(source.input == index for source in prepared.sources),
-        # Only where asked for, so that other builds stay the same.
+        # Only options in effect, so that other builds keep their bytes.
         **prepared.leniency.decided(),
     }
     if image_digests is not None:
@@ -59,19 +59,19 @@ def _input(prepared: Prepared, index: int, image_digests: list[str] | None) -> d
 
 
 def versions() -> dict[str, str]:
-    """What can change the bytes of an image or of the JSON, and is not this project."""
+    """The versions of everything outside this project that may change the bytes of images or JSON."""
     python = ".".join(platform.python_version_tuple()[:2])
     return {"python": python, **{name: _version(name) for name in LIBRARIES}}
 
 
 class ImageDigests:
-    """One SHA-256 an input over all its images, added in the order of the sources."""
+    """One SHA-256 per input over all its images, added in the order of the sources."""
 
     def __init__(self, inputs: int) -> None:
         self._hashes = [hashlib.sha256() for _ in range(inputs)]
 
-    def add(self, origin: SourceDigest) -> None:
-        self._hashes[origin.input].update(f"{origin.sha256}  {origin.file_name}\n".encode())
+    def add(self, line: SourceDigest) -> None:
+        self._hashes[line.input].update(f"{line.source_sha256}  {line.file_name}\n".encode())
 
     def hex(self) -> list[str]:
         return [item.hexdigest() for item in self._hashes]
@@ -90,7 +90,7 @@ def sum_line(digest: str, name: str) -> str:
 
 
 def complete(identity: dict[str, Any], sources_sha256: str, counts: dict[str, Any], repairs: Repairs) -> dict[str, Any]:
-    """The manifest: the identity, what came out (`sources_sha256` is of sources.jsonl), and what was repaired."""
+    """The manifest: identity, digest of sources.jsonl, counts and repairs."""
     mended = {kind: {"count": len(places), "places": places} for kind, places in sorted(repairs.places.items())}
     return {**identity, "sources_sha256": sources_sha256, "counts": counts, "repairs": mended}
 
@@ -121,7 +121,7 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def differences(wanted: dict[str, Any], found: dict[str, Any]) -> list[str]:
-    """What makes the build in `found` another one than `wanted`, a line each; empty for the same build."""
+    """The differences between two builds, a line each; empty for the same build."""
     return list(_differences(wanted, {key: found.get(key) for key in wanted}, ""))
 
 

@@ -1,4 +1,4 @@
-"""What is written beside the images: annotations, sources.jsonl, SHA256SUMS, source by source; last the manifest."""
+"""The files beside the images: annotations, sources.jsonl, SHA256SUMS, written source by source; last the manifest."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, TextIO
 
 from augment.compiler import manifest
 from augment.compiler.inputs import Prepared
-from augment.compiler.journal import Entry
+from augment.compiler.journal import JournalEntry
 from datasets import __version__, build_layout
 from datasets.build_layout import SOURCES
 from datasets.checks import Repairs
@@ -21,42 +21,42 @@ from datasets.stream import DatasetWriter
 
 
 class MetadataWriter:
-    """The open files; `digests` are over the sources that were added."""
+    """Writes annotations, sources.jsonl and SHA256SUMS; `digests` cover the sources added so far."""
 
-    def __init__(self, writer: DatasetWriter, sums: TextIO, origins: BinaryIO, inputs: int) -> None:
+    def __init__(self, writer: DatasetWriter, sums: TextIO, sources: BinaryIO, inputs: int) -> None:
         self.digests = manifest.ImageDigests(inputs)
         self._writer = writer
         self._sums = sums
-        self._origins = origins
+        self._sources = sources
         self._next_id = 1
 
-    def add(self, source: Source, records: list[Image], annotations: list[list[bytes]], entry: Entry) -> None:
-        """The next source, the records of its images, the JSON bodies of each one's annotations, and the digests."""
+    def add(self, source: Source, records: list[Image], annotations: list[list[bytes]], entry: JournalEntry) -> None:
+        """Add the next source: its image records, the JSON bodies of each image's annotations, and the digests."""
         for image, bodies in zip(records, annotations, strict=True):
             self._writer.annotations(image.id, self._next_id, bodies)
             self._next_id += len(bodies)
-        for image, sha256 in zip(records, entry.images, strict=True):
+        for image, sha256 in zip(records, entry.image_sha256s, strict=True):
             self._sums.write(manifest.sum_line(sha256, f"{build_layout.IMAGES}/{image.file_name}"))
-        origin = source_digest(source, entry.source)
-        self._origins.write(json_line(origin))
-        self.digests.add(origin)
+        line = source_digest(source, entry.source_sha256)
+        self._sources.write(json_line(line))
+        self.digests.add(line)
 
 
 @contextmanager
 def opened(folder: Path, prepared: Prepared, records: Iterable[Image]) -> Iterator[MetadataWriter]:
-    """The papers of a dataset in `folder` with these image records, each begun anew."""
+    """Open a writer for a dataset in `folder` with these image records; existing files are overwritten."""
     inputs = prepared.inputs
     with (
         DatasetWriter(folder / build_layout.INSTANCES, _info(prepared), inputs.licenses, inputs.categories) as writer,
         (folder / build_layout.SUMS).open("w", encoding="utf-8") as sums,
-        (folder / SOURCES).open("wb") as origins,
+        (folder / SOURCES).open("wb") as sources,
     ):
         writer.images(records)
-        yield MetadataWriter(writer, sums, origins, len(inputs.inputs))
+        yield MetadataWriter(writer, sums, sources, len(inputs.inputs))
 
 
 def complete(folder: Path, identity: dict[str, Any], counts: dict[str, Any], repairs: Repairs) -> None:
-    """When the others are closed: write the manifest, and the papers' own lines of SHA256SUMS."""
+    """Finish the metadata once the writer is closed: the manifest, and the metadata's own lines of SHA256SUMS."""
     sources_sha256 = sha256_file(folder / SOURCES)
     manifest.write(folder, manifest.complete(identity, sources_sha256, counts, repairs))
     with (folder / build_layout.SUMS).open("a", encoding="utf-8") as sums:
@@ -64,9 +64,11 @@ def complete(folder: Path, identity: dict[str, Any], counts: dict[str, Any], rep
             sums.write(manifest.sum_line(sha256_file(folder / name), name))
 
 
-def source_digest(source: Source, sha256: str) -> SourceDigest:
-    """What sources.jsonl says of a source whose file has this digest."""
-    return SourceDigest(input=source.input, id=source.image.id, file_name=source.image.file_name, sha256=sha256)
+def source_digest(source: Source, source_sha256: str) -> SourceDigest:
+    """The line of sources.jsonl for a source whose file has this digest."""
+    return SourceDigest(
+        input=source.input, id=source.image.id, file_name=source.image.file_name, source_sha256=source_sha256
+    )
 
 
 def _info(prepared: Prepared) -> dict[str, Any]:

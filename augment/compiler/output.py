@@ -1,4 +1,4 @@
-"""Where a build may be written: refused where it could harm anything."""
+"""Validation of a build's output folder."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""What a worker does: one source, read and decoded once, all its variants rendered, labelled and written.
+"""The work on one source, in a worker: read and decode it once, render, label and write all its variants.
 
-A file is written under a temporary name and renamed, so that under its own name it is whole whatever ends the worker.
+Files are written under a temporary name and renamed, so that a file under its own name is complete however the worker
+ends.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import NamedTuple
 
 from augment.compiler.counts import Counts
 from augment.compiler.inputs import examined
-from augment.compiler.journal import Entry
+from augment.compiler.journal import JournalEntry
 from augment.operations.balance import count_boxes
 from augment.operations.labels import Labeller
 from augment.operations.parameters import LabelRule, Original
@@ -28,7 +29,7 @@ from datasets.records import Window
 from datasets.sources import Source
 from datasets.stream import annotation_body
 
-# Unlike those of any other process, also on another machine that has the same folder.
+# Unique to this process, also among machines that share the folder.
 _SUFFIX = f".{secrets.token_hex(4)}"
 
 CHANGED, DAMAGED = -2, -1
@@ -37,9 +38,9 @@ DAMAGED_ADVICE = "replace the file and give the same command again, or leave it 
 
 
 class SourceTask(NamedTuple):
-    """All that a worker needs to make one source's variants, whose files are called `names`.
+    """Everything a worker needs to compile one source; `names` are the file names of its images.
 
-    With `labels_only`, the files are there already.
+    With `labels_only`, the files exist already.
     """
 
     source: Source
@@ -58,15 +59,15 @@ class SourceResult(NamedTuple):
 
     annotations: list[list[bytes]]
     counts: Counts
-    entry: Entry | None
+    entry: JournalEntry | None
     bytes: int
 
 
 def compile_source(task: SourceTask) -> SourceResult:
-    """Read and decode one source, once, and write all its variants. Raises DataError naming a file that fails."""
+    """Read and decode one source and write all its variants. Raises DataError naming a file that fails."""
     source, file = task.source, examined(task.source)
-    # All labels before any pixel: between pictures their code and data would fall out of the caches each time, which
-    # took half a millisecond a source.
+    # All labels before any pixel: interleaved, their code and data would be evicted from the caches each time, which
+    # cost half a millisecond a source.
     counts, annotations = _label(task)
     if task.labels_only:
         return SourceResult(annotations, counts, None, 0)
@@ -87,24 +88,24 @@ def compile_source(task: SourceTask) -> SourceResult:
                 size += len(encoded)
     except ValueError as error:
         raise DataError(f"{source.path}: {error}", advice=DAMAGED_ADVICE) from None
-    return SourceResult(annotations, counts, Entry(source_sha256, tuple(digests)), size)
+    return SourceResult(annotations, counts, JournalEntry(source_sha256, tuple(digests)), size)
 
 
-class FinishedTask(NamedTuple):
-    """A source that a build before had finished, with the files of its images."""
+class RenderedTask(NamedTuple):
+    """A source rendered by an interrupted build, with the files of its images."""
 
     source: Path
-    entry: Entry
+    entry: JournalEntry
     images: list[Path]
 
 
-def check_finished(task: FinishedTask) -> int:
-    """The bytes of a finished source's images; CHANGED where the source, DAMAGED where an image is not what it was."""
+def check_rendered(task: RenderedTask) -> int:
+    """The bytes of a rendered source's images; CHANGED where the source, DAMAGED where an image has another digest."""
     try:
-        if hashlib.sha256(images.read_file(task.source)).hexdigest() != task.entry.source:
+        if hashlib.sha256(images.read_file(task.source)).hexdigest() != task.entry.source_sha256:
             return CHANGED
         size = 0
-        for path, expected in zip(task.images, task.entry.images, strict=True):
+        for path, expected in zip(task.images, task.entry.image_sha256s, strict=True):
             data = images.read_file(path)
             if hashlib.sha256(data).hexdigest() != expected:
                 return DAMAGED
@@ -117,11 +118,11 @@ def check_finished(task: FinishedTask) -> int:
 def encode_variants(
     data: bytes, reading: Reading, variants: list[Variant], quality: int
 ) -> Iterator[memoryview | None]:
-    """The JPEG bytes of each variant of a source file, which is decoded once; None for the original.
+    """The JPEG of each variant of a source file, which is decoded once; None for the original.
 
     Raises ValueError where the source cannot be decoded.
     """
-    # OpenCV's own order, so that crops need no conversion; only albumentations wants RGB.
+    # OpenCV's native order, so that crops need no conversion; only albumentations needs RGB.
     bgr = decode(data, reading, "BGR")
     rgb: Pixels | None = None
     for variant in variants:
@@ -135,13 +136,13 @@ def encode_variants(
 
 
 def _label(task: SourceTask) -> tuple[Counts, list[list[bytes]]]:
-    """The counts of all variants, and for each the JSON of its annotations without ids."""
+    """The counts of all variants, and the JSON of each one's annotations, without ids."""
     source = task.source
     labeller = Labeller(source.annotations, source.image, task.rule)
     counts = Counts.empty()
     counts.before = count_boxes(source.annotations)
     annotations = []
-    # Variants that show the same window, such as all that cut nothing, have the same JSON.
+    # Variants with the same window, such as all without one, share their JSON.
     bodies: dict[Window | None, list[bytes]] = {}
     for variant in task.variants:
         labels = labeller.show(variant.window)
@@ -153,7 +154,7 @@ def _label(task: SourceTask) -> tuple[Counts, list[list[bytes]]]:
 
 
 def _read_unchanged(path: Path, file: Examined) -> bytes:
-    """The file's bytes. Raises DataError where it is no longer what was checked."""
+    """The file's bytes. Raises DataError where it changed since the check."""
     try:
         data = images.read_file(path)
         changed = len(data) != file.size or path.stat().st_mtime_ns != file.mtime_ns
@@ -165,7 +166,7 @@ def _read_unchanged(path: Path, file: Examined) -> bytes:
 
 
 def _write_original(task: SourceTask, data: bytes, file: Examined, name: str) -> bytes:
-    """Copy or link the source file; returns the bytes written, `data` itself where nothing was changed."""
+    """Copy or link the source file; returns the bytes written, `data` itself where unchanged."""
     if file.reading.strip_orientation:
         data = images.without_orientation(data, file.reading)
     elif task.link:
@@ -190,7 +191,7 @@ def _write(task: SourceTask, name: str, data: bytes | memoryview) -> None:
 
 
 def _place(task: SourceTask, name: str, make: Callable[[Path], object]) -> None:
-    """Have `make` make a file under a temporary name, and give it its own."""
+    """Have `make` create a file under a temporary name, then rename it."""
     temporary = task.unfinished / f"{name}.{os.getpid()}{_SUFFIX}"
     make(temporary)
     temporary.replace(task.folder / name)

@@ -1,10 +1,10 @@
-"""Where a build is made: OUT.partial, from which a build that was stopped goes on, and which becomes OUT.
+"""OUT.partial, where a build is made, from which an interrupted build is resumed, and which becomes OUT.
 
-OUT.partial/build.json          what is being built: another build is told apart by it
-OUT.partial/journal             the sources that are finished, with the digests of their images
+OUT.partial/build.json          the identity of the build
+OUT.partial/journal             the sources rendered so far, with the digests of their images
 OUT.partial/unfinished-*/       files that are being written
-OUT.partial/dataset/            what becomes OUT as the last step
-OUT.partial/lock                locked while a build is at work
+OUT.partial/dataset/            renamed to OUT as the last step
+OUT.partial/lock                locked while a build runs
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BUILD, JOURNAL, DATASET, LOCK = "build.json", "journal", "dataset", "lock"
 
 
 class Workspace(NamedTuple):
-    """The folders of a build that is at work; `unfinished` is new in each run, so that a run before cannot reach it."""
+    """The folders of a running build; `unfinished` is new in each run, out of reach of an earlier run's workers."""
 
     output: Path
     folder: Path
@@ -39,7 +39,7 @@ class Workspace(NamedTuple):
         return self.folder / JOURNAL
 
     def finish(self) -> None:
-        """Have everything on the disk, then let the dataset appear: after a power cut it is whole or not there."""
+        """Flush everything to disk, then rename the dataset: after a power cut it is whole or absent."""
         sync_file_system(self.dataset)
         self.dataset.replace(self.output)
         sync_folder(self.output.parent)
@@ -52,11 +52,11 @@ def folder_of(output: Path) -> Path:
 
 @contextmanager
 def opened(output: Path, wanted: dict[str, Any], *, restart: bool) -> Iterator[Workspace]:
-    """The workspace of a build of `output` that is described by `wanted`; what is finished stays when the block fails.
+    """The workspace of a build of `output` with the identity `wanted`; rendered sources stay when the block fails.
 
-    Raises DataError where another build is at work there, where the folder is somebody else's, or where it holds an
-    unfinished build of something else, naming the differences; with `restart`, that one is removed. An error that
-    leaves the block, and Ctrl-C, say what is kept and how to go on.
+    Raises DataError where another build is running, where the folder is somebody else's, or where it holds an
+    unfinished build of another identity, naming the differences; `restart` removes that one. Errors that leave the
+    block, and Ctrl-C, say what is kept and how to go on.
     """
     folder = folder_of(output)
     _check_ours(folder)
@@ -82,7 +82,7 @@ def opened(output: Path, wanted: dict[str, Any], *, restart: bool) -> Iterator[W
 
 
 def discard_finished(output: Path) -> None:
-    """Clear away what a build leaves that was killed just after its dataset had appeared."""
+    """Clear what a build leaves that was killed right after its dataset appeared."""
     folder = folder_of(output)
     with contextlib.suppress(DataError, OSError):
         if folder.is_dir() and not (folder / DATASET).exists():
@@ -132,7 +132,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _check_ours(folder: Path) -> None:
-    """Raises DataError for a folder that only has the name of a workspace."""
+    """Raises DataError for a folder of this name that is no workspace."""
     try:
         names = {path.name for path in folder.iterdir()}
     except (FileNotFoundError, NotADirectoryError):
@@ -144,7 +144,7 @@ def _check_ours(folder: Path) -> None:
 
 
 def _clear(folder: Path, *, keep_lock: bool = False) -> None:
-    """Remove the workspace; what says that it is ours goes last, should this be interrupted too."""
+    """Remove the workspace; its marker goes last, in case this is interrupted too."""
     last = {BUILD, LOCK}
     for path in folder.iterdir() if folder.is_dir() else ():
         if path.name not in last:
@@ -157,7 +157,7 @@ def _clear(folder: Path, *, keep_lock: bool = False) -> None:
 
 
 def _is_begun(space: Workspace) -> bool:
-    """Whether anything is finished, so that there is something to keep, or the whole is."""
+    """Whether any source is rendered, so that there is something to keep, or the build is complete."""
     with contextlib.suppress(OSError):
         return space.journal.stat().st_size > 0
     return not space.folder.exists()
@@ -172,11 +172,11 @@ def _advice(space: Workspace, remedy: str = "") -> str:
     if not done:
         return ""
     sources = "1 source image is" if done == 1 else f"{done:,} source images are"
-    return f"{sources} finished and kept in {space.folder}; {remedy or 'give the same command again to go on'}"
+    return f"{sources} rendered and kept in {space.folder}; {remedy or 'give the same command again to go on'}"
 
 
 def _with_advice(error: DataError, space: Workspace) -> DataError:
-    """The error with what is kept; one whose own advice says what to do instead keeps that."""
+    """The error, with advice on what is kept, unless it has its own."""
     error.advice = _advice(space, error.advice) or error.advice
     return error
 

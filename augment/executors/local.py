@@ -1,4 +1,4 @@
-"""Where the work runs: this process, several, or a cluster. Results come in the order of the tasks, a few at a time."""
+"""Executors: this process, several, or a cluster. Results come in the order of the tasks, a few at a time."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from typing import Any
 from datasets.errors import DataError
 from datasets.parallel import Run, chunks, cores
 
-# A call to a worker costs the parent some time, which on a machine of two cores a worker goes without.
+# Tasks per call to a worker: each call costs parent time, which workers on a two-core machine would lose.
 TASKS_PER_CALL = 4
-# Calls under way for each worker: enough to keep it busy, few enough to bound the parent's memory.
+# Calls in flight per worker: enough to keep it busy, few enough to bound the parent's memory.
 CALLS_PER_WORKER = 3
-# Seconds that workers have to end what they are at when their results are no longer wanted.
+# Seconds that workers have to finish when their results are no longer needed.
 PATIENCE = 0.3
 
 
 @contextmanager
 def executor(kind: str | None = None, workers: int | None = None, ray_address: str | None = None) -> Iterator[Run]:
-    """A `map` that works one task at a time here (`serial`), or on `workers` processes (`process`), one a core.
+    """A `map` over tasks: in this process (`serial`), or in `workers` processes (`process`), one a core.
 
-    Without a `kind`, one worker works here and several are processes. `ray` is `augment.executors.ray_cluster`.
+    Without a `kind`, one worker is serial and several are processes. `ray` is `augment.executors.ray_cluster`.
 
-    Either way one thread works a task: OpenCV and BLAS are held to one each. Raises DataError where a worker dies.
+    Each task runs on one thread: OpenCV and BLAS are limited to it. Raises DataError where a worker dies.
     """
     if kind == "ray":
         from augment.executors.ray_cluster import cluster

@@ -1,1 +1,1 @@
-"""What can be done to a picture and its labels: pure, seeded functions that touch no file and no process."""
+"""What can be done to an image and its labels: pure, seeded functions that touch no file and no process."""

@@ -1,4 +1,4 @@
-"""How many: the copies that bring rare categories up. The one decision that looks at the whole dataset."""
+"""Balance: the number of copies per image that bring rare categories up; the only decision on the whole dataset."""
 
 from __future__ import annotations
 
@@ -12,26 +12,28 @@ from datasets.records import Annotation
 
 
 def count_boxes(annotations: Iterable[Annotation]) -> Counter[int]:
-    """Boxes per category id; crowds do not count."""
+    """Boxes per category id, without crowds."""
     return Counter(annotation.category_id for annotation in annotations if not annotation.iscrowd)
 
 
 class Balance(NamedTuple):
-    """The whole dataset as balance sees it: boxes per category id, and the number of images."""
+    """The dataset's statistics: boxes per category id, and the number of images."""
 
     boxes: Counter[int]
     images: int
 
     def copies(self, annotations: Iterable[Annotation]) -> Callable[[Copy], int]:
-        """How many copies an operation makes of the image that has these annotations."""
+        """The number of balance copies per image, as a function of the operation, for an image with these
+        annotations.
+        """
         present = count_boxes(annotations)
         return lambda operation: copies(operation, present, self.boxes, self.images)
 
 
 def target_boxes(operation: Copy, images: int) -> Fraction:
-    """The number of boxes that a category should have: as given, or a fraction of the number of source images.
+    """The number of boxes that a category should reach: as given, or a fraction of the number of source images.
 
-    Exact: as floats, 0.29 of 100 images would be 28.999999999999996 and its floor one too few.
+    Exact: in floats, 0.29 of 100 images is 28.999999999999996, whose floor is one too low.
     """
     if operation.target_boxes is not None:
         return Fraction(operation.target_boxes)
@@ -39,7 +41,7 @@ def target_boxes(operation: Copy, images: int) -> Fraction:
 
 
 def copies(operation: Copy, present: Iterable[int], boxes: Counter[int], images: int) -> int:
-    """Copies of an image that shows the categories `present`, where the dataset has `boxes` of each.
+    """The number of balance copies of an image with the categories `present`, given the dataset's `boxes` of each.
 
     min(max_copies, floor(target / boxes of the rarest category in the image)); 0 for an image without boxes.
     """

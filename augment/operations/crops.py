@@ -1,4 +1,4 @@
-"""Where: the windows of crops, half-open ranges of source pixels that always lie inside the image."""
+"""Crop windows: half-open ranges of source pixels, always inside the image."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def crop_size(fraction: float, width: int, height: int) -> tuple[int, int]:
 
 
 def center_window(fraction: float, width: int, height: int) -> Window:
-    """The crop in the middle; where a pixel is left over, it is on the right and below."""
+    """The centred crop; an odd pixel is left over on the right and below."""
     crop_width, crop_height = crop_size(fraction, width, height)
     return _window((width - crop_width) // 2, (height - crop_height) // 2, crop_width, crop_height)
 
 
 def random_window(fraction: float, width: int, height: int, rng: np.random.Generator) -> Window:
-    """The crop at one of all places inside the image, each equally likely."""
+    """A crop at a position drawn uniformly from all those inside the image."""
     crop_width, crop_height = crop_size(fraction, width, height)
     left = int(rng.integers(0, width - crop_width, endpoint=True))
     top = int(rng.integers(0, height - crop_height, endpoint=True))
@@ -37,5 +37,5 @@ def _window(left: int, top: int, width: int, height: int) -> Window:
 
 
 def _round(value: float) -> int:
-    """Half up: Python's own round() goes to the even neighbour."""
+    """Rounds half up; Python's round() rounds half to even."""
     return int(value + 0.5)

@@ -1,8 +1,8 @@
-"""What survives a crop: each annotation is kept, ignored or dropped, by its box and then by its mask.
+"""The crop rule: keeps, ignores or drops each annotation of a crop, by its box and then by its mask.
 
-Recipe, section 2 of the paper: with `v` the visible share of a cut box and `r` the share of the output image that its
-visible part covers, a box wholly inside is kept; a cut one is kept where v >= 0.5 and r > 0.01, ignored where v < 0.5
-and r > 0.01, and dropped otherwise.
+Recipe, section 2 of the paper: with `v` the visible share of a truncated box and `r` the share of the output image that
+its visible part covers, a box wholly inside is kept; a truncated one is kept where v >= 0.5 and r > 0.01, ignored where
+v < 0.5 and r > 0.01, and dropped otherwise.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ BoxXYXY = tuple[float, float, float, float]
 
 
 class Labels(NamedTuple):
-    """The annotations that a variant shows, in its coordinates, with how many fell under each of CASES."""
+    """The annotations of a variant, in its coordinates, and the number that fell under each of CASES."""
 
     annotations: list[Annotation]
     cases: Counter[str]
 
 
 def judge(box_xyxy: BoxXYXY, visible: BoxXYXY, window: BoxXYXY, rule: LabelRule) -> str:
-    """KEEP, IGNORE or DROP for one box of source pixels, of which `window` shows the part `visible`.
+    """KEEP, IGNORE or DROP for one box, in source pixels, whose part inside `window` is `visible`.
 
-    Plain floats: an image has a handful of boxes, for which arrays cost more than they save.
+    Plain floats: an image has few boxes, for which arrays cost more than they save.
     """
     if visible == box_xyxy:
         return KEEP
-    # Divisions, not products: a quotient of exact areas rounds to the same float as the threshold it equals.
+    # Divisions, not products: a quotient of exact areas rounds to the same float as an equal threshold.
     visible_area = area(visible)
     if visible_area / area(window) <= rule.min_area_ratio:
         return DROP
@@ -45,25 +45,25 @@ def judge(box_xyxy: BoxXYXY, visible: BoxXYXY, window: BoxXYXY, rule: LabelRule)
 
 
 def area(box_xyxy: BoxXYXY) -> float:
-    """Square pixels; an inside-out box has area 0."""
+    """Square pixels; an inverted box has area 0."""
     x0, y0, x1, y1 = box_xyxy
     return (x1 - x0) * (y1 - y0) if x1 > x0 and y1 > y0 else 0.0
 
 
 def clip(box_xyxy: BoxXYXY, window: BoxXYXY) -> BoxXYXY:
-    """The part of a box inside `window`; one that lies outside comes back inside-out or without area."""
+    """The intersection of a box with `window`; inverted or without area where they are disjoint."""
     x0, y0, x1, y1 = box_xyxy
     left, top, right, bottom = window
     return max(x0, left), max(y0, top), min(x1, right), min(y1, bottom)
 
 
 def label_variant(annotations: list[Annotation], image: Image, window: Window | None, rule: LabelRule) -> Labels:
-    """The labels of one variant of `image`, whose `annotations` these are; see `Labeller.show`."""
+    """The labels of one variant of `image` with these `annotations`; see `Labeller.show`."""
     return Labeller(annotations, image, rule).show(window)
 
 
 class Labeller:
-    """Labels of many variants of one image: what does not depend on the window is computed once."""
+    """Labels variants of one image; what does not depend on the window is computed once."""
 
     def __init__(self, annotations: list[Annotation], image: Image, rule: LabelRule) -> None:
         self.annotations = annotations
@@ -75,11 +75,11 @@ class Labeller:
         self._spans: dict[int, Spans] = {}
 
     def show(self, window: Window | None) -> Labels:
-        """The labels of a variant that shows `window`, None for one that cuts nothing.
+        """The labels of a variant that shows `window`; None for the whole image.
 
-        Every annotation that comes back names its source in `source_annotation_id`; `id` and `image_id` are 0. A kept
-        or ignored object whose mask has nothing left in the window is dropped. An ignored one has `iscrowd` 1 and its
-        mask as runs, which is what readers expect of a crowd. Crowds stay crowds while anything of them is left.
+        Every annotation names its source in `source_annotation_id`; `id` and `image_id` are 0. A kept or ignored object
+        whose mask is empty in the window is dropped. An ignored object gets `iscrowd` 1 and its mask as runs, as
+        readers expect of crowds. Crowds stay crowds while any part of them is visible.
         """
         if window is None:
             return self._all()
@@ -118,7 +118,7 @@ class Labeller:
 
 
 def _corners(box_xywh: BoxXYWH) -> BoxXYXY:
-    """Corners of a box; sums of decimals (0.1 + 0.2) are freed of float noise, by which no box counts as cut."""
+    """Corners of a box, rounded to be free of float noise (0.1 + 0.2), which would make a box count as truncated."""
     x, y, width, height = box_xywh
     return x, y, round(x + width, 6), round(y + height, 6)
 
@@ -131,14 +131,14 @@ def _shown(
     cropped: list[Piece] | Rle | None,
     window: Window,
 ) -> Annotation | None:
-    """The annotation as the window shows it; `cropped` is what it shows of the mask, [] or None without one.
+    """The annotation in the window's coordinates; `cropped` is the visible part of its mask, [] or None without one.
 
-    None where nothing is left of it after rounding, or no pixel of an ignored object's mask.
+    None where rounding leaves no area, or where an ignored object's mask has no pixel.
     """
     left, top, right, bottom = window
     x, y = round(visible[0] - left, DECIMALS), round(visible[1] - top, DECIMALS)
     if inside:
-        # The object is whole, so its size stays what it was; only rounding `x` up may push it over the border.
+        # The object is whole, so its size is unchanged; only rounding `x` up may move it over the border.
         width, height = min(annotation.bbox[2], right - left - x), min(annotation.bbox[3], bottom - top - y)
         size = annotation.area
     else:

@@ -16,12 +16,12 @@ Fraction = tuple[float, float]
 
 
 class LabelRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """When a box that a crop cuts is kept or ignored (recipe of the paper, section 2)."""
+    """Thresholds of the crop rule, which keeps, ignores or drops truncated boxes (section 2 of the paper)."""
 
     min_visible: float = 0.5
-    """Visible area / box area from which on a cut box is kept; below it is ignored. Inclusive."""
+    """Visible area / box area from which a truncated box is kept, below which it is ignored. Inclusive."""
     min_area_ratio: float = 0.01
-    """Visible area / output image area above which a cut box is kept or ignored, else dropped. Exclusive."""
+    """Visible area / output image area above which a truncated box is kept or ignored, else dropped. Exclusive."""
 
     def __post_init__(self) -> None:
         for name in ("min_visible", "min_area_ratio"):
@@ -39,7 +39,7 @@ def _check_transforms(names: tuple[str, ...]) -> None:
 
 
 class Operation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="operation"):
-    """One line of a recipe; `name` is what the images made by it are called in the dataset."""
+    """One operation of a recipe; `name` is its name in the dataset's image records."""
 
     name: ClassVar[str]
 
@@ -83,7 +83,7 @@ class Copy(Operation, frozen=True, tag="copy"):
 
 
 class Crop(Operation, frozen=True):
-    """A window whose short side is a fraction, drawn uniformly from [low, high], of the image's."""
+    """A window whose short side is a fraction of the image's, drawn uniformly from [low, high]."""
 
     fraction: Fraction
 
@@ -102,7 +102,7 @@ class CenterCrop(Crop, frozen=True, tag="center_crop"):
 
 
 class RandomCrop(Crop, frozen=True, tag="random_crop"):
-    """A crop at a place drawn uniformly."""
+    """A crop at a position drawn uniformly."""
 
     name: ClassVar[str] = "random_crop"
 
@@ -131,7 +131,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 def from_plain(found: Any, place: str) -> Recipe:
-    """A recipe from plain types, as YAML has them; `place` names it in errors. Raises DataError."""
+    """A recipe from plain types, as parsed from YAML; `place` names it in errors. Raises DataError."""
     try:
         return msgspec.convert(found, Recipe, strict=True)
     except (msgspec.ValidationError, RecursionError) as error:
@@ -139,7 +139,7 @@ def from_plain(found: Any, place: str) -> Recipe:
 
 
 def _explain(message: str) -> str:
-    """msgspec names the key that it does not know and where; this adds what is allowed there."""
+    """msgspec's message, which names the unknown key and its place, with the allowed keys."""
     if "unknown field" in message:
         kinds: dict[str, Any] = {".labels": LabelRule, "": Recipe}
         where = message.rpartition("`$")[2].rstrip("`") if "at `$" in message else ""

@@ -1,4 +1,4 @@
-"""Applying a pixel transform by name and seed: the only module that imports albumentations."""
+"""Pixel transforms by name and seed; the only module that imports albumentations."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import numpy as np
 from augment.operations.transforms import SETTINGS
 from datasets.images import Pixels
 
-# albumentations asks an index for its newest version at import otherwise.
+# Otherwise albumentations asks an index for its newest version at import.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 
 @contextmanager
 def _without(module: str) -> Iterator[None]:
-    """Make `import module` fail, as if it was not installed."""
+    """Make `import module` fail as if it were not installed."""
     known = {name: value for name, value in sys.modules.items() if name == module}
     sys.modules[module] = None  # type: ignore[assignment]
     try:
@@ -30,11 +30,12 @@ def _without(module: str) -> Iterator[None]:
         sys.modules.update(known)
 
 
-# Where torch is installed, albumentations imports it for tensors that nothing here uses: 480 MB and a second a worker.
+# Where torch is installed, albumentations would import it for tensors that are not used here: 480 MB and a second per
+# worker.
 with _without("torch"):
     import albumentations
 
-# Several transforms fail on fewer pixels a side: they shrink, average or throw shadows that need some room.
+# Several transforms fail on smaller sides: they shrink, average or draw shadows, which need some room.
 SMALLEST = 32
 
 
@@ -44,7 +45,7 @@ def _transform(name: str) -> Any:
 
 
 def apply(name: str, seed: int, pixels: Pixels) -> Pixels:
-    """(height, width, 3) uint8 RGB -> the same shape. The same name, seed and pixels give the same bytes anywhere."""
+    """(height, width, 3) uint8 RGB -> the same shape; equal name, seed and pixels give equal bytes in every process."""
     transform = _transform(name)
     transform.set_random_seed(seed)
     height, width = pixels.shape[:2]

@@ -1,7 +1,7 @@
-"""Decide: the variants of one image. Nothing is drawn at random after this.
+"""The plan: decides the variants of one image. Nothing is drawn at random after this.
 
-Every draw comes from a generator keyed by the recipe's seed, the source image's id and file name, the operation's
-place in the recipe and the copy's number, so it depends on nothing else: not on workers, order, or other images.
+Every draw comes from a generator keyed by the recipe's seed, the source image's id and file name, the operation's index
+in the recipe and the copy's number, so it depends on nothing else: not on workers, order or other images.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from datasets.records import Image, Window
 
 
 class Variant(msgspec.Struct, frozen=True):
-    """One image to make: `window` for a crop, `transform` with its `seed` for a pixel change, neither for a copy."""
+    """One image to make: `window` for a crop, `transform` and `seed` for a pixel transform, neither for the
+    original.
+    """
 
     operation: str
     window: Window | None = None
@@ -35,7 +37,7 @@ def generator(seed: int, source_id: int, file_name: str, operation: int, copy: i
 
 
 def variants(recipe: Recipe, image: Image, copies: Callable[[Copy], int]) -> list[Variant]:
-    """All variants of a source image, in the recipe's order; `copies` says how many a balance operation makes."""
+    """The variants of a source image, in the recipe's order; `copies` gives the number of balance copies."""
     planned = []
     for index, operation in enumerate(recipe.operations):
         for copy in range(copies(operation) if isinstance(operation, Copy) else 1):
@@ -59,7 +61,7 @@ def _draw(operation: AnyOperation, width: int, height: int, rng: np.random.Gener
 def image_records(
     planned: list[Variant], source: Image, source_input: int, source_format: str, first_id: int
 ) -> list[Image]:
-    """The image records of a source's variants, ids counting up from `first_id`; `file_name` is relative to images/."""
+    """The image records of a source's variants, numbered from `first_id`; `file_name` is relative to images/."""
     records = []
     for image_id, variant in enumerate(planned, start=first_id):
         width, height = source.width, source.height
@@ -90,6 +92,6 @@ def image_records(
 
 
 def _readable(file_name: str) -> str:
-    """The source's name without folder and suffix, cut down to what every file system takes; the id makes it unique."""
+    """The source's file stem, reduced to characters that every file system allows; the id makes names unique."""
     stem = file_name.replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0]
     return re.sub(r"[^A-Za-z0-9-]+", "-", stem)[:40].strip("-") or "image"

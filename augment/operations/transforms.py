@@ -1,6 +1,6 @@
 """The table of pixel transforms: names and settings only, so that recipes can be checked without albumentations.
 
-Settings are albumentations 2.0.8's defaults with p = 1; the table states only what differs, and why.
+Settings are albumentations 2.0.8's defaults with p = 1; the table states only the differences, with reasons.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PAPER: dict[str, dict[str, Any]] = {
     "Sharpen": {},
     "ISONoise": {},
     "InvertImg": {},
-    # The default, quality 99 to 100, changes nothing that an eye or a network could notice.
+    # The default, quality 99 to 100, has no visible effect.
     "ImageCompression": {"quality_range": (30, 80)},
     "MedianBlur": {},
     "MotionBlur": {},
@@ -42,7 +42,7 @@ _PAPER: dict[str, dict[str, Any]] = {
     "ToSepia": {},
 }
 
-# Left out of the 30 for their cost (70 to 130 ms an image); a recipe may name them.
+# Excluded from the 30 for their cost (70 to 130 ms an image); a recipe may name them.
 _SLOW: dict[str, dict[str, Any]] = {
     "RandomFog": {},
     "Superpixels": {},
@@ -52,5 +52,5 @@ _SLOW: dict[str, dict[str, Any]] = {
 SETTINGS = {**_PAPER, **_SLOW}
 PAPER_TRANSFORMS = tuple(_PAPER)
 ALL_TRANSFORMS = tuple(SETTINGS)
-# What balance copies are altered by (paper, section 2.1).
+# Transforms of balance copies (paper, section 2.1).
 COPY_TRANSFORMS = ("ChannelShuffle", "HueSaturationValue", "RandomBrightnessContrast")

@@ -1,1 +1,1 @@
-"""Whether a built dataset is what its manifest says."""
+"""Verification of a built dataset against its manifest, its digests and the recipe's rule."""

@@ -1,6 +1,6 @@
-"""Is a built dataset what its manifest says? Files against digests, records against files, labels against the rule.
+"""Verification of a whole build: files against digests, records against files, labels against the crop rule.
 
-The annotation file is read as a stream, source by source, and each source's part is checked by itself, in a worker.
+The annotation file is read as a stream; each source's part is verified on its own, in a worker.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from augment.compiler.counts import Counts
 from augment.operations.balance import Balance
 from augment.operations.parameters import Copy, Original, Recipe
 from augment.verify.digests import check_source_digests
-from augment.verify.source import Part, inspect
+from augment.verify.source import SourcePart, verify_source
 from datasets import build_layout, images
 from datasets.cli import Progress
 from datasets.digests import sha256_file
@@ -33,16 +33,16 @@ _SUM_LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
 
 
 class Verified(NamedTuple):
-    """What was checked. `ruled` is False where the dataset has no originals to check the labels against."""
+    """What was verified. `labels_verified` is False where the dataset has no originals to label anew."""
 
     files: int
     images: int
     annotations: int
-    ruled: bool
+    labels_verified: bool
 
 
 def verify(folder: Path, run: Run, progress: Progress) -> Verified:
-    """Check a finished build; see the module's first line. Raises DataError with every fault, file by file."""
+    """Verify a finished build. Raises DataError with every fault, file by file."""
     document = manifest.read(folder)
     recipe = _recipe(document, folder)
     path = folder / build_layout.INSTANCES
@@ -54,12 +54,12 @@ def verify(folder: Path, run: Run, progress: Progress) -> Verified:
     _check_orphans(folder, sums, [image.file_name for _, image in found], problems)
     _check_papers(folder, sums, problems)
     problems.extend(check_source_digests(folder, document, recipe, (image for _, image in found), sums))
-    ruled = any(isinstance(operation, Original) for operation in recipe.operations)
+    labels_verified = any(isinstance(operation, Original) for operation in recipe.operations)
     balance = _balance(path, [image for _, image in found], recipe, document)
     annotations = _Annotations(path, problems)
     counts = Counts.empty()
     parts = (
-        Part(
+        SourcePart(
             folder,
             group,
             [sums.get(f"{build_layout.IMAGES}/{image.file_name}") for _, image in group],
@@ -67,22 +67,22 @@ def verify(folder: Path, run: Run, progress: Progress) -> Verified:
             frozenset(category.id for category in head.categories),
             recipe,
             balance,
-            ruled,
+            labels_verified,
         )
         for group in _by_source(found)
     )
     done = 0
-    for group, inspected in zip(_by_source(found), run(inspect, parts), strict=True):
-        problems.extend(inspected.problems)
-        counts.add(inspected.counts)
+    for group, verified_part in zip(_by_source(found), run(verify_source, parts), strict=True):
+        problems.extend(verified_part.problems)
+        counts.add(verified_part.counts)
         done += len(group)
         progress("verifying", done, len(found))
     annotations.expect_none_left()
-    if ruled:
+    if labels_verified:
         for line in manifest.differences(counts.as_json(head.categories), document.get("counts") or {}):
             problems.add(f"{build_layout.MANIFEST} counts.{line}")
     problems.raise_if_any(f"{folder}: {{n}} problem(s)")
-    return Verified(len(sums), len(found), annotations.read, ruled)
+    return Verified(len(sums), len(found), annotations.read, labels_verified)
 
 
 def _recipe(document: dict[str, Any], folder: Path) -> Recipe:
@@ -93,7 +93,7 @@ def _recipe(document: dict[str, Any], folder: Path) -> Recipe:
 
 
 def _read_sums(folder: Path, problems: Problems) -> dict[str, str]:
-    """SHA256SUMS as name -> digest. A name that leaves the folder is a fault and is not followed."""
+    """SHA256SUMS as name -> digest. A name that leaves the folder is a fault, and not opened."""
     path = folder / build_layout.SUMS
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -131,9 +131,9 @@ def _check_orphans(folder: Path, sums: dict[str, str], file_names: list[str], pr
 
 
 def _check_papers(folder: Path, sums: dict[str, str], problems: Problems) -> None:
-    """The digests of what is no image."""
+    """Compare the digests of the metadata files."""
     for name in build_layout.METADATA:
-        # That one is missing is said by whoever reads it.
+        # Missing files are reported by their readers.
         if name in sums and (folder / name).is_file():
             found = sha256_file(folder / name)
             if found != sums[name]:
@@ -141,13 +141,13 @@ def _check_papers(folder: Path, sums: dict[str, str], problems: Problems) -> Non
 
 
 def _by_source(found: list[tuple[str, Image]]) -> Iterator[list[tuple[str, Image]]]:
-    """The image records, with their places, that stand together and are of one source."""
+    """Adjacent image records of the same source, with their places."""
     for _, group in groupby(found, key=lambda item: (item[1].source_input, item[1].source_id)):
         yield list(group)
 
 
 class _Head(msgspec.Struct):
-    """What verify itself looks at of an annotation."""
+    """The keys of an annotation that verify itself reads."""
 
     id: int
     image_id: int
@@ -159,7 +159,7 @@ _decoder = msgspec.json.Decoder(_Head)
 
 
 def _head(record: bytes) -> _Head | None:
-    """None for a record that does not parse, which a worker will say more about."""
+    """None for a record that does not parse, which a worker reports."""
     try:
         return _decoder.decode(record)
     except msgspec.ValidationError:
@@ -167,7 +167,7 @@ def _head(record: bytes) -> _Head | None:
 
 
 def _balance(path: Path, found: list[Image], recipe: Recipe, document: dict[str, Any]) -> Balance | None:
-    """What balance saw. None where it makes no copies, or where a limit kept sources that it saw out of the dataset."""
+    """The statistics that balance used. None without balance copies, or where a limit left out sources."""
     if document.get("limit") is not None or not any(isinstance(item, Copy) for item in recipe.operations):
         return None
     originals = {image.id for image in found if image.operation == Original.name}
@@ -179,7 +179,7 @@ def _balance(path: Path, found: list[Image], recipe: Recipe, document: dict[str,
 
 
 class _Annotations:
-    """The annotations of a file, handed out image by image as they stand there."""
+    """The annotations of a file, in order, image by image."""
 
     def __init__(self, path: Path, problems: Problems) -> None:
         self.read = 0
@@ -190,7 +190,7 @@ class _Annotations:
         self._advance()
 
     def of(self, image_ids: list[int]) -> list[tuple[int, bytes]]:
-        """The next annotations, as long as they are of these images, each with its place in the file."""
+        """The next annotations of these images, each with its index in the file."""
         taken = []
         while self._next is not None:
             number, record, head = self._next

@@ -1,4 +1,4 @@
-"""Is one source's part of a built dataset right? Its files, its records, and its labels against the recipe's rule."""
+"""Verification of one source's part of a build: its files, its records, and its labels against the crop rule."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from datasets.records import Annotation, Image
 from datasets.stream import annotation_body
 
 
-class Part(NamedTuple):
-    """What a dataset has of one source.
+class SourcePart(NamedTuple):
+    """One source's part of a dataset.
 
-    `images` and `annotations` come with their places in the annotation file, the latter as the JSON that stands
-    there; `digests` are those of SHA256SUMS, None where one is missing. `balance` is None where the number of balance
-    copies cannot be told, `ruled` False where there are no originals to draw and label anew.
+    `images` and `annotations` have their places in the annotation file, the latter as raw JSON; `digests` are those of
+    SHA256SUMS, None where missing. `balance` is None where the number of balance copies is unknown, `labels_verified`
+    is False where there are no originals to label anew.
     """
 
     folder: Path
@@ -38,22 +38,22 @@ class Part(NamedTuple):
     categories: frozenset[int]
     recipe: Recipe
     balance: Balance | None
-    ruled: bool
+    labels_verified: bool
 
 
-class Inspected(NamedTuple):
-    """The faults of a part and, where the rule could be applied, its counts."""
+class VerifiedSource(NamedTuple):
+    """The faults of a part and, where labels could be verified, its counts."""
 
     problems: Problems
     counts: Counts
 
 
-def inspect(part: Part) -> Inspected:
-    """Check one source's part of a dataset, see the module's first line."""
+def verify_source(part: SourcePart) -> VerifiedSource:
+    """Verify one source's part of a dataset."""
     problems = Problems()
     records = []
     for (place, image), digest in zip(part.images, part.digests, strict=True):
-        # A file that has no good name is not looked for.
+        # A file with an invalid name is not opened.
         if check_image(image, place, problems):
             records.append(image)
             fault = _check_file(part.folder, image, digest)
@@ -61,15 +61,15 @@ def inspect(part: Part) -> Inspected:
                 problems.add(fault)
     counts = Counts.empty()
     annotations = _annotations(part, records, problems)
-    if part.ruled and records:
+    if part.labels_verified and records:
         _check_rule(part, records, annotations, counts, problems)
-    return Inspected(problems, counts)
+    return VerifiedSource(problems, counts)
 
 
 def _check_file(folder: Path, image: Image, digest: str | None) -> str | None:
     name = f"{build_layout.IMAGES}/{image.file_name}"
     if digest is None:
-        # That it is missing is a fault of the whole, which was found already.
+        # A missing digest is a fault of the whole, reported elsewhere.
         return None
     try:
         data = images.read_file(folder / name)
@@ -80,8 +80,8 @@ def _check_file(folder: Path, image: Image, digest: str | None) -> str | None:
     return None if found == digest else f"{name}: expected the digest {digest[:12]}..., found {found[:12]}..."
 
 
-def _annotations(part: Part, records: list[Image], problems: Problems) -> dict[int, list[Annotation]]:
-    """The annotations of each image id; what would have to be repaired in an input is a fault here."""
+def _annotations(part: SourcePart, records: list[Image], problems: Problems) -> dict[int, list[Annotation]]:
+    """The annotations of each image id; anything that reading would repair is a fault here."""
     grouped: dict[int, list[Annotation]] = {image.id: [] for image in records}
     known = {image.id: image for image in records}
     repairs = Repairs()
@@ -107,7 +107,7 @@ def _annotations(part: Part, records: list[Image], problems: Problems) -> dict[i
 
 
 def _check_rule(
-    part: Part, group: list[Image], annotations: dict[int, list[Annotation]], counts: Counts, problems: Problems
+    part: SourcePart, group: list[Image], annotations: dict[int, list[Annotation]], counts: Counts, problems: Problems
 ) -> None:
     """Draw and label everything anew from the original, and compare."""
     original = next((image for image in group if image.operation == Original.name), None)
@@ -133,7 +133,7 @@ def _as_found(group: list[Image]) -> Callable[[Copy], int]:
 
 
 def _as_source(original: Image, annotations: list[Annotation]) -> tuple[Image, list[Annotation]]:
-    """An original and its annotations under the ids and the name that they had in the input."""
+    """An original and its annotations with their ids and file name in the input."""
     source = msgspec.structs.replace(
         original, id=original.source_id or 0, file_name=original.source_file_name or original.file_name
     )
@@ -143,7 +143,7 @@ def _as_source(original: Image, annotations: list[Annotation]) -> tuple[Image, l
 def _check_images(
     original: Image, source: Image, group: list[Image], planned: list[Variant], problems: Problems
 ) -> None:
-    """The image records of one source against those that the recipe draws."""
+    """Compare image records with those that the recipe draws."""
     file_format = "PNG" if original.file_name.endswith(images.SUFFIXES["PNG"]) else "JPEG"
     expected = image_records(planned, source, original.source_input or 0, file_format, group[0].id)
     if len(expected) != len(group):
@@ -158,7 +158,7 @@ def _check_images(
 
 
 def _compare_labels(expected: list[Annotation], found: list[Annotation]) -> Iterator[str]:
-    """What the rule gives against what the dataset has, object by object."""
+    """Compare labels object by object."""
     by_source = {item.source_annotation_id: item for item in found}
     if len(by_source) < len(found):
         yield "expected one annotation of each source object, found several"
@@ -178,7 +178,7 @@ def _compare_labels(expected: list[Annotation], found: list[Annotation]) -> Iter
 
 
 def _short(value: Any) -> str:
-    """A value for an error message; masks only as their digest, which is enough to tell that they differ."""
+    """A value for an error message; masks as a digest, enough to tell them apart."""
     if value is None or (isinstance(value, (int, float, tuple)) and not _has_arrays(value)):
         return str(value)
     encoded = msgspec.json.encode(value, enc_hook=lambda array: array.tolist())

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from datasets.seen import remark
+from datasets.seen import seen_note
 from scripts.ladder.rungs import Paper
 
 # COCO's numbers in the table: key -> column.
@@ -77,7 +77,7 @@ def table(rows: Sequence[Row]) -> list[str]:
     for at, row in enumerate(rows):
         changed = change(rows[at - 1], row) if at else None
         metrics = [percent(metric(row, key)) for key in METRICS]
-        metrics[0] += _in_brackets(remarks(row))
+        metrics[0] += _in_brackets(notes_on_seen(row))
         first = [row.folder, row.about, row.section, _paper(row.paper), *metrics, percent(changed, sign=True)]
         lines.append([*first, *_work(row)])
     return [f"| {' | '.join(cells)} |" for cells in lines]
@@ -85,12 +85,12 @@ def table(rows: Sequence[Row]) -> list[str]:
 
 def said_of(numbers: Numbers, doubt: str) -> str:
     """What stands next to an AP on images that a training had seen, or had perhaps; "" for none."""
-    known = remark(int(numbers[SEEN] or 0), int(numbers[IMAGES] or 0))
+    known = seen_note(int(numbers[SEEN] or 0), int(numbers[IMAGES] or 0))
     unknown = f"seen in training or not is unknown: {doubt}" if doubt else ""
     return "; ".join(filter(None, (known, unknown)))
 
 
-def remarks(row: Row) -> str:
+def notes_on_seen(row: Row) -> str:
     """Of all seeds, each once."""
     said = [said_of(*found) for found in zip(row.measured, row.doubts, strict=True)]
     return "; ".join(dict.fromkeys(filter(None, said)))
@@ -102,7 +102,7 @@ def _in_brackets(text: str) -> str:
 
 def _of_both(before: Row, row: Row) -> str:
     """What stands next to the change from one AP to another."""
-    old, new = remarks(before), remarks(row)
+    old, new = notes_on_seen(before), notes_on_seen(row)
     named = [f"{item.name}: {said}" for item, said in ((before, old), (row, new)) if said]
     return _in_brackets(new if old == new else "; ".join(named))
 
@@ -145,7 +145,7 @@ def document(rows: Sequence[Row], notes: Sequence[str], title: str) -> str:
     seeds = max((len(row.measured) for row in rows), default=0)
     sentences = findings(rows)
     if not sentences and any(change(before, row) for before, row in pairwise(rows)):
-        said = dict.fromkeys(filter(None, map(remarks, rows)))
+        said = dict.fromkeys(filter(None, map(notes_on_seen, rows)))
         sentences = [f"Every rung that could be compared with the one before helps{_in_brackets('; '.join(said))}."]
     if seeds == 1:
         sentences.append("One seed says nothing of the spread: differences may be chance.")
@@ -161,7 +161,7 @@ def as_json(rows: Sequence[Row], about: dict[str, Any]) -> dict[str, Any]:
     for at, row in enumerate(rows):
         entry = {key: value for key, value in row._asdict().items() if key != "paper"}
         entry["paper"] = None if row.paper is None else {"ap": row.paper.ap, "split": row.paper.split}
-        entry["remark"] = remarks(row)
+        entry["note"] = notes_on_seen(row)
         entry["mean"] = {key: _dict(metric(row, key)) for key in METRICS}
         entry["change"] = _dict(change(rows[at - 1], row)) if at else None
         found.append(entry)

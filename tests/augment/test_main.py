@@ -294,8 +294,8 @@ def test_a_stopped_build_goes_on_or_is_begun_anew(
             patched.setattr(tqdm, "update", stop_after_one)
             code, text, err = cli("build", *given(source), "--output", out)
         assert (code, text) == (130, "")
-        assert f"interrupted; 1 source image is finished and kept in {out}.partial; give the same command" in err
+        assert f"interrupted; 1 source image is rendered and kept in {out}.partial; give the same command" in err
         code, text, err = cli("build", *given(source), "--output", out, *more)
         assert (code, err) == (0, "")
-        assert (f"{out}: 1 source images were finished before and kept" in text) == kept
+        assert (f"{out}: 1 source images had been rendered before and are kept" in text) == kept
     assert tree(tmp_path / "outTrue") == tree(tmp_path / "outFalse")

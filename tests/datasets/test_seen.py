@@ -19,7 +19,7 @@ from datasets.build_layout import SOURCES
 from datasets.digests import sha256_file
 from datasets.errors import DataError
 from datasets.records import Image
-from datasets.seen import NOTHING, UNKNOWN, SeenImages, ids_in, remark, trained_on
+from datasets.seen import NOTHING, UNKNOWN, SeenImages, ids_in, seen_note, trained_on
 from datasets.sources import Input
 
 ROOT = Path(__file__).parents[2]
@@ -86,7 +86,7 @@ def test_a_file_that_does_not_say_is_not_complete() -> None:
     ],
 )
 def test_what_is_said_of_an_ap(seen: int, images: int, expected: str) -> None:
-    assert remark(seen, images) == expected
+    assert seen_note(seen, images) == expected
 
 
 def test_training_data_is_a_build_or_an_annotation_file(drawn: Input, tmp_path: Path) -> None:

@@ -33,19 +33,19 @@ def faults(path: Path) -> list[str]:
 
 
 def test_a_line_is_compact_and_has_its_keys_in_order() -> None:
-    origin = SourceDigest(input=1, id=-7, file_name="größe\n.jpg", sha256="a" * 64)
+    digest = SourceDigest(input=1, id=-7, file_name="größe\n.jpg", source_sha256="a" * 64)
     expected = '{"input":1,"id":-7,"file_name":"größe\\n.jpg","sha256":"' + "a" * 64 + '"}\n'
-    assert json_line(origin) == expected.encode()
+    assert json_line(digest) == expected.encode()
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "sub/größe 猫.jpg", "two\nlines.jpg", "u\u2028.jpg", "\x01" * 4096, '"\\'])
 def test_what_is_written_is_read_in_its_order(tmp_path: Path, name: str) -> None:
-    origins = [
-        SourceDigest(input=number, id=9 - number, file_name=name, sha256=f"{number:064x}") for number in range(3)
+    digests = [
+        SourceDigest(input=number, id=9 - number, file_name=name, source_sha256=f"{number:064x}") for number in range(3)
     ]
-    path = write(tmp_path, *map(json_line, origins))
-    assert read_source_digests(path) == origins
-    assert list(iterate_source_digests(path, Problems())) == list(enumerate(origins, start=1))
+    path = write(tmp_path, *map(json_line, digests))
+    assert read_source_digests(path) == digests
+    assert list(iterate_source_digests(path, Problems())) == list(enumerate(digests, start=1))
 
 
 def test_no_lines_are_no_sources(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_a_line_that_is_no_source_is_named_and_the_others_are_read(tmp_path: Pat
     assert fault.startswith("sources.jsonl line 2")
     assert expected in fault
     assert len(fault) < 300
-    assert [(number, origin.id) for number, origin in iterate_source_digests(path, Problems())] == [(1, 9), (3, 10)]
+    assert [(number, digest.id) for number, digest in iterate_source_digests(path, Problems())] == [(1, 9), (3, 10)]
 
 
 def test_a_file_that_was_cut_short_is_named(tmp_path: Path) -> None:

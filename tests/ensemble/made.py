@@ -20,12 +20,12 @@ Row = tuple[int, int, BoxXYXY, float]
 Fuse = Callable[..., Detections]
 """fuse(parts, weights, iou_threshold=..., skip_threshold=...)"""
 
-# What the output promises, whatever the order of the input; `origins` is the place in the input.
+# What the output promises, whatever the order of the input; `rows` is the place in the input.
 KEPT = ("image_ids", "category_ids", "boxes_xyxy", "scores", "models")
 
 
 def made(rows: Iterable[Row], model: int = 0) -> Detections:
-    """One model's detections, in the order that `ensemble` gives them; `origins` are the places among `rows`."""
+    """One model's detections, in the order that `ensemble` gives them; `rows` are the places among `rows`."""
     found = list(rows)
     return sort(
         Detections(
@@ -34,7 +34,7 @@ def made(rows: Iterable[Row], model: int = 0) -> Detections:
             boxes_xyxy=np.array([row[2] for row in found], dtype=np.float64).reshape(-1, 4),
             scores=np.array([row[3] for row in found], dtype=np.float64),
             models=np.full(len(found), model, dtype=np.int64),
-            origins=np.arange(len(found), dtype=np.int64),
+            rows=np.arange(len(found), dtype=np.int64),
         )
     )
 
@@ -103,7 +103,7 @@ def _seen(
             boxes_xyxy=boxes[seen] + rng.uniform(-0.12, 0.12, (count, 4)) * sizes,
             scores=rng.uniform(0.001, 1, count),
             models=np.full(count, model, dtype=np.int64),
-            origins=np.arange(count, dtype=np.int64),
+            rows=np.arange(count, dtype=np.int64),
         )
     )
 

@@ -71,14 +71,14 @@ def test_one_difference_in_any_key_decides() -> None:
         (2, 1, (0.0, 0.0, 3.0, 1.0), 0.75),
     ]
 
-    assert made(reversed(first)).origins.tolist() == [7, 6, 5, 4, 3, 2, 1, 0]
+    assert made(reversed(first)).rows.tolist() == [7, 6, 5, 4, 3, 2, 1, 0]
 
 
 def test_every_array_is_sorted_along() -> None:
     found = made([(5, 1, BOX, 0.25), (5, 2, (1.0, 1.0, 2.0, 2.0), 0.75), (-3, 3, BOX, 0.125)], model=4)
 
     assert rows_of(found) == [(-3, 3, BOX, 0.125), (5, 2, (1, 1, 2, 2), 0.75), (5, 1, BOX, 0.25)]
-    assert found.origins.tolist() == [2, 1, 0]
+    assert found.rows.tolist() == [2, 1, 0]
     assert found.models.tolist() == [4, 4, 4]
     assert len(found) == 3
 
@@ -137,10 +137,10 @@ def test_results_become_detections_and_results_again(rows: list[Row]) -> None:
     back = to_results(found)
 
     assert content(found) == content(made(rows, model=3))
-    assert found.origins.tolist() == made(rows).origins.tolist()
+    assert found.rows.tolist() == made(rows).rows.tolist()
     # The same records, in the detections' order.
     for name in ("image_ids", "category_ids", "boxes_xywh", "scores"):
-        assert np.array_equal(getattr(back, name), getattr(given, name)[found.origins])
+        assert np.array_equal(getattr(back, name), getattr(given, name)[found.rows])
 
 
 def test_results_stay_as_they_were() -> None:

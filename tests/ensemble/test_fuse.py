@@ -154,7 +154,7 @@ def test_weighted_scores_are_shares_of_the_largest_weight() -> None:
     assert rows_of(found) == [at(0, 0.5), at(1, 0.75 / 2), at(2, 0.25 / 2)]
     # Whose each is, by the number among those that count, and where it stands in its file.
     assert found.models.tolist() == [0, 1, 1]
-    assert found.origins.tolist() == [0, 0, 1]
+    assert found.rows.tolist() == [0, 0, 1]
 
 
 def test_weighted_scores_are_sorted_again() -> None:
@@ -167,7 +167,7 @@ def test_weighted_scores_are_sorted_again() -> None:
 def test_a_fused_box_is_no_model_s_own(fuse: Fuse) -> None:
     found = fuse([made(NONE), made([at(0, 0.5), at(5, 0.25)])], [1.0, 1.0])
 
-    assert found.origins.tolist() == [-1, -1]
+    assert found.rows.tolist() == [-1, -1]
     assert found.models.tolist() == [0, 0]
 
 

@@ -126,7 +126,7 @@ def test_weighting_leaves_out_a_model_with_weight_0_too(lists: list[list[Row]], 
 
     expected = weighted(made_parts(lists), used)
     assert content(found) == content(expected)
-    assert found.origins.tolist() == expected.origins.tolist()
+    assert found.rows.tolist() == expected.rows.tolist()
 
 
 @each_fusion

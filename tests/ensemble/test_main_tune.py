@@ -278,6 +278,6 @@ def test_what_is_fused_of_seen_and_unseen_is_seen(folder: Path) -> None:
     chosen = fused_by_paper(folder)
     assert provenance.read(chosen).seen == {3, 7}
     # Fused once more without anything known of it, nothing is claimed.
-    provenance.forget(folder / "a.json")
-    provenance.forget(folder / "b.json")
-    assert provenance.read(fused_by_paper(folder)).provenance is None
+    provenance.remove(folder / "a.json")
+    provenance.remove(folder / "b.json")
+    assert provenance.read(fused_by_paper(folder)).recorded is None

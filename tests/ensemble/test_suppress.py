@@ -58,7 +58,7 @@ def test_nms_is_the_plain_loop(rows: list[Row], iou_threshold: float, class_agno
 
 
 def torchvision_nms(detections: Detections, iou_threshold: float, class_agnostic: bool) -> list[int]:
-    """The origins of what torchvision keeps of one image, in our order."""
+    """The rows that torchvision keeps of one image, in our order."""
     torch: Any = pytest.importorskip("torch", reason="it comes with setup.cfg's extra `train`")
     ops: Any = pytest.importorskip("torchvision.ops")
     boxes, scores = torch.from_numpy(detections.boxes_xyxy), torch.from_numpy(detections.scores)
@@ -66,7 +66,7 @@ def torchvision_nms(detections: Detections, iou_threshold: float, class_agnostic
         kept = ops.nms(boxes, scores, iou_threshold)
     else:
         kept = ops.batched_nms(boxes, scores, torch.from_numpy(detections.category_ids), iou_threshold)
-    return sorted(detections.origins[kept.numpy()].tolist())
+    return sorted(detections.rows[kept.numpy()].tolist())
 
 
 @pytest.mark.parametrize("class_agnostic", [True, False])
@@ -80,7 +80,7 @@ def test_nms_is_that_of_torchvision(iou_threshold: float, class_agnostic: bool) 
     assert 0 < len(found) < len(given)
     for image in images_of([given]):
         expected = torchvision_nms(image_of(given, image), iou_threshold, class_agnostic)
-        assert sorted(image_of(found, image).origins.tolist()) == expected
+        assert sorted(image_of(found, image).rows.tolist()) == expected
 
 
 def test_only_an_overlap_above_the_threshold_counts() -> None:
@@ -102,8 +102,8 @@ def test_a_box_that_was_removed_removes_none() -> None:
 def test_categories_compete_only_where_they_are_to() -> None:
     given = made([(1, 1, LEFT, 0.75), (1, 2, LEFT, 0.5), (2, 1, LEFT, 0.25)])
 
-    assert nms(given, iou_threshold=0.5, class_agnostic=True).origins.tolist() == [0, 2]
-    assert nms(given, iou_threshold=0.5, class_agnostic=False).origins.tolist() == [0, 1, 2]
+    assert nms(given, iou_threshold=0.5, class_agnostic=True).rows.tolist() == [0, 2]
+    assert nms(given, iou_threshold=0.5, class_agnostic=False).rows.tolist() == [0, 1, 2]
 
 
 def test_of_two_that_tie_the_lower_category_and_then_the_lower_box_stays() -> None:
@@ -137,7 +137,7 @@ def test_what_is_left_is_left_the_second_time_too(rows: list[Row], class_agnosti
     twice = nms(once, iou_threshold=0.25, class_agnostic=class_agnostic)
 
     assert content(twice) == content(once)
-    assert twice.origins.tolist() == once.origins.tolist()
+    assert twice.rows.tolist() == once.rows.tolist()
 
 
 def test_boxes_without_area_stay() -> None:

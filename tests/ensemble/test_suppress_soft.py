@@ -59,7 +59,7 @@ def plain_soft_nms(
 def by_origin(detections: Detections, count: int) -> Floats:
     """(count,) the score of each box of the input, NaN where it was left out."""
     scores = np.full(count, np.nan)
-    scores[detections.origins] = detections.scores
+    scores[detections.rows] = detections.scores
     return scores
 
 
@@ -126,11 +126,11 @@ def test_soft_nms_is_the_plain_loop(kind: Kind, class_agnostic: bool) -> None:
 
     scores = by_origin(found, len(given))
     assert np.unique(given.image_ids, return_counts=True)[1].max() > 200
-    assert np.count_nonzero(scores[given.origins] < given.scores) > len(given) / 4
+    assert np.count_nonzero(scores[given.rows] < given.scores) > len(given) / 4
     for image in images_of([given]):
         there = image_of(given, image)
         expected = plain_soft_nms(rows_of(there), kind, **options)
-        assert scores[there.origins].tolist() == pytest.approx(expected, rel=1e-12, abs=1e-300)
+        assert scores[there.rows].tolist() == pytest.approx(expected, rel=1e-12, abs=1e-300)
 
 
 @given(row_lists, st.sampled_from([0.0, 0.25, 0.5, 1.0]), st.booleans())
@@ -144,7 +144,7 @@ def test_linear_soft_nms_is_the_plain_loop_with_ties(
 
     expected = plain_soft_nms(rows_of(ordered), "linear", class_agnostic=class_agnostic, iou_threshold=iou_threshold)
     # The same numbers in the same order: to the last bit.
-    assert by_origin(found, len(rows))[ordered.origins].tolist() == expected
+    assert by_origin(found, len(rows))[ordered.rows].tolist() == expected
 
 
 def test_ties_among_many_are_taken_in_their_order() -> None:
@@ -154,7 +154,7 @@ def test_ties_among_many_are_taken_in_their_order() -> None:
     found = soft(rows, "linear", iou_threshold=0.3)
 
     expected = plain_soft_nms(rows_of(ordered), "linear", class_agnostic=True, iou_threshold=0.3)
-    assert by_origin(found, len(rows))[ordered.origins].tolist() == expected
+    assert by_origin(found, len(rows))[ordered.rows].tolist() == expected
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 8, 9, 10, 15, 16, 17, 31, 32, 33, 35, 36, 64, 65, 130])
@@ -174,7 +174,7 @@ def test_every_number_of_boxes_is_compacted_right(count: int) -> None:
     found = soft(rows)
 
     expected = plain_soft_nms(rows_of(ordered), "gaussian", class_agnostic=True)
-    assert by_origin(found, len(rows))[ordered.origins].tolist() == pytest.approx(expected, rel=1e-12, abs=1e-300)
+    assert by_origin(found, len(rows))[ordered.rows].tolist() == pytest.approx(expected, rel=1e-12, abs=1e-300)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -68,7 +68,7 @@ def test_two_rungs_and_again(
         assert rung["trained"][0]["parameters"] > 10**7
         assert rung["measured"][0]["ap"] is not None
         assert [rung["measured"][0][key] for key in ("images", "images_seen_in_training")] == [images] * 2
-        assert (rung["doubts"], rung["remark"]) == ([""], about[1:-1])
+        assert (rung["doubts"], rung["note"]) == ([""], about[1:-1])
     assert document["rungs"][1]["change"]["sd"] is None
     assert document["rungs"][2]["measured"] == []
     page = (tmp_path / "runs/ladder.md").read_text(encoding="utf-8")

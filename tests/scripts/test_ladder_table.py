@@ -85,7 +85,7 @@ def test_an_ap_on_images_of_which_nobody_knows_says_so() -> None:
     unknown.measured[1][SEEN] = 3
     about = "seen in training: 3 of 16 images; seen in training or not is unknown: no results.provenance.json"
     assert cells(table([unknown])[-1])[4] == f"11.0 ± 1.4 ({about})"
-    assert as_json([unknown], {})["rungs"][0]["remark"] == about
+    assert as_json([unknown], {})["rungs"][0]["note"] == about
 
 
 def test_percents_have_one_decimal() -> None:

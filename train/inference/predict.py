@@ -23,7 +23,7 @@ from datasets.parallel import chunks
 from datasets.provenance import MadeBy, Provenance
 from datasets.records import Category, Image
 from datasets.results import Results
-from datasets.seen import SeenImages, ids_in, remark
+from datasets.seen import SeenImages, ids_in, seen_note
 from train import config, config_keys, devices
 from train.checkpoints import checkpoint, lineage, weights
 from train.data import shared_memory
@@ -129,7 +129,7 @@ def predict_and_report(request: Request) -> None:
     with cli.progress_bar() if comm.is_main_process() else nullcontext(_silent) as progress:
         done = predict(request, progress)
     if done is not None:
-        said = remark(done.seen, done.images)
+        said = seen_note(done.seen, done.images)
         click.echo(
             f"{request.output}: {done.detections:,} detections in {done.images:,} images, {done.without:,} without "
             f"any; by {request.checkpoint}" + (f"; {said}" if said else "")

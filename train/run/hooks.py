@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from datasets import percent
 from datasets.evaluation import Evaluation
-from datasets.seen import remark
+from datasets.seen import seen_note
 from train import compat  # noqa: F401 - compat before detectron2
 from train.checkpoints import checkpoint
 from train.processes import signals
@@ -49,9 +49,9 @@ class Best(NamedTuple):
     images: int = 0
 
     @property
-    def remark(self) -> str:
+    def note(self) -> str:
         """What stands next to the AP."""
-        return remark(self.seen, self.images)
+        return seen_note(self.seen, self.images)
 
 
 class StoppedError(Exception):
@@ -82,7 +82,7 @@ class EpochHook(HookBase):  # type: ignore[misc]
     ) -> None:
         self.best = best
         self._seen, self._images = seen, images
-        self._remark = remark(seen, images)
+        self._note = seen_note(seen, images)
         self._folder = folder
         self._schedule = schedule
         self._ends = set(schedule.epoch_ends())
@@ -112,7 +112,7 @@ class EpochHook(HookBase):  # type: ignore[misc]
             scalars["bbox/images_seen_in_training"] = self._seen
             self.trainer.storage.put_scalars(**scalars, smoothing_hint=False)
             aps = f"AP {percent.precision(found.ap)}  AP50 {percent.precision(found.ap50)}"
-            said = f"  {self._remark}" if self._remark else ""
+            said = f"  {self._note}" if self._note else ""
             self._say(f"epoch {epoch}: {aps}{said}" + (" (best)" * is_best))
         if is_best and found is not None and found.ap is not None:
             self.best = Best(epoch, found.ap, self._seen, self._images)

@@ -64,7 +64,7 @@ def out_of_memory(error: Exception, output: Path, cfg: Any, division: Division) 
 def summary(output: Path, best: Best) -> str:
     """The last line."""
     if best.epoch:
-        said = f", {best.remark}" if best.remark else ""
+        said = f", {best.note}" if best.note else ""
         ap = percent.precision(best.ap)
         return f"{output}: done; best AP {ap}{said} in epoch {best.epoch}, {output / checkpoint.BEST}"
     return f"{output}: done; {output / checkpoint.LAST}"

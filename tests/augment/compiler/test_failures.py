@@ -183,7 +183,7 @@ def test_a_source_that_changes_while_the_build_runs_ends_it(
     with pytest.raises(DataError, match=r"grey\.jpg: changed while the build ran") as caught:
         make(source, tmp_path / "out", progress=at_end_of("checking", act))
     # The other source is finished, and the build goes on when the file is mended.
-    assert f"1 source image is finished and kept in {tmp_path / 'out.partial'}" in str(caught.value)
+    assert f"1 source image is rendered and kept in {tmp_path / 'out.partial'}" in str(caught.value)
     assert not (tmp_path / "out").exists()
     if path.is_dir():
         path.rmdir()
@@ -243,7 +243,7 @@ def test_a_picture_that_only_decoding_finds_bad_ends_the_build_and_what_is_said_
         make(source, tmp_path / "out")
     assert caught.value.headline.startswith(f"{source.images / bad}: ")
     # Of the two, grey.jpg comes second.
-    kept = f"1 source image is finished and kept in {tmp_path / 'out.partial'}; " if bad == "grey.jpg" else ""
+    kept = f"1 source image is rendered and kept in {tmp_path / 'out.partial'}; " if bad == "grey.jpg" else ""
     advice = "replace the file and give the same command again, or leave it out: --restart --skip-bad"
     assert caught.value.advice == kept + advice
     # Both ways out, on copies of what stands there.

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augment.compiler.journal import Entry, Journal
+from augment.compiler.journal import Journal, JournalEntry
 
-ENTRIES = [Entry(f"{n:064x}", tuple(f"{n:032x}{m:032x}" for m in range(n))) for n in (3, 0, 2)]
+ENTRIES = [JournalEntry(f"{n:064x}", tuple(f"{n:032x}{m:032x}" for m in range(n))) for n in (3, 0, 2)]
 # First image id and number of images of each.
 PLANNED = [(1, 3), (4, 0), (4, 2)]
 
@@ -24,7 +24,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "journal"
 
 
-def read(path: Path, planned: list[tuple[int, int]] = PLANNED) -> list[Entry]:
+def read(path: Path, planned: list[tuple[int, int]] = PLANNED) -> list[JournalEntry]:
     with Journal(path) as journal:
         return list(journal.entries(planned))
 

@@ -31,7 +31,7 @@ def sources_of(*inputs: Input) -> list[SourceDigest]:
             input=number,
             id=image["id"],
             file_name=image["file_name"],
-            sha256=hashlib.sha256((item.images / image["file_name"]).read_bytes()).hexdigest(),
+            source_sha256=hashlib.sha256((item.images / image["file_name"]).read_bytes()).hexdigest(),
         )
         for number, item in enumerate(inputs)
         for image in json.loads(item.annotations.read_bytes())["images"]
@@ -76,7 +76,7 @@ def test_two_inputs_are_told_apart(draw: Draw, make: Make, tmp_path: Path) -> No
     make([first, second], tmp_path / "out")
     found = read_source_digests(tmp_path / "out" / "sources.jsonl")
     assert found == sources_of(first, second)
-    assert len({origin.sha256 for origin in found}) == 4
+    assert len({origin.source_sha256 for origin in found}) == 4
 
 
 def test_what_is_left_out_has_no_line(draw: Draw, make: Make, tmp_path: Path) -> None:
@@ -111,4 +111,4 @@ def test_originals_alone_say_the_same_as_their_sums(draw: Draw, make: Make, tmp_
     source = draw(tmp_path / "data", only=(7, 12, 31))
     make(source, tmp_path / "out", Recipe(name="originals", operations=(Original(),)))
     sums = (tmp_path / "out" / "SHA256SUMS").read_text().splitlines()
-    assert [line[:64] for line in sums[:3]] == [origin.sha256 for origin in sources_of(source)]
+    assert [line[:64] for line in sums[:3]] == [origin.source_sha256 for origin in sources_of(source)]

@@ -128,7 +128,7 @@ def test_a_build_that_is_killed_at_any_of_20_moments_goes_on_to_the_same_bytes(d
         again = start(builds, None).outcome
         assert (again.code, sums.read_bytes()) == (0, whole), f"killed at {share}"
         assert [path.name for path in builds.iterdir()] == ["out"], f"killed at {share}"
-        found = re.search(r"(\d+) source images were finished", again.out)
+        found = re.search(r"(\d+) source images had been rendered", again.out)
         kept.add(int(found[1]) if found else 0)
     # Killed late enough, a build has something to keep.
     assert kept >= {0, 1, 2, 3}
@@ -170,12 +170,12 @@ def test_a_worker_that_is_killed_is_an_error_and_the_build_goes_on(many: Input, 
     code, _, err = ended(process)
     assert code == 1
     assert "a worker process died" in err
-    assert "source images are finished and kept in" in err
+    assert "source images are rendered and kept in" in err
     assert "give the same command again to go on" in err
     assert "Traceback" not in err
     code, text, err = ended(start(many, out, "--workers", "2"))
     assert (code, err) == (0, "")
-    assert "source images were finished before and kept" in text
+    assert "source images had been rendered before and are kept" in text
     assert (out / "SHA256SUMS").read_bytes() == sums
 
 
@@ -189,7 +189,7 @@ def test_ctrl_c_says_how_to_go_on(many: Input, sums: bytes, make: Make, tmp_path
     assert (code, text) == (130, "")
     kept = finished(out)
     assert err.strip() == (
-        f"interrupted; {kept} source images are finished and kept in {out}.partial; "
+        f"interrupted; {kept} source images are rendered and kept in {out}.partial; "
         "give the same command again to go on"
     )
     assert make(many, out).kept == kept >= 10
@@ -219,7 +219,7 @@ def stopped(draw: Draw, make: Make, tmp_path: Path) -> Input:
         if what == "rendering" and done == 2:
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt, match="2 source images are finished"):
+    with pytest.raises(KeyboardInterrupt, match="2 source images are rendered"):
         make(source, tmp_path / "out", progress=stop)
     return source
 
@@ -310,7 +310,7 @@ def test_all_images_that_changed_since_they_were_compiled_are_named(
         str(stopped.images / name) for name in ("tall.jpg", "grey.jpg")
     ]
     assert caught.value.advice == (
-        f"2 source images are finished and kept in {tmp_path / 'out.partial'}; put these files back and give the same "
+        f"2 source images are rendered and kept in {tmp_path / 'out.partial'}; put these files back and give the same "
         "command again, or begin anew with them as they are: --restart"
     )
     for path, data in before.items():
@@ -388,14 +388,14 @@ def test_a_full_disk_and_a_read_only_one_end_the_build_and_it_goes_on(
     assert err.startswith(f"error: {out}.partial/")
     assert "No space left on device" in err
     kept = finished(out)
-    assert f"{kept} source images are finished and kept" in err
+    assert f"{kept} source images are rendered and kept" in err
     remount(small_disk, "size=50m,ro")
     code, _, err = ended(start(many, out, "--workers", "2"))
     assert (code, "Read-only file system" in err, "Traceback" in err) == (1, True, False)
     remount(small_disk, "rw")
     code, text, _ = ended(start(many, out, "--workers", "2"))
     assert code == 0
-    assert f"{out}: {kept} source images were finished before and kept" in text
+    assert f"{out}: {kept} source images had been rendered before and are kept" in text
     assert (out / "SHA256SUMS").read_bytes() == sums
 
 

@@ -43,7 +43,7 @@ def test_what_is_finished_stays_when_a_build_fails(tmp_path: Path, error: BaseEx
     with pytest.raises(kind) as caught:
         begin(tmp_path / "out", error)
     if not isinstance(error, MemoryError):
-        advice = f"1 source image is finished and kept in {tmp_path / 'out.partial'}; give the same command again"
+        advice = f"1 source image is rendered and kept in {tmp_path / 'out.partial'}; give the same command again"
         assert advice in str(caught.value)
     assert (tmp_path / "out.partial" / "dataset" / "images" / "a.jpg").exists()
     with workspace.opened(tmp_path / "out", WANTED, restart=False) as space:

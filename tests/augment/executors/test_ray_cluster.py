@@ -137,7 +137,7 @@ def test_a_killed_build_goes_on_and_a_killed_node_costs_time_only(
     os.killpg(process.pid, signal.SIGINT)
     text, err = process.communicate(timeout=60)
     assert (process.returncode, text) == (130, ""), err
-    assert "source images are finished and kept in" in err
+    assert "source images are rendered and kept in" in err
     assert "Traceback" not in err
     wait_until_idle()
 
@@ -148,7 +148,7 @@ def test_a_killed_build_goes_on_and_a_killed_node_costs_time_only(
     text, err = process.communicate(timeout=120)
     # Ray itself says a word about the node.
     assert (process.returncode, "Traceback" in err) == (0, False)
-    assert "source images were finished before and kept" in text
+    assert "source images had been rendered before and are kept" in text
     make(many, tmp_path / "serial")
     assert (out / "SHA256SUMS").read_bytes() == (tmp_path / "serial" / "SHA256SUMS").read_bytes()
 

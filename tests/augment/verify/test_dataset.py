@@ -30,7 +30,7 @@ def test_a_build_of_a_shipped_recipe_is_good(built: Callable[[str], Path], check
     dataset = json.loads((folder / "annotations" / "instances.json").read_bytes())
     images = len(dataset["images"])
     # Every image, the annotations, the sources and the manifest.
-    assert check(folder) == Verified(images + 3, images, len(dataset["annotations"]), ruled=True)
+    assert check(folder) == Verified(images + 3, images, len(dataset["annotations"]), labels_verified=True)
 
 
 @pytest.mark.parametrize("more", [{"limit": 1}, {"limit": 7}, {"limit": 100}, {"link": True}])
@@ -38,24 +38,24 @@ def test_builds_with_options_are_good(
     draw: Draw, make: Make, check: Check, tmp_path: Path, more: dict[str, Any]
 ) -> None:
     make(draw(tmp_path / "data"), tmp_path / "out", "everything", **more)
-    assert check(tmp_path / "out").ruled
+    assert check(tmp_path / "out").labels_verified
 
 
 def test_a_build_of_boxes_is_good(draw: Draw, make: Make, check: Check, tmp_path: Path) -> None:
     make(draw(tmp_path / "data", masks=False), tmp_path / "out", "everything")
-    assert check(tmp_path / "out").ruled
+    assert check(tmp_path / "out").labels_verified
 
 
 def test_a_build_of_two_inputs_with_the_same_ids_is_good(draw: Draw, make: Make, check: Check, tmp_path: Path) -> None:
     make([draw(tmp_path / "a", only=(7, 31)), draw(tmp_path / "b", only=(7, 12))], tmp_path / "out", "everything")
-    assert check(tmp_path / "out").ruled
+    assert check(tmp_path / "out").labels_verified
 
 
 def test_a_build_without_originals_is_checked_but_for_its_labels(
     drawn: Input, make: Make, check: Check, tmp_path: Path
 ) -> None:
     make(drawn, tmp_path / "out", Recipe(name="bare", operations=(Pixel(), RandomCrop(fraction=(0.3, 0.5)))))
-    assert check(tmp_path / "out")._replace(annotations=0) == Verified(8 * 2 + 3, 8 * 2, 0, ruled=False)
+    assert check(tmp_path / "out")._replace(annotations=0) == Verified(8 * 2 + 3, 8 * 2, 0, labels_verified=False)
 
 
 @pytest.mark.parametrize(
@@ -186,4 +186,4 @@ def test_a_manifest_with_a_recipe_that_is_none_is_refused(
 
 def test_originals_alone_are_a_dataset(drawn: Input, make: Make, check: Check, tmp_path: Path) -> None:
     make(drawn, tmp_path / "out", Recipe(name="originals", operations=(Original(),)))
-    assert check(tmp_path / "out") == Verified(8 + 3, 8, 27 + 2, ruled=True)
+    assert check(tmp_path / "out") == Verified(8 + 3, 8, 27 + 2, labels_verified=True)

@@ -127,7 +127,7 @@ def outcome(code: int, err: str) -> Outcome:
 
 
 def test_a_build_may_keep_what_is_finished_where_it_says_so() -> None:
-    said = "error: a.jpg is cut short\n3 source images are finished and kept in /data/out.partial; leave it out\n"
+    said = "error: a.jpg is cut short\n3 source images are rendered and kept in /data/out.partial; leave it out\n"
     after = {"out.partial": "folder", "out.partial/journal": "0a"}
     assert judging.of_files(outcome(1, said), {}, after, ["out"]) == []
     (found,) = judging.of_files(outcome(1, "error: a.jpg is cut short\n"), {}, after, ["out"])

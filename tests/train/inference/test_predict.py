@@ -301,7 +301,7 @@ def test_mixed_precision_is_asked_for_and_goes_on_record(
     # bf16 has 8 bits of digits: not the same scores, and not far from them.
     assert sorted(wide.scores[:10]) != sorted(narrow.scores[:10])
     assert narrow.scores.max() == pytest.approx(wide.scores.max(), rel=0.2)
-    known = provenance.read(tmp_path / "bf16.json").provenance
+    known = provenance.read(tmp_path / "bf16.json").recorded
     assert known is not None
     assert known.models[0].settings == ("SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.DTYPE", "bf16")
 

@@ -14,7 +14,7 @@ from tests.train.conftest import SMALL
 from train import precision
 from train.checkpoints import checkpoint
 from train.precision import Precision
-from train.run import fit, solver
+from train.run import fit
 from train.run.fit import Request
 from train.run.trainer import DivergedError, Trainer
 

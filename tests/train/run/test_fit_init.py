@@ -162,8 +162,8 @@ def test_what_was_seen_goes_into_the_checkpoint_and_down_the_line(
     assert done.seen == 2
     known = provenance.read(output)
     assert known.seen == {1003, 1007}
-    assert known.provenance is not None
-    (made_by,) = known.provenance.models
+    assert known.recorded is not None
+    (made_by,) = known.recorded.models
     assert (made_by.model, made_by.from_scratch) == ("tiny", True)
 
 
@@ -173,8 +173,8 @@ def test_a_subset_s_model_predicts_on_files_with_all_categories(few: Path, drawn
     assert done is not None
     assert done.seen == 8
     known = provenance.read(request.output)
-    assert known.provenance is not None
-    assert known.provenance.models[0].not_trained_on == ("dog", "toothbrush")
+    assert known.recorded is not None
+    assert known.recorded.models[0].not_trained_on == ("dog", "toothbrush")
     document = json.loads(drawn.annotations.read_bytes())
     document["categories"] = document["categories"][:2]
     other = tmp_path / "two.json"
