@@ -12,17 +12,17 @@ from datasets.errors import Problems
 from datasets.records import Annotation, BoxXYWH, Polygons, Rle
 
 
-def check_as_written(found: AnnotationJson, place: str, repairs: Repairs, problems: Problems) -> Annotation | None:
+def check_as_written(found: AnnotationJson, json_path: str, repairs: Repairs, problems: Problems) -> Annotation | None:
     """An annotation for evaluation, its box unchanged: it may leave its image or have no area. Masks are dropped."""
     # Built only where a box or an area has to be derived from it.
     mask = _any_mask(found.segmentation) if found.bbox is None or found.area is None else None
-    box = box_of(found, mask, place, repairs, problems)
+    box = box_of(found, mask, json_path, repairs, problems)
     if box is None:
         return None
     if box[2] < 0 or box[3] < 0:
-        problems.add(f"{place}.bbox: expected a width and height of at least 0, found {shown_box(box)}")
+        problems.add(f"{json_path}.bbox: expected a width and height of at least 0, found {shown_box(box)}")
         return None
-    return completed(found, box, found.area, mask, place, repairs, kept=None)
+    return completed(found, box, found.area, mask, json_path, repairs, kept=None)
 
 
 def _any_mask(found: list[list[float]] | RleJson | None) -> Polygons | Rle | None:

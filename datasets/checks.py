@@ -75,12 +75,12 @@ class Repairs:
     def __init__(self) -> None:
         self.places: dict[str, list[str]] = {}
 
-    def add(self, kind: str, place: str) -> None:
-        self.places.setdefault(kind, []).append(place)
+    def add(self, kind: str, json_path: str) -> None:
+        self.places.setdefault(kind, []).append(json_path)
 
     def extend(self, other: Repairs, prefix: str) -> None:
         for kind, places in other.places.items():
-            self.places.setdefault(kind, []).extend(prefix + place for place in places)
+            self.places.setdefault(kind, []).extend(prefix + json_path for json_path in places)
 
     def counts(self) -> dict[str, int]:
         return {kind: len(places) for kind, places in sorted(self.places.items())}
@@ -90,7 +90,7 @@ class Repairs:
         lines = []
         for kind, places in sorted(self.places.items()):
             lines.append(f"repaired: {len(places):,} x {kind}")
-            lines += [f"  {place}" for place in places[:SHOWN]]
+            lines += [f"  {json_path}" for json_path in places[:SHOWN]]
             if len(places) > SHOWN:
                 lines.append(f"  ... and {len(places) - SHOWN:,} more")
         return lines
@@ -106,8 +106,8 @@ class Repairs:
         """The repairs as problems, for `--strict`."""
         problems = Problems()
         for kind in sorted(self.places):
-            for place in self.places[kind]:
-                problems.add(f"{place}: {kind}")
+            for json_path in self.places[kind]:
+                problems.add(f"{json_path}: {kind}")
         return problems
 
 
@@ -138,7 +138,7 @@ EVERYTHING = Asked()
 
 
 def check_image(
-    image: CocoImage, place: str, problems: Problems, asked: Asked = EVERYTHING, size_unknown: str = ""
+    image: CocoImage, json_path: str, problems: Problems, asked: Asked = EVERYTHING, size_unknown: str = ""
 ) -> bool:
     """Whether an image record is valid; otherwise `problems` gets the reasons.
 
@@ -149,7 +149,7 @@ def check_image(
         found = f"{image.width} x {image.height}" if image.width or image.height else "none"
         why = f"; {image.file_name}: {size_unknown}" if size_unknown else ""
         problems.add(
-            f"{place}: expected a width and height of at least 1 px, or a file that tells them, found {found}{why}"
+            f"{json_path}: expected a width and height of at least 1 px, or a file that tells them, found {found}{why}"
         )
     if not asked.names:
         return problems.count == before
@@ -157,14 +157,14 @@ def check_image(
         path_inside(Path(), image.file_name)
     except ValueError as error:
         problems.add(
-            f"{place}.file_name: expected a path inside the image folder, found {image.file_name!r}, which {error}"
+            f"{json_path}.file_name: expected a path inside the image folder, found {image.file_name!r}, which {error}"
         )
     return problems.count == before
 
 
 def check_annotation(
     found: AnnotationJson,
-    place: str,
+    json_path: str,
     image: CocoImage,
     repairs: Repairs,
     problems: Problems,
@@ -172,30 +172,30 @@ def check_annotation(
 ) -> Annotation | None:
     """The annotation, repaired; None where it is left out or invalid (then `problems` has the reason)."""
     before = problems.count
-    segmentation = _checked_segmentation(found.segmentation, f"{place}.segmentation", image, repairs, problems)
-    given = box_of(found, segmentation, place, repairs, problems)
+    segmentation = _checked_segmentation(found.segmentation, f"{json_path}.segmentation", image, repairs, problems)
+    given = box_of(found, segmentation, json_path, repairs, problems)
     if given is None:
         return None
-    box = _checked_box(given, f"{place}.bbox", image, repairs, problems, clip_boxes)
+    box = _checked_box(given, f"{json_path}.bbox", image, repairs, problems, clip_boxes)
     if box is not None and _overhang(given, image) > BOX_TOLERANCE + FLOAT_NOISE:
-        _check_meets(box, segmentation, f"{place}.bbox", problems)
+        _check_meets(box, segmentation, f"{json_path}.bbox", problems)
     if problems.count > before or box is None:
         return None
     area = found.area if found.area is not None and found.area > 0 else None
-    return completed(found, box, area, segmentation, place, repairs, segmentation)
+    return completed(found, box, area, segmentation, json_path, repairs, segmentation)
 
 
 def box_of(
-    found: AnnotationJson, mask: Polygons | Rle | None, place: str, repairs: Repairs, problems: Problems
+    found: AnnotationJson, mask: Polygons | Rle | None, json_path: str, repairs: Repairs, problems: Problems
 ) -> BoxXYWH | None:
     """The box as written, or the bounding box of its mask; None without either, which goes to `problems`."""
     if found.bbox is not None:
         return found.bbox
     box = mask_box(mask)
     if box is None:
-        problems.add(f"{place}.bbox: expected [x, y, width, height] or a mask to take it from, found neither")
+        problems.add(f"{json_path}.bbox: expected [x, y, width, height] or a mask to take it from, found neither")
         return None
-    repairs.add(BOX_FROM_MASK, place)
+    repairs.add(BOX_FROM_MASK, json_path)
     return box
 
 
@@ -204,16 +204,16 @@ def completed(
     box: BoxXYWH,
     area: float | None,
     mask: Polygons | Rle | None,
-    place: str,
+    json_path: str,
     repairs: Repairs,
     kept: Polygons | Rle | None,
 ) -> Annotation:
     """The annotation with this box and the area of its mask, or of the box without one; `kept` is its segmentation."""
     if area is None:
-        repairs.add(AREA_MISSING, place)
+        repairs.add(AREA_MISSING, json_path)
         area = segmentation_area(mask) or box[2] * box[3]
     if found.iscrowd is None:
-        repairs.add(CROWD_MISSING, place)
+        repairs.add(CROWD_MISSING, json_path)
     return Annotation(
         id=found.id,
         image_id=found.image_id,
@@ -267,12 +267,12 @@ def meets_mask(box: BoxXYWH, segmentation: Polygons | Rle | None, at_least: floa
     return shared >= at_least * (width * height + around[2] * around[3] - shared)
 
 
-def _check_meets(box: BoxXYWH, segmentation: Polygons | Rle | None, place: str, problems: Problems) -> None:
+def _check_meets(box: BoxXYWH, segmentation: Polygons | Rle | None, json_path: str, problems: Problems) -> None:
     """A box far outside its image that does not match its mask was written in another box format: a problem."""
     if segmentation is not None and not meets_mask(box, segmentation, MEETS_CLIPPED):
         problems.add(
-            f"{place}: expected a box that meets its mask once it is clipped, found {shown_box(box)}, which does not: "
-            "it looks like another format, such as [centre x, centre y, width, height]"
+            f"{json_path}: expected a box that meets its mask once it is clipped, found {shown_box(box)}, which does "
+            "not: it looks like another format, such as [centre x, centre y, width, height]"
         )
 
 
@@ -283,27 +283,27 @@ def _overhang(box: BoxXYWH, image: CocoImage) -> float:
 
 
 def _checked_box(
-    box: BoxXYWH, place: str, image: CocoImage, repairs: Repairs, problems: Problems, clip_boxes: bool
+    box: BoxXYWH, json_path: str, image: CocoImage, repairs: Repairs, problems: Problems, clip_boxes: bool
 ) -> BoxXYWH | None:
     x, y, width, height = box
     if width < 0 or height < 0:
-        problems.add(f"{place}: expected a width and height of at least 0, found {shown_box(box)}")
+        problems.add(f"{json_path}: expected a width and height of at least 0, found {shown_box(box)}")
         return None
     overhang = _overhang(box, image)
     is_far = overhang > BOX_TOLERANCE + FLOAT_NOISE
     if is_far and not clip_boxes:
         problems.add(
-            f"{place}: expected [x, y, width, height] inside the image of {image.width} x {image.height} px "
+            f"{json_path}: expected [x, y, width, height] inside the image of {image.width} x {image.height} px "
             f"(within {BOX_TOLERANCE:g} px, or any with --clip-boxes), found {shown_box(box)}"
         )
         return None
     if overhang > FLOAT_NOISE:
-        repairs.add(BOX_CLIPPED_FAR if is_far else BOX_CLIPPED, place)
+        repairs.add(BOX_CLIPPED_FAR if is_far else BOX_CLIPPED, json_path)
         x1, y1 = min(x + width, image.width), min(y + height, image.height)
         x, y = max(x, 0.0), max(y, 0.0)
         width, height = max(x1 - x, 0.0), max(y1 - y, 0.0)
     if width * height <= 0:
-        repairs.add(ZERO_AREA, place)
+        repairs.add(ZERO_AREA, json_path)
         return None
     return x, y, width, height
 
@@ -313,40 +313,40 @@ def shown_box(box: BoxXYWH) -> str:
 
 
 def _checked_segmentation(
-    found: list[list[float]] | RleJson | None, place: str, image: CocoImage, repairs: Repairs, problems: Problems
+    found: list[list[float]] | RleJson | None, json_path: str, image: CocoImage, repairs: Repairs, problems: Problems
 ) -> Polygons | Rle | None:
     if found is None:
         return None
     if isinstance(found, RleJson):
-        return _checked_rle(found, place, image, problems)
+        return _checked_rle(found, json_path, image, problems)
     # Tools without masks write [] or [[]] for no segmentation.
     if not any(found):
         return None
     whole = [polygon for polygon in found if len(polygon) >= 6]
     if not whole or any(len(polygon) % 2 for polygon in found):
         # Too few points, or half a point too many: numbers were lost.
-        repairs.add(MASK_LEFT_OUT, place)
+        repairs.add(MASK_LEFT_OUT, json_path)
         return None
     if len(whole) < len(found):
-        repairs.add(SHORT_POLYGON, place)
+        repairs.add(SHORT_POLYGON, json_path)
     arrays = [np.array(polygon, dtype=np.float64) for polygon in whole]
     if any(_is_huge(array) for array in arrays):
-        problems.add(f"{place}: expected coordinates of up to {MAX_COORDINATE:g} px, found larger ones")
+        problems.add(f"{json_path}: expected coordinates of up to {MAX_COORDINATE:g} px, found larger ones")
         return None
     return tuple([_compact(array) for array in arrays])
 
 
-def _checked_rle(found: RleJson, place: str, image: CocoImage, problems: Problems) -> Rle | None:
+def _checked_rle(found: RleJson, json_path: str, image: CocoImage, problems: Problems) -> Rle | None:
     if found.size != (image.height, image.width):
         problems.add(
-            f"{place}.size: expected [height, width] of the image, [{image.height}, {image.width}], "
+            f"{json_path}.size: expected [height, width] of the image, [{image.height}, {image.width}], "
             f"found {list(found.size)}"
         )
         return None
     try:
         return as_rle(found)
     except (ValueError, OverflowError) as error:
-        problems.add(f"{place}.counts: {error}")
+        problems.add(f"{json_path}.counts: {error}")
         return None
 
 

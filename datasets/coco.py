@@ -166,10 +166,10 @@ class _Known(Generic[Record]):
 def _categories(document: Document, mending: Mending) -> _Known[Category]:
     known: _Known[Category] = _Known({}, set())
 
-    def on_repeat(record: Category, place: str) -> LeftOut | None:
+    def on_repeat(record: Category, json_path: str) -> LeftOut | None:
         if known.records.get(record.id) != record:
             return None
-        mending.repairs.add(CATEGORY_REPEATED, place)
+        mending.repairs.add(CATEGORY_REPEATED, json_path)
         return LeftOut()
 
     for _, record in parse_records(
@@ -190,20 +190,20 @@ def _images(
 ) -> _Known[CocoImage]:
     known: _Known[CocoImage] = _Known({}, set())
     mend = mending.by(respell.image if asked.names else respell.unnamed_image)
-    for place, record in parse_records(document.images, kind, "images", mending.problems, known.refused, mend=mend):
+    for json_path, record in parse_records(document.images, kind, "images", mending.problems, known.refused, mend=mend):
         why = ""
         if folder is not None and min(record.width, record.height) < 1:
-            why = _read_size(record, place, folder, mending)
+            why = _read_size(record, json_path, folder, mending)
         if why:
             known.unsized.append(Unsized(record.id, record.file_name, why))
-        if (why and mending.leniency.skip_bad) or not check_image(record, place, mending.problems, asked, why):
+        if (why and mending.leniency.skip_bad) or not check_image(record, json_path, mending.problems, asked, why):
             known.refused.add(record.id)
         else:
             known.records[record.id] = record
     return known
 
 
-def _read_size(image: CocoImage, place: str, folder: Path, mending: Mending) -> str:
+def _read_size(image: CocoImage, json_path: str, folder: Path, mending: Mending) -> str:
     """Fill in the size that a record lacks from its image file; returns the reason where that fails."""
     try:
         path = locate(folder, image.file_name).path
@@ -213,7 +213,7 @@ def _read_size(image: CocoImage, place: str, folder: Path, mending: Mending) -> 
         image.width, image.height = upright_size(read_file(path))
     except ValueError as error:
         return str(error)
-    mending.repairs.add(SIZE_FROM_FILE, place)
+    mending.repairs.add(SIZE_FROM_FILE, json_path)
     return ""
 
 
@@ -232,10 +232,10 @@ def _annotations(
 ) -> list[Annotation]:
     annotations: list[Annotation] = []
     repeated: list[Annotation] = []
-    places: set[str] = set()
+    json_paths: set[str] = set()
 
-    def on_repeat(record: AnnotationJson, place: str) -> AnnotationJson:
-        places.add(place)
+    def on_repeat(record: AnnotationJson, json_path: str) -> AnnotationJson:
+        json_paths.add(json_path)
         return record
 
     parsed = parse_records(
@@ -249,15 +249,15 @@ def _annotations(
         on_repeat=on_repeat,
     )
     problems = Problems()
-    for place, record in parsed:
-        checked = _checked(record, place, images, categories, mending, problems, as_written)
+    for json_path, record in parsed:
+        checked = _checked(record, json_path, images, categories, mending, problems, as_written)
         if problems.count:
-            mending.take(place, problems)
+            mending.take(json_path, problems)
             problems = Problems()
         elif checked is not None:
             annotations.append(checked)
-            if place in places:
-                mending.repairs.add(ID_TAKEN, place)
+            if json_path in json_paths:
+                mending.repairs.add(ID_TAKEN, json_path)
                 repeated.append(checked)
     # Numbered once all other ids are known.
     free = max((item.id for item in annotations), default=0) + 1
@@ -268,7 +268,7 @@ def _annotations(
 
 def _checked(
     record: AnnotationJson,
-    place: str,
+    json_path: str,
     images: _Known[CocoImage],
     categories: _Known[Category],
     mending: Mending,
@@ -276,16 +276,16 @@ def _checked(
     as_written: bool,
 ) -> Annotation | None:
     if record.category_id not in categories.records and record.category_id not in categories.refused:
-        problems.add(f"{place}.category_id: expected the id of a category, found {record.category_id}")
+        problems.add(f"{json_path}.category_id: expected the id of a category, found {record.category_id}")
     if record.image_id in images.refused:
         return None
     image = images.records.get(record.image_id)
     if image is None:
-        problems.add(f"{place}.image_id: expected the id of an image, found {record.image_id}")
+        problems.add(f"{json_path}.image_id: expected the id of an image, found {record.image_id}")
         return None
     if as_written:
-        return check_as_written(record, place, mending.repairs, problems)
-    return check_annotation(record, place, image, mending.repairs, problems, mending.leniency.clip_boxes)
+        return check_as_written(record, json_path, mending.repairs, problems)
+    return check_annotation(record, json_path, image, mending.repairs, problems, mending.leniency.clip_boxes)
 
 
 def write(path: Path, dataset: Dataset) -> None:

@@ -67,16 +67,16 @@ def _png_fault(data: bytes) -> str:
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview, int]]:
     """(type, payload, checksum) of each complete chunk."""
-    view, place = memoryview(data), 8
-    while place + 12 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, place)
-        end = place + 8 + length
+    view, offset = memoryview(data), 8
+    while offset + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, offset)
+        end = offset + 8 + length
         if end + 4 > len(data):
             return
-        yield kind, view[place + 8 : end], struct.unpack_from(">I", data, end)[0]
+        yield kind, view[offset + 8 : end], struct.unpack_from(">I", data, end)[0]
         if kind == b"IEND":
             return
-        place = end + 4
+        offset = end + 4
 
 
 def _inflated(stream: zlib._Decompress, payload: memoryview) -> int:

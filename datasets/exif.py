@@ -42,17 +42,17 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[str, int, int]]:
 
 def _png_chunks(data: bytes) -> Iterator[tuple[str, int, int]]:
     """(kind, start, end) of the data of each eXIf and iTXt chunk."""
-    place = 8
-    while place + 12 <= len(data):
-        (length,) = struct.unpack_from(">I", data, place)
-        kind, start, end = data[place + 4 : place + 8], place + 8, place + 8 + length
+    offset = 8
+    while offset + 12 <= len(data):
+        (length,) = struct.unpack_from(">I", data, offset)
+        kind, start, end = data[offset + 4 : offset + 8], offset + 8, offset + 8 + length
         if end + 4 > len(data):
             return
         if kind == b"eXIf":
             yield "exif", start, end
         elif kind == b"iTXt":
             yield "xmp", start, end
-        place = end + 4
+        offset = end + 4
 
 
 def _patch_tiff(data: bytearray, start: int, end: int) -> None:

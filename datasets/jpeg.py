@@ -17,42 +17,42 @@ def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
     Stray bytes between segments are skipped as libjpeg does (jdmarker.c, next_marker).
     """
-    place = _marker_from(data, 2)
-    while 0 <= place <= len(data) - 4:
-        marker = data[place + 1]
+    offset = _marker_from(data, 2)
+    while 0 <= offset <= len(data) - 4:
+        marker = data[offset + 1]
         if marker == _EOI:
             return
         if marker in _BARE:
-            place = _marker_from(data, place + 2)
+            offset = _marker_from(data, offset + 2)
             continue
-        (length,) = struct.unpack_from(">H", data, place + 2)
+        (length,) = struct.unpack_from(">H", data, offset + 2)
         # The length includes its own two bytes; where it is less, libjpeg continues right behind it.
-        end = place + 2 + max(length, 2)
-        yield marker, place + 4, end
+        end = offset + 2 + max(length, 2)
+        yield marker, offset + 4, end
         if marker == _SOS:
             return
-        place = _marker_from(data, end)
+        offset = _marker_from(data, end)
 
 
-def _marker_from(data: bytes, place: int) -> int:
+def _marker_from(data: bytes, offset: int) -> int:
     """The index of the next marker: an FF before a byte that is neither 0 nor FF (a fill byte); -1 for none."""
-    while (place := data.find(b"\xff", place)) >= 0 and place + 1 < len(data):
-        if data[place + 1] not in (0x00, 0xFF):
-            return place
-        place += 1
+    while (offset := data.find(b"\xff", offset)) >= 0 and offset + 1 < len(data):
+        if data[offset + 1] not in (0x00, 0xFF):
+            return offset
+        offset += 1
     return -1
 
 
 def without_stray_bytes(data: bytes) -> bytes:
     """The file without stray bytes in its head; `data` itself where there are none."""
-    kept, place, stray = [(0, 2)], 2, 0
+    kept, offset, stray = [(0, 2)], 2, 0
     for _, start, end in segments(data):
-        stray += start - 4 - place
+        stray += start - 4 - offset
         kept.append((start - 4, end))
-        place = end
+        offset = end
     if not stray:
         return data
-    return b"".join([*(data[start:end] for start, end in kept), data[place:]])
+    return b"".join([*(data[start:end] for start, end in kept), data[offset:]])
 
 
 def scan_start(data: bytes) -> int:
@@ -78,7 +78,7 @@ def has_quantization_tables(data: bytes) -> bool:
 
 def _tables(payload: bytes) -> Iterator[int]:
     """The ids of the tables in a DQT segment: each has 64 values of 1 or 2 bytes."""
-    place = 0
-    while place < len(payload):
-        yield payload[place] & 15
-        place += 1 + 64 * (2 if payload[place] >> 4 else 1)
+    offset = 0
+    while offset < len(payload):
+        yield payload[offset] & 15
+        offset += 1 + 64 * (2 if payload[offset] >> 4 else 1)

@@ -25,7 +25,7 @@ class Mending:
     def by(self, respell: Callable[[dict[str, Any]], Respelled]) -> Mend:
         """A `mend` function for `parse_records`: respells a record in COCO's form and counts what was changed."""
 
-        def mend(raw: msgspec.Raw, kind: type[Any], place: str) -> Any:
+        def mend(raw: msgspec.Raw, kind: type[Any], json_path: str) -> Any:
             try:
                 # Not msgspec, which refuses numbers too large for a float; here they become infinite.
                 plain = json.loads(bytes(raw))
@@ -35,30 +35,30 @@ class Mending:
                 return None
             respelled = respell(plain)
             if respelled.record is None:
-                self._count(respelled, place)
+                self._count(respelled, json_path)
                 return LeftOut()
             try:
                 record = msgspec.convert(respelled.record, kind)
             except msgspec.ValidationError as error:
                 return error
-            self._count(respelled, place)
+            self._count(respelled, json_path)
             return record
 
         return mend
 
-    def _count(self, respelled: Respelled, place: str) -> None:
+    def _count(self, respelled: Respelled, json_path: str) -> None:
         for kind in respelled.kinds:
-            self.repairs.add(kind, place)
+            self.repairs.add(kind, json_path)
 
     def annotation_problems(self) -> Problems:
         """Where problems of annotations that do not parse go, each with its place."""
         return _AsRepairs(self.repairs) if self.leniency.skip_bad else self.problems
 
-    def take(self, place: str, problems: Problems) -> None:
+    def take(self, json_path: str, problems: Problems) -> None:
         """Take the problems of one annotation, which count as one where it is left out."""
         if self.leniency.skip_bad:
-            said = "; ".join(problem.removeprefix(place) for problem in problems.kept)
-            self.repairs.add(UNUSABLE, f"{place}{said}")
+            said = "; ".join(problem.removeprefix(json_path) for problem in problems.kept)
+            self.repairs.add(UNUSABLE, f"{json_path}{said}")
         else:
             self.problems.extend(problems)
 

@@ -206,19 +206,19 @@ def _why_no_json(data: bytes, error: Exception) -> list[str]:
         return [f"line {found.lineno}, column {found.colno}: {found.msg}; the file has {len(data):,} bytes"]
     except (UnicodeDecodeError, RecursionError, ValueError) as found:
         return [f"{found}; the file has {len(data):,} bytes"]
-    return [f"{place}: expected a finite number, found {value}" for place, value in places] or [str(error)]
+    return [f"{json_path}: expected a finite number, found {value}" for json_path, value in places] or [str(error)]
 
 
-def not_finite(value: Any, place: str) -> Iterator[tuple[str, float]]:
+def not_finite(value: Any, json_path: str) -> Iterator[tuple[str, float]]:
     """(place, number) of every non-finite number in a plain JSON value."""
     if isinstance(value, float) and not math.isfinite(value):
-        yield place, value
+        yield json_path, value
     elif isinstance(value, dict):
         for key, inner in value.items():
-            yield from not_finite(inner, f"{place}.{key}")
+            yield from not_finite(inner, f"{json_path}.{key}")
     elif isinstance(value, list):
         for index, inner in enumerate(value):
-            yield from not_finite(inner, f"{place}[{index}]")
+            yield from not_finite(inner, f"{json_path}[{index}]")
 
 
 def without_infinities(data: Buffer) -> Buffer:
@@ -258,27 +258,27 @@ def parse_records(
     for index, raw in zip(itertools.count() if numbers is None else numbers, raws, strict=False):
         if index % _RELEASE_EVERY == _RELEASE_EVERY - 1:
             release(raw, data)
-        place = f"$.{name}[{index}]"
+        json_path = f"$.{name}[{index}]"
         try:
             record = decoder.decode(raw)
         except msgspec.ValidationError as error:
-            mended = None if mend is None else mend(raw, kind, place)
+            mended = None if mend is None else mend(raw, kind, json_path)
             if isinstance(mended, LeftOut):
                 continue
             if mended is None or isinstance(mended, msgspec.ValidationError):
-                problems.add(explain(mended or error, raw, place))
+                problems.add(explain(mended or error, raw, json_path))
                 refused.add(_id_of(raw))
                 continue
             record = mended
         other = first_with.setdefault(record.id, index)
         if other == index:
-            yield place, record
+            yield json_path, record
             continue
-        repeated = None if on_repeat is None else on_repeat(record, place)
+        repeated = None if on_repeat is None else on_repeat(record, json_path)
         if repeated is None:
-            problems.add(f"{place}.id: expected an id of its own, found {record.id}, which $.{name}[{other}] has")
+            problems.add(f"{json_path}.id: expected an id of its own, found {record.id}, which $.{name}[{other}] has")
         elif not isinstance(repeated, LeftOut):
-            yield place, repeated
+            yield json_path, repeated
 
 
 def _id_of(raw: msgspec.Raw) -> int | None:
@@ -293,7 +293,7 @@ class _OnlyId(msgspec.Struct):
     id: int
 
 
-def explain(error: msgspec.ValidationError, raw: msgspec.Raw, place: str) -> str:
+def explain(error: msgspec.ValidationError, raw: msgspec.Raw, json_path: str) -> str:
     """The place in the file, what was expected and what was found."""
     match = _PLACE.fullmatch(str(error))
     what, where = (match["what"], match["where"] or "") if match else (str(error), "")
@@ -303,9 +303,9 @@ def explain(error: msgspec.ValidationError, raw: msgspec.Raw, place: str) -> str
             found = found[key] if key else found[int(index)]
     except (LookupError, TypeError, ValueError, RecursionError):
         # A repeated key, a number of thousands of digits, thousands of brackets: the place must do.
-        return f"{place}{where}: {what}"
+        return f"{json_path}{where}: {what}"
     shown = json.dumps(found)
     is_large = f"<= {MAX_ID}" in what or f">= {-MAX_ID}" in what
     # In results files, ids are references to other records.
-    remedy = TOO_LARGE if is_large and place.startswith("$.") else ""
-    return f"{place}{where}: {what}, found {shown if len(shown) <= 80 else shown[:77] + '...'}{remedy}"
+    remedy = TOO_LARGE if is_large and json_path.startswith("$.") else ""
+    return f"{json_path}{where}: {what}, found {shown if len(shown) <= 80 else shown[:77] + '...'}{remedy}"

@@ -152,8 +152,8 @@ def _read_records(raws: list[msgspec.Raw], path: Path, names: Names, repairs: Re
     problems = Problems()
     highest = 0.0
     for index, raw in enumerate(raws):
-        place = f"$[{index}]"
-        record = _read_record(raw, place, names, repairs)
+        json_path = f"$[{index}]"
+        record = _read_record(raw, json_path, names, repairs)
         if isinstance(record, str):
             problems.add(record)
             highest = max(highest, _score(raw))
@@ -166,12 +166,12 @@ def _read_records(raws: list[msgspec.Raw], path: Path, names: Names, repairs: Re
     return found
 
 
-def _read_record(raw: msgspec.Raw, place: str, names: Names, repairs: Repairs) -> DetectionJson | str:
+def _read_record(raw: msgspec.Raw, json_path: str, names: Names, repairs: Repairs) -> DetectionJson | str:
     """A detection, or what is wrong with it."""
     try:
         return _DECODER.decode(raw)
     except msgspec.ValidationError as error:
-        problem = explain(error, raw, place)
+        problem = explain(error, raw, json_path)
     record: dict[str, Any] = {"bbox": None}
     kinds: list[str] = []
     try:
@@ -180,16 +180,16 @@ def _read_record(raw: msgspec.Raw, place: str, names: Names, repairs: Repairs) -
         record["segmentation"] = _segmentation(raw)
         found = msgspec.convert(record, DetectionJson)
     except NotKnownError as unknown:
-        return f"{place}{unknown}"
+        return f"{json_path}{unknown}"
     except msgspec.ValidationError as error:
         if "bbox" not in record:
-            return f"{place}.bbox: expected [x, y, width, height] or a mask to take it from, found neither"
+            return f"{json_path}.bbox: expected [x, y, width, height] or a mask to take it from, found neither"
         # What respelling did not repair may be the fault of another key than the first error's.
-        return explain(error, raw, place) if kinds else problem
+        return explain(error, raw, json_path) if kinds else problem
     except (msgspec.DecodeError, ValueError, RecursionError):
         return problem
     for kind in kinds:
-        repairs.add(kind, place)
+        repairs.add(kind, json_path)
     return found
 
 
@@ -218,15 +218,15 @@ def renumbered(results: Results, numbering: Numbering, category_ids: Sequence[in
         return results
     ids = np.array(sorted(category_ids), dtype=np.int64)
     base = int(numbering.removeprefix("contiguous"))
-    places = results.category_ids - base
-    outside = (places < 0) | (places >= len(ids))
+    positions = results.category_ids - base
+    outside = (positions < 0) | (positions >= len(ids))
     if outside.any():
         found = np.unique(results.category_ids[outside])
         shown = ", ".join(str(id_) for id_ in found[:SHOWN])
         raise DataError(
             f"{path}: expected category ids from {base} to {len(ids) - 1 + base} ({numbering}), found {shown}"
         )
-    return msgspec.structs.replace(results, category_ids=ids[places])
+    return msgspec.structs.replace(results, category_ids=ids[positions])
 
 
 def _with_ids(data: bytes, path: Path, by_file_name: Mapping[str, int]) -> bytes:
@@ -271,12 +271,12 @@ def _refusal(data: bytes, path: Path) -> DataError:
     return DataError(headline, problems.kept, problems.count)
 
 
-def _strict_problem(raw: msgspec.Raw, place: str) -> str:
+def _strict_problem(raw: msgspec.Raw, json_path: str) -> str:
     try:
         _DECODER.decode(raw)
     except msgspec.ValidationError as error:
-        problem = explain(error, raw, place)
-        by_name = problem.startswith(f"{place}.image_id: Expected `int`, got `str`")
+        problem = explain(error, raw, json_path)
+        by_name = problem.startswith(f"{json_path}.image_id: Expected `int`, got `str`")
         return f"{problem}; images go by their ids in the annotation file" if by_name else problem
     return ""
 
@@ -304,10 +304,10 @@ def unknown_ids(results: Results, image_ids: npt.NDArray[np.int64], category_ids
 
 
 def _unknown(key: str, what: str, ids: npt.NDArray[np.int64], known: npt.NDArray[np.int64]) -> list[str]:
-    (places,) = np.nonzero(~np.isin(ids, known))
-    unknown, first, counts = np.unique(ids[places], return_index=True, return_counts=True)
+    (rows,) = np.nonzero(~np.isin(ids, known))
+    unknown, first, counts = np.unique(ids[rows], return_index=True, return_counts=True)
     return [
-        f"$[{places[first[at]]}].{key}: expected the id of {what}, found {unknown[at]} ({counts[at]:,} detection(s))"
+        f"$[{rows[first[at]]}].{key}: expected the id of {what}, found {unknown[at]} ({counts[at]:,} detection(s))"
         for at in np.argsort(first)
     ]
 

@@ -104,20 +104,20 @@ def _draw_split(split: Split, folder: Path) -> Dataset:
     rng = np.random.default_rng(split.seed)
     records: list[Image] = []
     annotations: list[Annotation] = []
-    for place, shapes in enumerate(_deal(split.images, rng)):
+    for index, shapes in enumerate(_deal(split.images, rng)):
         width, height = int(rng.integers(300, 341)), int(rng.integers(226, 255))
         image = Image(
-            id=split.seed + place + 1,
-            file_name=f"{split.seed + place + 1:012d}.jpg",
+            id=split.seed + index + 1,
+            file_name=f"{split.seed + index + 1:012d}.jpg",
             width=width,
             height=height,
             license=1,
         )
         canvas = _ground(width, height, rng)
-        for annotation in _draw_objects(canvas, shapes, place in CROWDED, rng):
+        for annotation in _draw_objects(canvas, shapes, index in CROWDED, rng):
             annotation.id, annotation.image_id = split.seed * 100 + len(annotations) + 1, image.id
             annotations.append(annotation)
-        (folder / image.file_name).write_bytes(_encode(canvas, place))
+        (folder / image.file_name).write_bytes(_encode(canvas, index))
         records.append(image)
     return Dataset(
         info={"description": f"scarcedet's drawn sample, {split.name}"},
@@ -135,8 +135,8 @@ def _deal(count: int, rng: np.random.Generator) -> list[list[Shape]]:
     pack = [shape for shape, share in zip(SHAPES, shares, strict=True) for _ in range(share)]
     hands: list[list[Shape]] = [[] for _ in range(count)]
     for index in rng.permutation(len(pack)).tolist():
-        place = int(rng.integers(count))
-        hands[place if place != EMPTY else 0].append(pack[index])
+        index = int(rng.integers(count))
+        hands[index if index != EMPTY else 0].append(pack[index])
     return hands
 
 
@@ -257,11 +257,11 @@ def _draw_crowd(canvas: Pixels, rng: np.random.Generator) -> Annotation:
     )
 
 
-def _encode(canvas: Pixels, place: int) -> bytes:
-    if place == GREYSCALE:
+def _encode(canvas: Pixels, index: int) -> bytes:
+    if index == GREYSCALE:
         grey = cv2.cvtColor(canvas, cv2.COLOR_RGB2GRAY)
         return cv2.imencode(".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
-    if place != TURNED:
+    if index != TURNED:
         return images.encode_jpeg(canvas, QUALITY).tobytes()
     # Stored rotated; orientation 6 tells readers to turn it by 90 degrees clockwise.
     stored = images.encode_jpeg(np.ascontiguousarray(np.rot90(canvas)), QUALITY).tobytes()

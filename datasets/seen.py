@@ -98,15 +98,15 @@ def of_build(folder: Path) -> SeenImages:
     return SeenImages((item.id, item.file_name, item.source_sha256) for item in read_source_digests(path))
 
 
-def trained_on(places: Iterable[Path]) -> SeenImages:
+def trained_on(paths: Iterable[Path]) -> SeenImages:
     """The images of training data: folders of builds, and annotation files.
 
     Raises DataError for anything else.
     """
     seen = NOTHING
-    for place in places:
-        folder = place if place.is_dir() else build_of(place)
-        seen = seen.joined(_of_annotations(place) if folder is None else of_build(folder))
+    for path in paths:
+        folder = path if path.is_dir() else build_of(path)
+        seen = seen.joined(_of_annotations(path) if folder is None else of_build(folder))
     return seen
 
 

@@ -57,26 +57,26 @@ def iterate_source_digests(path: Path, problems: Problems) -> Iterator[tuple[int
             number = 0
             while line := file.readline(_MAX_LINE):
                 number += 1
-                place = f"{path.name} line {number}"
+                where = f"{path.name} line {number}"
                 if line.endswith(b"\n"):
-                    parsed = _parsed(line, place, problems)
+                    parsed = _parsed(line, where, problems)
                     if parsed is not None:
                         yield number, parsed
                 elif _skip_line(file):
-                    problems.add(f"{place}: expected at most {_MAX_LINE:,} bytes, found more: {_shown(line)}")
+                    problems.add(f"{where}: expected at most {_MAX_LINE:,} bytes, found more: {_shown(line)}")
                 else:
-                    problems.add(f"{place}: expected a whole line, found the end of the file: {_shown(line)}")
+                    problems.add(f"{where}: expected a whole line, found the end of the file: {_shown(line)}")
     except OSError as error:
         raise DataError(f"{path}: expected the source images of a build, found: {error.strerror}") from None
 
 
-def _parsed(line: bytes, place: str, problems: Problems) -> SourceDigest | None:
+def _parsed(line: bytes, where: str, problems: Problems) -> SourceDigest | None:
     try:
         return _decoder.decode(line)
     except msgspec.ValidationError as error:
-        problems.add(explain(error, msgspec.Raw(line), place))
+        problems.add(explain(error, msgspec.Raw(line), where))
     except (ValueError, RecursionError) as error:
-        problems.add(f"{place}: expected a JSON object, found {_shown(line)} ({error})")
+        problems.add(f"{where}: expected a JSON object, found {_shown(line)} ({error})")
     return None
 
 

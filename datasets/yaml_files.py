@@ -47,10 +47,10 @@ def read(path: Path) -> Any:
         raise DataError(f"{path}: not readable as YAML: {error}") from None
 
 
-def parse(text: str, place: str) -> Any:
-    """YAML as plain types; `place` names it in errors. Raises DataError."""
+def parse(text: str, name: str) -> Any:
+    """YAML as plain types; `name` names it in errors. Raises DataError."""
     try:
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         # ValueError: what looks like a date and is none.
-        raise DataError(f"{place}: not readable as YAML: {error}") from None
+        raise DataError(f"{name}: not readable as YAML: {error}") from None

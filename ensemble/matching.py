@@ -51,8 +51,8 @@ def numberings(texts: Sequence[str], paths: Sequence[Path], chosen: Recipe) -> l
         if how is None or not places:
             problems.append(f"{text}: expected HOW or FILE=HOW, of a results file and {', '.join(NUMBERINGS)}")
             continue
-        for place in places:
-            found[place] = how
+        for index in places:
+            found[index] = how
     if problems:
         raise DataError("--categories: how results files number their categories", problems)
     return found
@@ -85,7 +85,7 @@ def ordered(chosen: Recipe, recipe_path: Path, given: Sequence[Given]) -> Recipe
             ],
             advice=f"Say which is which: --results {Path(models[0].results).stem}={given[0].path}",
         )
-    return msgspec.structs.replace(chosen, models=tuple(models[place] for place in places))
+    return msgspec.structs.replace(chosen, models=tuple(models[index] for index in places))
 
 
 def _by_name(models: Sequence[Model], given: Sequence[Given], recipe_path: Path) -> list[int]:

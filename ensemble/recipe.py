@@ -163,7 +163,7 @@ def _unknown_method(key: str, found: Any, methods: dict[str, type[msgspec.Struct
     return _unknown_keys(f"{key}.", {name: value for name, value in found.items() if name != "method"}, methods[method])
 
 
-def _unknown_keys(place: str, found: Any, kind: type[msgspec.Struct]) -> list[str]:
+def _unknown_keys(prefix: str, found: Any, kind: type[msgspec.Struct]) -> list[str]:
     if not isinstance(found, dict):
         return []
     known = get_type_hints(kind)
@@ -171,10 +171,10 @@ def _unknown_keys(place: str, found: Any, kind: type[msgspec.Struct]) -> list[st
     problems = []
     for name, value in found.items():
         if name not in known:
-            problems.append(f"{place}{name}: expected {expected}")
+            problems.append(f"{prefix}{name}: expected {expected}")
         elif get_origin(known[name]) is Literal and value not in get_args(known[name]):
             choices = ", ".join(map(str, get_args(known[name])))
-            problems.append(f"{place}{name}: expected one of {choices}, found {value!r}")
+            problems.append(f"{prefix}{name}: expected one of {choices}, found {value!r}")
     return problems
 
 

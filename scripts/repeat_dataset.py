@@ -77,15 +77,15 @@ def write_annotations(inputs: Inputs, count: int, path: Path) -> int:
 
 
 def place_files(
-    inputs: Inputs, count: int, folder: Path, place: Callable[[Path, Path], object], progress: Progress
+    inputs: Inputs, count: int, folder: Path, put: Callable[[Path, Path], object], progress: Progress
 ) -> None:
     """Every image file under its new name. Raises DataError naming the file that cannot be placed."""
     for done, (image, source) in enumerate(repeated(inputs, count), start=1):
         try:
             # The file itself, not a link to it, which might be relative.
-            place(source.path.resolve(), folder / image.file_name)
+            put(source.path.resolve(), folder / image.file_name)
         except OSError as error:
-            advice = "; files on another file system need --copy" if place is os.link else ""
+            advice = "; files on another file system need --copy" if put is os.link else ""
             raise DataError(
                 f"{source.path}: cannot be placed as {folder / image.file_name}: {error.strerror}{advice}"
             ) from None

@@ -1,1 +1,1 @@
-"""Stage 2: train Mask R-CNN from scratch with Detectron2. The only place with torch and detectron2."""
+"""Stage 2: training Mask R-CNN from scratch with Detectron2. The only package that imports torch and detectron2."""

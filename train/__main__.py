@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from datasets.options import AskedFor
     from datasets.sources import Input
 
-# Heavy imports stand inside the commands: `--help` must answer at once.
+# Heavy imports are inside the commands: `--help` must answer at once.
 
 
 @options.group

@@ -1,4 +1,6 @@
-"""What Detectron2 v0.6 needs on today's libraries. Import it before detectron2; newer versions are left alone."""
+"""Compatibility of Detectron2 v0.6 with current libraries. Import it before detectron2; newer versions are
+unchanged.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +10,16 @@ import warnings
 import numpy as np
 from PIL import Image
 
-# Pillow 10 took LINEAR away, which detectron2/data/transforms/transform.py names in a default argument.
+# Pillow 10 removed LINEAR, a default argument in detectron2/data/transforms/transform.py.
 if not hasattr(Image, "LINEAR"):
     Image.LINEAR = Image.Resampling.BILINEAR  # type: ignore[attr-defined]
 
-# numpy 1.24 took these names away (and 2.0 gave `bool` back); structures/masks.py and data/build.py use them.
+# numpy 1.24 removed these names (2.0 restored `bool`); structures/masks.py and data/build.py use them.
 for _name, _type in {"bool": np.bool_, "int": int, "float": float}.items():
     if _name not in np.__dict__:
         setattr(np, _name, _type)
 
-# torch warns of things that v0.6 does at import and in every step, which a user can do nothing about.
+# Warnings of torch about v0.6, at import and in every step, which users can do nothing about.
 for _message in (
     r".*`?torch\.jit\.script(_method)?`? is deprecated",
     r".*torch\.meshgrid: in an upcoming release",
@@ -27,9 +29,9 @@ for _message in (
 ):
     warnings.filterwarnings("ignore", _message)
 
-# It looks for a CUDA compiler when it is imported, and says so where there is none.
+# At import, it looks for a CUDA compiler and reports that there is none.
 logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
-# Its loop logs the traceback of every error; ours print one line, and Python itself shows the rest.
+# Its loop logs the traceback of every error; ours prints one line, and Python the rest.
 logging.getLogger("detectron2.engine.train_loop").setLevel(logging.CRITICAL)
-# Its old-to-new key matching talks about every buffer.
+# Its old-to-new key matching logs every buffer.
 logging.getLogger("fvcore.common.checkpoint").setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Detectron2's configuration with a few keys of our own, read from the YAML files in train/configs/."""
+"""Configuration: Detectron2's, with keys of our own, read from the YAML files in train/configs/."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from train import config_checks, config_keys
 CONFIGS = Path(__file__).parent / "configs"
 SCHEDULES = CONFIGS / "schedules"
 
-# Name -> what it is. `python -m train models` prints them, and each has its file in train/configs/.
+# Name -> description. `python -m train models` lists them; each has a file in train/configs/.
 MODELS = {
     "r18": "scratch Mask R-CNN on ResNet-18, the smallest that is meant seriously",
     "r50-bn": "the paper's first baseline: ResNet-50, batch norm",
@@ -30,10 +30,10 @@ MODELS = {
     "tiny-cascade": "tiny with a cascade of three box heads",
 }
 
-# The paper's five (section 3.C.1), by the names that Detectron2 gives them.
+# The paper's five (section 3.C.1), by Detectron2's names.
 LOSSES = ("loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg", "loss_mask")
 
-# What a resumed run may change: where it works and what it keeps, not what it computes.
+# Keys that a resumed run may change: they affect where it runs and what it keeps, not what it computes.
 FREE_ON_RESUME = {
     "DATALOADER.NUM_WORKERS",
     "MODEL.CHECKPOINT_ACTIVATIONS",
@@ -55,42 +55,42 @@ class Difference(NamedTuple):
 
 
 def default() -> Any:
-    """Detectron2's defaults, what we think differently about, and our own keys, each with its meaning."""
+    """Detectron2's defaults, our changes to them, and our own keys, each with its meaning."""
     from train import compat  # noqa: F401 - before detectron2
 
     # isort: split
     from detectron2.config import CfgNode, get_cfg
 
     cfg = get_cfg()
-    # Zero the last norm of each residual branch at the start (Goyal et al., 2017). Detectron2 found, as the paper did,
-    # that it hurts group norm from scratch.
+    # Zero the last norm of each residual branch at initialisation (Goyal et al., 2017). Off: Detectron2 found, as the
+    # paper did, that it hurts group norm from scratch.
     cfg.MODEL.RESNETS.ZERO_INIT_LAST_NORM = False
-    # Which ResNeSt, by timm's name, where MODEL.BACKBONE.NAME is build_resnest_fpn_backbone. Of MODEL.RESNETS it heeds
-    # NORM, OUT_FEATURES and ZERO_INIT_LAST_NORM.
+    # The ResNeSt variant, by timm's name, where MODEL.BACKBONE.NAME is build_resnest_fpn_backbone. Of MODEL.RESNETS it
+    # obeys NORM, OUT_FEATURES and ZERO_INIT_LAST_NORM.
     cfg.MODEL.RESNEST = CfgNode({"NAME": "resnest50d"})
-    # Keep only what goes in and out of each residual block, and compute the rest again in the backward pass: about half
-    # the memory for a third more time.
+    # Activation checkpointing: keep only the inputs and outputs of residual blocks and recompute the rest in the
+    # backward pass; about half the memory for a third more time.
     cfg.MODEL.CHECKPOINT_ACTIVATIONS = False
-    # The share of an anchor or proposal that must lie in an ignored box for it to be left out of the loss.
+    # Share of an anchor or proposal that must lie in an ignored box for it to be excluded from the loss.
     cfg.MODEL.IGNORE = CfgNode({"MIN_IOA": 0.5})
-    # What each loss counts; the losses of all stages of a cascade have one weight.
+    # Loss weights; all stages of a cascade share one.
     cfg.MODEL.LOSS_WEIGHTS = CfgNode(dict.fromkeys(LOSSES, 1.0))
-    # The schedule goes on with trained weights: a run without --init is refused.
+    # The schedule continues from trained weights: a run without --init is refused.
     cfg.SOLVER.FINETUNE = False
-    # The run in epochs; MAX_ITER, STEPS and WARMUP_ITERS are worked out from them. MAX_ITER above 0 ends the run early.
+    # The run in epochs; MAX_ITER, STEPS and WARMUP_ITERS are derived from them. MAX_ITER above 0 ends the run early.
     cfg.SOLVER.EPOCHS = 56.0
     cfg.SOLVER.STEP_EPOCHS = [40.0, 50.0]
     cfg.SOLVER.WARMUP_EPOCHS = 0.5
     cfg.SOLVER.MAX_ITER = 0
-    # BASE_LR is for a batch of this many images.
+    # The batch that BASE_LR is for.
     cfg.SOLVER.REFERENCE_BATCH = 16
-    # IMS_PER_BATCH images make a step; they are worked on in so many parts, one after the other.
+    # IMS_PER_BATCH images make a step; gradients are accumulated over this many parts.
     cfg.SOLVER.ACCUMULATE = 1
-    # fp16 (GPUs) or bf16 (also CPUs that have it), where SOLVER.AMP.ENABLED asks for mixed precision.
+    # fp16 (GPUs) or bf16 (also CPUs with bf16), where SOLVER.AMP.ENABLED asks for mixed precision.
     cfg.SOLVER.AMP.DTYPE = "fp16"
-    # A checkpoint every so many iterations, beside the one at the end of each epoch.
+    # Iterations between checkpoints, in addition to those at the ends of epochs.
     cfg.SOLVER.CHECKPOINT_PERIOD = 1000
-    # Checkpoints of the newest epochs that stay, beside the best and the last one; -1 keeps all.
+    # Number of newest epochs whose checkpoints are kept, besides the best and the last; -1 keeps all.
     cfg.SOLVER.MAX_TO_KEEP = 3
     cfg.SEED = 0
     cfg.MODEL.DEVICE = "auto"
@@ -109,7 +109,7 @@ def schedules() -> list[str]:
 def load(model: str, schedule: str, overrides: Sequence[str] = ()) -> Any:
     """The configuration of a model under a schedule (each a name or a YAML file), then KEY VALUE overrides.
 
-    Raises DataError for a name that is not there, a file that is no YAML, and a key or value that Detectron2 refuses.
+    Raises DataError for an unknown name, invalid YAML, and keys or values that are not allowed.
     """
     cfg = default()
     _merge_file(cfg, yaml_files.find(model, CONFIGS, option="--model", names=models()))
@@ -121,7 +121,7 @@ def load(model: str, schedule: str, overrides: Sequence[str] = ()) -> Any:
 
 
 def _references() -> tuple[dict[str, Any], dict[str, Any]]:
-    """Detectron2's own values and ours, of which none was asked for by anybody."""
+    """Detectron2's values and ours, none of which the user asked for."""
     from train import compat  # noqa: F401 - before detectron2
 
     # isort: split
@@ -133,7 +133,7 @@ def _references() -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def dump(cfg: Any) -> str:
-    """The configuration as YAML, with the keys that are obeyed and no other."""
+    """The configuration as YAML, without keys that are not obeyed."""
     import yaml
 
     def kept(node: dict[str, Any], prefix: str) -> dict[str, Any]:
@@ -152,7 +152,7 @@ def dump(cfg: Any) -> str:
 
 
 def from_text(text: str, origin: str) -> Any:
-    """The configuration that a checkpoint carries. Raises DataError where this version cannot read it."""
+    """A configuration from a checkpoint. Raises DataError where this version cannot read it."""
     import yaml
 
     from train import compat  # noqa: F401 - before detectron2
@@ -192,10 +192,10 @@ def _merge_file(cfg: Any, path: Path) -> None:
 
 
 def read_yaml(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """A file over the ones that it names as `_BASE_`, relative to itself, as Detectron2 reads them.
+    """A file merged over those that it names as `_BASE_`, relative to itself, as Detectron2 reads them.
 
-    `above` are the files that build on it. Only files, and only plain YAML: Detectron2 itself also fetches addresses
-    and runs what code a file names. Raises DataError naming the file.
+    `above` are the files that build on it. Only local files and plain YAML: Detectron2 itself also fetches URLs and
+    executes code that a file names. Raises DataError naming the file.
     """
     if path.resolve() in above:
         raise DataError(f"{path}: expected files that build on one another, found a loop of _BASE_")
@@ -211,7 +211,7 @@ def read_yaml(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 
 def _over(upper: dict[str, Any], lower: dict[str, Any], origin: str, depth: int = 0) -> dict[str, Any]:
-    """Both, `upper` where both have a value."""
+    """Merged, with `upper`'s value where both have one."""
     if depth > 20:
         raise DataError(f"{origin}: not readable as YAML: it is nested without end, by an alias")
     return lower | {
@@ -223,7 +223,7 @@ def _over(upper: dict[str, Any], lower: dict[str, Any], origin: str, depth: int 
 
 
 def _unknown_keys(found: dict[str, Any], known: dict[str, Any], prefix: str = "") -> list[str]:
-    """Each key of a file that there is not, with the most similar one that there is."""
+    """Each unknown key of a file, with the most similar known one."""
     problems = []
     for key, value in found.items():
         if key not in known:
@@ -236,7 +236,7 @@ def _unknown_keys(found: dict[str, Any], known: dict[str, Any], prefix: str = ""
 
 
 def _with_floats(found: dict[str, Any], defaults: Any) -> dict[str, Any]:
-    """Whole numbers as floats where the key's value is one, which Detectron2 would refuse: `EPOCHS: 12`."""
+    """Integers as floats where the key's value is a float, which Detectron2 would refuse: `EPOCHS: 12`."""
     result: dict[str, Any] = {}
     for key, value in found.items():
         default = defaults.get(key)
@@ -250,7 +250,7 @@ def _with_floats(found: dict[str, Any], defaults: Any) -> dict[str, Any]:
 
 
 def merge_overrides(cfg: Any, overrides: Sequence[str]) -> None:
-    """KEY VALUE KEY VALUE ... over `cfg`, in place. Raises DataError naming the key."""
+    """Merge KEY VALUE KEY VALUE ... into `cfg`, in place. Raises DataError naming the key."""
     if len(overrides) % 2:
         raise DataError(f"expected KEY VALUE pairs, found {overrides[-1]!r} without a value")
     for key, value in zip(overrides[::2], overrides[1::2], strict=True):
@@ -273,7 +273,7 @@ def _plain(error: Exception) -> str:
 
 
 def check(cfg: Any, ignored: Sequence[str] = ()) -> None:
-    """Raises DataError, naming every key, for what would otherwise fail or mislead hours later.
+    """Raises DataError, naming every key, for anything that would fail or mislead hours later.
 
     `ignored` are the problems of keys that are set and would have no effect.
     """
@@ -284,7 +284,7 @@ def check(cfg: Any, ignored: Sequence[str] = ()) -> None:
 
 
 def differences(before: Any, now: Any) -> list[Difference]:
-    """What differs between two configurations, except what a resumed run may change."""
+    """The differences between two configurations, except in keys that a resumed run may change."""
     old, new = flat(before), flat(now)
     return [
         Difference(key, old.get(key), new.get(key))
@@ -305,5 +305,5 @@ def flat(cfg: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _as_lists(value: Any) -> Any:
-    """YAML knows no tuples."""
+    """YAML has no tuples."""
     return [_as_lists(item) for item in value] if isinstance(value, (list, tuple)) else value

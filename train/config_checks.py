@@ -1,4 +1,4 @@
-"""What a configuration must not say: everything that would fail or mislead hours later."""
+"""Checks of a whole configuration: everything that would fail or mislead hours later."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 from train import config_rules
 
-# Those of timm's ResNeSts whose every norm can have 32 groups: radix 2, cardinality 1, width 64, as in their paper.
+# timm's ResNeSts all of whose norms can have 32 groups: radix 2, cardinality 1, width 64, as in their paper.
 RESNESTS = ("resnest14d", "resnest26d", "resnest50d", "resnest101e", "resnest200e", "resnest269e")
 
 
 def missing_values(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
-    """Keys without a value, where there must be one; both are dotted key -> value.
+    """Keys without a value where one is required; both are dotted key -> value.
 
-    Detectron2 lets every key be None, which a YAML file says by leaving its value out.
+    Detectron2 lets every key be None, which YAML expresses by an empty value.
     """
     return [
         f"{key}: expected a value, found none"
@@ -25,10 +25,10 @@ def missing_values(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> li
 
 
 def problems_of(cfg: Any, values: Mapping[str, Any]) -> list[str]:
-    """Every key that a run must not have as it is, of a configuration; `values` are its dotted key -> value."""
+    """The problems of a configuration, by key; `values` are its dotted key -> value."""
     problems = config_rules.broken(values)
     if not problems:
-        # What goes together can only be said of values that are good by themselves.
+        # Combinations are only checked for values that are valid by themselves.
         problems += config_rules.disagreeing(values)
     problems += _size_problems(cfg)
     if not all(type(epoch) in (int, float) for epoch in cfg.SOLVER.STEP_EPOCHS):
@@ -68,7 +68,7 @@ def norms_without_gpu(values: Mapping[str, Any]) -> list[str]:
 
 
 def _resnest_problems(cfg: Any) -> list[str]:
-    """What is wrong with a model on ResNeSt, if it is one."""
+    """The problems of a model on ResNeSt; none for other models."""
     if cfg.MODEL.BACKBONE.NAME != "build_resnest_fpn_backbone":
         return []
     problems = []
@@ -80,7 +80,7 @@ def _resnest_problems(cfg: Any) -> list[str]:
 
 
 def _size_problems(cfg: Any) -> list[str]:
-    """What is wrong with the sizes that images are brought to."""
+    """The problems of the sizes that images are resized to."""
     problems = []
     sizes = cfg.INPUT.MIN_SIZE_TRAIN
     is_range = cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING == "range"
@@ -92,7 +92,7 @@ def _size_problems(cfg: Any) -> list[str]:
             f"INPUT.MAX_SIZE_TRAIN: expected at least the largest shorter side, {max(sizes)}, found "
             f"{cfg.INPUT.MAX_SIZE_TRAIN}"
         )
-    # 0 is no "as it is" here, as it is in Detectron2.
+    # Unlike in Detectron2, 0 does not mean the original size.
     for key, size in (
         ("INPUT.MIN_SIZE_TEST", cfg.INPUT.MIN_SIZE_TEST),
         ("INPUT.MAX_SIZE_TEST", cfg.INPUT.MAX_SIZE_TEST),

@@ -1,6 +1,6 @@
-"""Every key of the configuration: obeyed by this project, or refused with what does it here.
+"""Every key of the configuration: obeyed here, or refused with what to use instead.
 
-A key that is taken and ignored costs days. So each leaf of Detectron2's configuration and of ours is in one of two
+A key that is silently ignored costs days. So each leaf of Detectron2's configuration and of ours is in one of two
 tables, and a test goes through all of them.
 """
 
@@ -14,7 +14,7 @@ KEYPOINTS = "this project has no keypoints"
 BALANCED = "`augment`'s recipe balanced copies images of rare categories"
 GIVEN = "--data and --val (or --val-annotations) name the data"
 
-# Key, or the beginning of keys that ends with a dot -> what to do instead of setting it.
+# Key, or prefix ending in a dot -> what to use instead.
 REFUSED: Mapping[str, str] = {
     "MODEL.LOAD_PROPOSALS": "proposals are always the model's own",
     "MODEL.KEYPOINT_ON": KEYPOINTS,
@@ -41,12 +41,12 @@ REFUSED: Mapping[str, str] = {
     "VIS_PERIOD": "`scripts/draw_variants.py` shows training pictures",
     "GLOBAL.HACK": "nothing here reads it",
 }
-# Those whose default is a number that does something in Detectron2, so that even it is refused where it is asked for.
+# Keys whose default is an active number in Detectron2, so that even the default is refused when set explicitly.
 REFUSED_AT_ANY_VALUE = ("SOLVER.STEPS", "SOLVER.WARMUP_ITERS", "OUTPUT_DIR")
 
 
 class OnlyWith(NamedTuple):
-    """Keys that only some models heed: those whose `key` has this value, or with `unless` those where it has not."""
+    """Keys that only some models obey: those whose `key` has this value, or with `unless` any other value."""
 
     key: str
     value: str
@@ -79,7 +79,7 @@ CONDITIONAL: Mapping[str, OnlyWith] = {
     "MODEL.RESNETS.STEM_OUT_CHANNELS": NO_RESNEST,
 }
 
-# All that something here or in Detectron2's Mask R-CNN reads, by section.
+# Keys that are read here or in Detectron2's Mask R-CNN, by section.
 OBEYED: Mapping[str, tuple[str, ...]] = {
     "": ("VERSION", "SEED"),
     "MODEL": (
@@ -194,7 +194,7 @@ OBEYED: Mapping[str, tuple[str, ...]] = {
     "TEST": ("DETECTIONS_PER_IMAGE",),
     "TEST.AUG": ("MIN_SIZES", "MAX_SIZE", "FLIP"),
 }
-# Of a training alone; `predict` has no use for them.
+# Keys of training only; `predict` has no use for them.
 TRAINING = (
     "SOLVER.",
     "SEED",
@@ -214,20 +214,20 @@ TRAINING = (
 
 
 def obeyed() -> set[str]:
-    """The keys that a model of the right kind heeds."""
+    """All keys that some model obeys."""
     plain = {f"{section}.{name}".removeprefix(".") for section, names in OBEYED.items() for name in names}
     return plain | set(CONDITIONAL)
 
 
 def remedy(key: str) -> str:
-    """What to do instead of setting a key; empty for one that is obeyed."""
+    """What to use instead of a key; empty for an obeyed one."""
     return next((text for begin, text in REFUSED.items() if _begins(key, begin)), "")
 
 
 def ignored(values: Mapping[str, Any], *references: Mapping[str, Any]) -> list[str]:
     """A problem for each key that is set and would be ignored; all are dotted key -> value.
 
-    `references` are Detectron2's defaults and ours: what has the value of one of them was not asked for.
+    `references` are Detectron2's defaults and ours: their values were not asked for.
     """
     problems = []
     for key, value in values.items():
@@ -242,7 +242,7 @@ def ignored(values: Mapping[str, Any], *references: Mapping[str, Any]) -> list[s
 
 
 def asked_for(keys: list[str]) -> list[str]:
-    """A problem for each key that is set by name, to whatever value, and would be ignored at any."""
+    """A problem for each key that is set by name and would be ignored at any value."""
     return [f"{key}: not obeyed here; {remedy(key)}" for key in keys if key in REFUSED_AT_ANY_VALUE]
 
 
@@ -253,11 +253,11 @@ def refused(keys: list[str]) -> list[str]:
 
 def of_training(keys: list[str]) -> list[str]:
     """A problem for each key that `predict` has no use for."""
-    # Mixed precision is for both.
+    # Mixed precision applies to both.
     own = [key for key in keys if not key.startswith("SOLVER.AMP.")]
     return [f"{key}: for training only" for key in own if any(_begins(key, begin) for begin in TRAINING)]
 
 
 def _begins(key: str, begin: str) -> bool:
-    """Is `key` this one, or one of those that begin so where `begin` ends with a dot or an underscore?"""
+    """Whether `key` equals `begin`, or starts with it where it ends in a dot or an underscore."""
     return key == begin or (begin[-1] in "._" and key.startswith(begin))

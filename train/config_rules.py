@@ -1,4 +1,6 @@
-"""What the value of each key may be: pure rules, each with the words for what was expected."""
+"""Rules for the values of single keys, and for keys that must agree: pure functions with the text of what was
+expected.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +10,16 @@ from typing import Any, NamedTuple
 
 RESNET_DEPTHS = (18, 34, 50, 101, 152)
 STAGES = ("stem", "res2", "res3", "res4", "res5")
-# As Detectron2 names them; "" is none.
+# Detectron2's names; "" is none.
 NORMS = ("", "BN", "SyncBN", "FrozenBN", "GN", "nnSyncBN", "naiveSyncBN", "naiveSyncBN_N", "LN")
 BOX_LOSSES = ("smooth_l1", "giou", "diou", "ciou")
 POOLERS = ("ROIAlign", "ROIAlignV2", "ROIPool")
-# Group norm here has Detectron2's 32 groups.
+# Group norm has Detectron2's 32 groups.
 GROUPS = 32
 
 
 class Rule(NamedTuple):
-    """`is_good` says whether a value may stand; `expected` is said where it may not."""
+    """`is_good` decides whether a value is allowed; `expected` is the text for the error."""
 
     expected: str
     is_good: Callable[[Any], bool]
@@ -37,7 +39,7 @@ def whole(least: int) -> Rule:
 
 
 def number(least: float, most: float = math.inf, *, open_: bool = False) -> Rule:
-    """From `least`, or with `open_` above it, to `most`."""
+    """Numbers from `least`, or above it with `open_`, to `most`."""
     start = f"above {least:g}" if open_ else f"of {least:g} or more"
     until = "" if most == math.inf else f", at most {most:g}"
     return Rule(
@@ -47,7 +49,7 @@ def number(least: float, most: float = math.inf, *, open_: bool = False) -> Rule
 
 
 def every(rule: Rule, *, length: int | None = None, rising: bool = False) -> Rule:
-    """A list, of that length if it is given, of which each part follows the rule."""
+    """Lists, of this length if it is given, whose every item follows the rule."""
     count = "a list" if length is None else f"a list of {length}"
     order = ", rising" if rising else ""
 
@@ -92,7 +94,7 @@ RULES: Mapping[str, Rule] = {
     "MODEL.RESNETS.WIDTH_PER_GROUP": whole(1),
     "MODEL.RESNETS.RES2_OUT_CHANNELS": whole(1),
     "MODEL.RESNETS.STEM_OUT_CHANNELS": whole(1),
-    # A pyramid wants each stage half as large as the one before.
+    # A feature pyramid needs strides that double from stage to stage.
     "MODEL.RESNETS.RES5_DILATION": one_of(1),
     "MODEL.FPN.OUT_CHANNELS": whole(1),
     "MODEL.FPN.NORM": NORM,
@@ -178,22 +180,22 @@ RULES: Mapping[str, Rule] = {
 
 
 def broken(values: Mapping[str, Any]) -> list[str]:
-    """A problem for each key whose value may not stand, by its own rule; dotted key -> value."""
+    """A problem for each value that breaks its own rule; dotted key -> value."""
     found = (rule.problem(key, values[key]) for key, rule in RULES.items() if key in values)
     return [problem for problem in found if problem]
 
 
 def disagreeing(values: Mapping[str, Any]) -> list[str]:
-    """A problem for each pair of keys that do not go together; every key follows its own rule already."""
+    """A problem for each pair of keys that do not go together; each value follows its own rule already."""
     return [*_features(values), *_anchors(values), *_groups(values), *_cascade(values)]
 
 
 def _features(values: Mapping[str, Any]) -> list[str]:
-    """Each part takes feature maps that the one before it gives."""
+    """Each part of the network gets feature maps that the one before it provides."""
     stages = [stage for stage in STAGES[1:] if stage in values["MODEL.RESNETS.OUT_FEATURES"]]
     used = list(values["MODEL.FPN.IN_FEATURES"])
     runs = [stages[at:end] for at in range(len(stages)) for end in range(at + 1, len(stages) + 1)]
-    # No stage may be left out between two: each level of the pyramid is added to the next.
+    # No stage in between may be left out: each level of the pyramid is added to the next.
     if used not in [run for run in runs if STAGES.index(run[-1]) - STAGES.index(run[0]) == len(run) - 1]:
         return [
             f"MODEL.FPN.IN_FEATURES: expected some of {', '.join(stages)}, as MODEL.RESNETS.OUT_FEATURES has them, in "
@@ -210,7 +212,7 @@ def _features(values: Mapping[str, Any]) -> list[str]:
 
 
 def _anchors(values: Mapping[str, Any]) -> list[str]:
-    """Sizes and ratios are for all levels, or for each one; each level has as many anchors at a place."""
+    """Sizes and ratios are given once, or per level; each level has equally many anchors per location."""
     levels = len(values["MODEL.RPN.IN_FEATURES"])
     problems = []
     counts = []

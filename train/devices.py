@@ -1,4 +1,4 @@
-"""The device of a process: which one it is, and whether it is there."""
+"""The device of a process: its choice and its availability."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import torch
 
 from datasets.errors import DataError
 
-# Stands where a machine has NVIDIA's driver, whatever torch makes of it.
+# Exists where a machine has NVIDIA's driver, whether torch can use it or not.
 DRIVER = Path("/proc/driver/nvidia/version")
 
 
 class Gpus(NamedTuple):
-    """The GPUs that torch can use on this machine; `reason` is torch's own word on why there is none."""
+    """The GPUs that torch can use on this machine; `reason` is torch's explanation where there are none."""
 
     found: int
     reason: str = ""
@@ -23,20 +23,20 @@ class Gpus(NamedTuple):
 
 def find_gpus() -> Gpus:
     try:
-        # Asking for the number alone does not find a driver or a card that fails.
+        # Counting GPUs alone does not detect a failing driver or card.
         torch.cuda.init()  # type: ignore[no-untyped-call]
-    except Exception as error:  # RuntimeError, AssertionError, DeferredCudaCallError, by what is missing
-        # Its first sentence; the others send people without an NVIDIA GPU to its maker's pages.
+    except Exception as error:  # RuntimeError, AssertionError, DeferredCudaCallError, depending on what is missing
+        # Its first sentence; the others refer users without an NVIDIA GPU to the vendor.
         sentence = re.split(r"\.(?:\s+(?=[A-Z])|\s*$)|\n", str(error).strip(), maxsplit=1)[0]
         return Gpus(0, sentence or type(error).__name__)
     return Gpus(torch.cuda.device_count())
 
 
 def problem(wanted: str, gpus: Gpus, processes: int = 1, size: int = 1) -> str | None:
-    """Why MODEL.DEVICE `wanted` (auto, cuda or cpu) cannot be had here; None where it can.
+    """Why MODEL.DEVICE `wanted` (auto, cuda or cpu) is not available here; None where it is.
 
-    `processes` on this machine, `size` on all of them, have a GPU each. One process alone may do without (auto);
-    several must not become as many processes on the CPU because a driver failed.
+    `processes` on this machine, `size` on all machines, need a GPU each. A single process may fall back to the CPU
+    (auto); several must not become as many CPU processes because a driver failed.
     """
     if wanted == "cpu" or (wanted == "auto" and size == 1):
         return None
@@ -49,19 +49,19 @@ def problem(wanted: str, gpus: Gpus, processes: int = 1, size: int = 1) -> str |
 
 
 def device_of(cfg: Any) -> torch.device:
-    """The device of this process; `auto` is the GPU, where there is one. Raises DataError for a missing GPU."""
+    """The device of this process; `auto` is the GPU, if there is one. Raises DataError for a missing GPU."""
     if cfg.MODEL.DEVICE == "cpu":
         return torch.device("cpu")
     gpus = find_gpus()
     trouble = problem(cfg.MODEL.DEVICE, gpus)
     if trouble is not None:
         raise DataError(f"MODEL.DEVICE {cfg.MODEL.DEVICE}: {trouble}")
-    # `launch` made one of them this process's own, which is the one that "cuda" means.
+    # `launch` assigned a GPU to this process, which "cuda" refers to.
     return torch.device("cuda" if gpus.found else "cpu")
 
 
 def is_full(error: BaseException) -> bool:
-    """Does an error say that the GPU's memory was too small? CUDA's libraries say so in their own words."""
+    """Whether an error means that GPU memory ran out; CUDA's libraries word it differently."""
     if isinstance(error, torch.cuda.OutOfMemoryError):
         return True
     said = str(error)
@@ -69,12 +69,12 @@ def is_full(error: BaseException) -> bool:
 
 
 def first_line(error: Exception) -> str:
-    """What torch says of a full device, without its pages of statistics."""
+    """The first line of torch's out-of-memory error, without its statistics."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def unused_gpu(device: torch.device, wanted: str) -> str | None:
-    """A sentence where the machine has an NVIDIA driver and the CPU is used all the same, unasked."""
+    """A note where the machine has an NVIDIA driver but the CPU is used, although not requested."""
     if device.type == "cuda" or wanted == "cpu" or not DRIVER.exists():
         return None
     return f"this machine has an NVIDIA driver, but torch finds no GPU ({find_gpus().reason}); on the CPU"

@@ -1,4 +1,4 @@
-"""Mixed precision: which dtype a run computes in, where it can; group norm that stays in it, RoIAlign that does not."""
+"""Mixed precision: the dtype of forward passes; group norm that keeps it, RoIAlign with float32 boxes."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from detectron2.layers import ROIAlign
 
 # As SOLVER.AMP.DTYPE names them.
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
-# As Linux names the instructions of x86 (AVX-512, AMX) and ARM that multiply in bf16.
+# Linux' names of x86 (AVX-512, AMX) and ARM instructions that multiply in bf16.
 BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 CPU_INFO = Path("/proc/cpuinfo")
 
 
 class Precision(NamedTuple):
-    """What forward passes compute in: `dtype` on a device of kind `device` ("cuda" or "cpu"); None is float32."""
+    """The dtype of forward passes on a device of kind `device` ("cuda" or "cpu"); None is float32."""
 
     dtype: torch.dtype | None = None
     device: str = "cpu"
@@ -36,7 +36,7 @@ class Precision(NamedTuple):
 
     @property
     def scales_loss(self) -> bool:
-        """fp16 alone: its smallest gradients would be 0 without a scaled loss. bf16 has the range of float32."""
+        """fp16 needs loss scaling, or its smallest gradients would become 0; bf16 has the range of float32."""
         return self.dtype == torch.float16
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -46,7 +46,7 @@ class Precision(NamedTuple):
         return torch.amp.GradScaler(self.device, enabled=self.scales_loss)
 
     def prepare(self, network: nn.Module) -> None:
-        """Have `network` work in this precision; nothing is changed for float32."""
+        """Replace layers of `network` that need it for this precision; float32 changes nothing."""
         if self.dtype is None:
             return
         for module in network.modules():
@@ -58,9 +58,9 @@ FLOAT32 = Precision()
 
 
 def choose(wanted: str, device: torch.device) -> tuple[Precision, str]:
-    """The precision for `wanted` (fp16 or bf16) on `device`, and why it is float32 where it is; else an empty text.
+    """The precision for `wanted` (fp16 or bf16) on `device`, and the reason where it is float32 instead; else "".
 
-    Raises DataError for a GPU that has no bf16.
+    Raises DataError for a GPU without bf16.
     """
     if device.type == "cuda":
         if wanted == "bf16" and torch.cuda.get_device_capability(device)[0] < 8:
@@ -77,7 +77,7 @@ def choose(wanted: str, device: torch.device) -> tuple[Precision, str]:
 
 
 def has_bf16(cpu_info: str) -> bool:
-    """Does a CPU multiply in bf16, by the text of /proc/cpuinfo?"""
+    """Whether a CPU multiplies in bf16, from the text of /proc/cpuinfo."""
     lines = (line.partition(":") for line in cpu_info.splitlines())
     return any(
         not BF16_FLAGS.isdisjoint(flags.split()) for name, _, flags in lines if name.strip() in ("flags", "Features")
@@ -92,10 +92,10 @@ def _cpu_info() -> str:
 
 
 class MixedGroupNorm(nn.GroupNorm):
-    """Group norm of fp16 or bf16 activations that gives the same dtype; sums and statistics are float32.
+    """Group norm of fp16 or bf16 activations with output of the same dtype; sums and statistics are float32.
 
-    torch's autocast computes a group norm in float32 and gives float32, so that every activation is kept twice, once
-    in each dtype, and in the wider one by whatever follows: mixed precision then needs more memory than float32.
+    torch's autocast computes group norm in float32 and returns float32, so that every activation is kept twice, in both
+    dtypes, and again in the wider one by the following layer: mixed precision would need more memory than float32.
     """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - the parent's name
@@ -106,10 +106,10 @@ class MixedGroupNorm(nn.GroupNorm):
 
 
 class MixedROIAlign(ROIAlign):  # type: ignore[misc]
-    """RoIAlign of 16-bit features at boxes in float32; gives the features' dtype.
+    """RoIAlign of 16-bit features with float32 boxes; the output has the features' dtype.
 
-    Detectron2 rounds the boxes to the features' dtype. In bf16 coordinates above 1,024 px are then 8 px apart, which
-    moves small boxes off their objects or leaves nothing of them.
+    Detectron2 rounds boxes to the features' dtype. In bf16, coordinates above 1,024 px are 8 px apart, which moves
+    small boxes off their objects or removes them.
     """
 
     def forward(self, input: torch.Tensor, rois: torch.Tensor) -> torch.Tensor:  # noqa: A002 - the parent's name
@@ -125,7 +125,7 @@ REPLACED: dict[type[nn.Module], type[nn.Module]] = {nn.GroupNorm: MixedGroupNorm
 
 
 class _GroupNorm(torch.autograd.Function):
-    """Keeps the narrow input for the backward pass, and of float32 only the statistics: two numbers a group."""
+    """Keeps the 16-bit input for the backward pass, and in float32 only the statistics: two numbers per group."""
 
     @staticmethod
     def forward(
@@ -168,7 +168,7 @@ class _GroupNorm(torch.autograd.Function):
 
 
 def precision_of(cfg: Any, device: torch.device, say: Callable[[str], None]) -> Precision:
-    """What SOLVER.AMP asks for, or float32, and why, where the device cannot do it. Raises DataError."""
+    """The precision that SOLVER.AMP asks for; float32, with a note, where the device lacks it. Raises DataError."""
     if not cfg.SOLVER.AMP.ENABLED:
         return Precision()
     chosen, reason = choose(cfg.SOLVER.AMP.DTYPE, device)
@@ -178,7 +178,7 @@ def precision_of(cfg: Any, device: torch.device, say: Callable[[str], None]) -> 
 
 
 def load_scaler(scaler: torch.amp.GradScaler, state: dict[str, Any], say: Callable[[str], None]) -> None:
-    """Go on with the loss scale of a checkpoint; with a fresh one where the run had none so far.
+    """Restore the loss scale of a checkpoint; a new one where the run had none so far.
 
     A run that asked for fp16 on a machine without a GPU was in float32.
     """

@@ -55,7 +55,7 @@ def plan(prepared: Prepared, run: Run, progress: Progress) -> Plan:
         counts.add(counted.counts)
         total_bytes += counted.bytes
         pixels += sum(counted.pixels)
-        rendered += [done + place for place, size in enumerate(counted.pixels) if size]
+        rendered += [done + index for index, size in enumerate(counted.pixels) if size]
         done += len(counted.pixels)
         progress("planning", done, len(prepared.sources))
     # Evenly spaced among the sources that are rendered, which balance copies may make few.

@@ -125,13 +125,13 @@ def differences(wanted: dict[str, Any], found: dict[str, Any]) -> list[str]:
     return list(_differences(wanted, {key: found.get(key) for key in wanted}, ""))
 
 
-def _differences(wanted: Any, found: Any, place: str) -> list[str]:
+def _differences(wanted: Any, found: Any, path: str) -> list[str]:
     if isinstance(wanted, dict) and isinstance(found, dict):
         keys = [*wanted, *(key for key in found if key not in wanted)]
         return [
-            line for key in keys for line in _differences(wanted.get(key), found.get(key), f"{place}.{key}".lstrip("."))
+            line for key in keys for line in _differences(wanted.get(key), found.get(key), f"{path}.{key}".lstrip("."))
         ]
     if isinstance(wanted, (list, tuple)) and isinstance(found, (list, tuple)) and len(wanted) == len(found):
         pairs = enumerate(zip(wanted, found, strict=True))
-        return [line for index, (ours, theirs) in pairs for line in _differences(ours, theirs, f"{place}[{index}]")]
-    return [] if wanted == found else [f"{place}: expected {wanted!r}, found {found!r}"]
+        return [line for index, (ours, theirs) in pairs for line in _differences(ours, theirs, f"{path}[{index}]")]
+    return [] if wanted == found else [f"{path}: expected {wanted!r}, found {found!r}"]

@@ -41,7 +41,7 @@ class _ManifestSources(msgspec.Struct):
 class _SourceImages(NamedTuple):
     """The images of one source: the source's rank, its name, and the names of its originals."""
 
-    place: int
+    rank: int
     file_name: str | None
     originals: list[str]
 
@@ -119,41 +119,41 @@ class _Lines:
         # Wrong lines make the sums over all lines wrong too, which is then not reported.
         self._wrong = False
 
-    def add(self, place: str, line: SourceDigest) -> None:
+    def add(self, where: str, line: SourceDigest) -> None:
         what = f"source {line.id} of input {line.input}"
         key = line.input, line.id
         if line.input >= len(self._recorded.inputs):
-            self._fault(f"{place}.input: expected one of {len(self._recorded.inputs)} inputs, found {line.input}")
+            self._fault(f"{where}.input: expected one of {len(self._recorded.inputs)} inputs, found {line.input}")
         elif key in self._seen:
-            self._fault(f"{place}: expected one line for each source, found another for {what}")
+            self._fault(f"{where}: expected one line for each source, found another for {what}")
         else:
             self._seen.add(key)
             self._digests.add(line)
             self._lines[line.input] += 1
-            self._compare(place, what, line, self._made.pop(key, None))
+            self._compare(where, what, line, self._made.pop(key, None))
 
-    def _compare(self, place: str, what: str, line: SourceDigest, of_source: _SourceImages | None) -> None:
+    def _compare(self, where: str, what: str, line: SourceDigest, of_source: _SourceImages | None) -> None:
         if of_source is None and not self._may_lack_images:
-            self._fault(f"{place}: expected a source of the images in {build_layout.INSTANCES}, found {what}")
+            self._fault(f"{where}: expected a source of the images in {build_layout.INSTANCES}, found {what}")
             return
-        here = line.input, self._last[1] if of_source is None else of_source.place
-        if here < self._last or (of_source is not None and of_source.place < self._last[1]):
-            self._fault(f"{place}: expected the order of the images, found {what} behind a later one")
+        here = line.input, self._last[1] if of_source is None else of_source.rank
+        if here < self._last or (of_source is not None and of_source.rank < self._last[1]):
+            self._fault(f"{where}: expected the order of the images, found {what} behind a later one")
         self._last = here
         if of_source is None:
             return
         if line.file_name != of_source.file_name:
-            self._fault(f"{place}.file_name: expected {of_source.file_name!r} for {what}, found {line.file_name!r}")
+            self._fault(f"{where}.file_name: expected {of_source.file_name!r} for {what}, found {line.file_name!r}")
         elif f"{self._names[line.input]} {line.file_name}" not in self._turned:
-            self._compare_originals(place, line, of_source.originals)
+            self._compare_originals(where, line, of_source.originals)
 
-    def _compare_originals(self, place: str, line: SourceDigest, originals: list[str]) -> None:
+    def _compare_originals(self, where: str, line: SourceDigest, originals: list[str]) -> None:
         """An original equals its source's file, unless an EXIF orientation was removed."""
         for name in originals:
             found = self._sums.get(name)
             if found is not None and found != line.source_sha256:
                 self._problems.add(
-                    f"{name}: expected its source's digest, {line.source_sha256[:12]}... in {place}, found "
+                    f"{name}: expected its source's digest, {line.source_sha256[:12]}... in {where}, found "
                     f"{found[:12]}..."
                 )
 

@@ -52,9 +52,9 @@ def verify_source(part: SourcePart) -> VerifiedSource:
     """Verify one source's part of a dataset."""
     problems = Problems()
     records = []
-    for (place, image), digest in zip(part.images, part.digests, strict=True):
+    for (json_path, image), digest in zip(part.images, part.digests, strict=True):
         # A file with an invalid name is not opened.
-        if check_image(image, place, problems):
+        if check_image(image, json_path, problems):
             records.append(image)
             fault = _check_file(part.folder, image, digest)
             if fault is not None:
@@ -93,13 +93,13 @@ def _annotations(part: SourcePart, records: list[Image], problems: Problems) -> 
         set(),
         numbers=[number for number, _ in part.annotations],
     )
-    for place, item in found:
+    for json_path, item in found:
         if item.category_id not in part.categories:
-            problems.add(f"{place}.category_id: expected the id of a category, found {item.category_id}")
+            problems.add(f"{json_path}.category_id: expected the id of a category, found {item.category_id}")
         if item.image_id not in known:
-            problems.add(f"{place}.image_id: expected the id of an image, found {item.image_id}")
+            problems.add(f"{json_path}.image_id: expected the id of an image, found {item.image_id}")
             continue
-        checked = check_annotation(item, place, known[item.image_id], repairs, problems)
+        checked = check_annotation(item, json_path, known[item.image_id], repairs, problems)
         if checked is not None:
             grouped[item.image_id].append(checked)
     problems.extend(repairs.as_problems())
@@ -164,12 +164,12 @@ def _compare_labels(expected: list[Annotation], found: list[Annotation]) -> Iter
         yield "expected one annotation of each source object, found several"
     for wanted in expected:
         other = by_source.pop(wanted.source_annotation_id, None)
-        place = f"object {wanted.source_annotation_id}"
+        json_path = f"object {wanted.source_annotation_id}"
         if other is None:
-            yield f"{place}: expected {'an ignored region' if wanted.iscrowd else 'a kept box'}, found none"
+            yield f"{json_path}: expected {'an ignored region' if wanted.iscrowd else 'a kept box'}, found none"
         elif annotation_body(wanted) != annotation_body(other):
             yield from (
-                f"{place}: expected {name} {_short(getattr(wanted, name))}, found {_short(getattr(other, name))}"
+                f"{json_path}: expected {name} {_short(getattr(wanted, name))}, found {_short(getattr(other, name))}"
                 for name in ("category_id", "bbox", "area", "iscrowd", "segmentation")
                 if _short(getattr(wanted, name)) != _short(getattr(other, name))
             )

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from train import compat  # noqa: F401 - before detectron2
-from train.model.ignore import FIELD
+from train.model.ignore import IGNORED
 
 # isort: split
 from detectron2.structures import Boxes, Instances, PolygonMasks
@@ -30,7 +30,7 @@ def scene(height: int, width: int, *, objects: int = 3, ignored: int = 2, catego
     instances.gt_boxes = Boxes(boxes)
     instances.gt_classes = torch.arange(count) % categories
     instances.gt_masks = PolygonMasks([[[x0, y0, x1, y0, x1, y1, x0, y1]] for x0, y0, x1, y1 in boxes.tolist()])
-    instances.set(FIELD, torch.arange(count) >= objects)
+    instances.set(IGNORED, torch.arange(count) >= objects)
     image = torch.randint(0, 256, (3, height, width), dtype=torch.uint8, generator=noise)
     return [{"image": image, "instances": instances, "height": height, "width": width, "image_id": seed}]
 

@@ -1,1 +1,1 @@
-"""The paper's ladder, run rung by rung: what each of its steps brings, measured by the project's own commands."""
+"""The paper's ladder: what each of its steps brings, measured with the project's own commands."""

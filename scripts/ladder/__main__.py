@@ -10,7 +10,7 @@ import click
 
 from datasets import cli
 
-# Heavy imports stand inside the command: `--help` must answer at once.
+# Heavy imports are inside the command: `--help` must answer at once.
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -56,7 +56,7 @@ def main(
 
     name = Path(data).stem if Path(data).suffix else Path(data).name
     folder = output or Path("runs") / name / "ladder"
-    # The table stands beside the folder, under its name.
+    # The table lies beside the folder, under its name.
     folder = folder.resolve() if folder.name in ("", "..") else folder
     if not folder.name:
         raise click.UsageError(f"--output: expected a folder with a name, found {folder}")
@@ -72,7 +72,7 @@ def main(
 
 
 def _say(text: str) -> None:
-    """A line that stays, above the bar."""
+    """Print a line above the progress bar."""
     from tqdm import tqdm
 
     tqdm.write(text, file=sys.stdout)

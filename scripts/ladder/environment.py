@@ -1,4 +1,4 @@
-"""What the ladder runs on: the machine's kind, never its name, and the versions of what computes."""
+"""The environment of a job: the machine's hardware, without its name, and the versions of the software."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ from datasets.parallel import cores
 PACKAGES = ("torch", "torchvision", "detectron2", "numpy")
 
 
-class Made(msgspec.Struct, frozen=True, kw_only=True):
-    """What a job ran on: the machine's kind, name -> version, the checkout's commit ("" where the code runs from none)
-    and the number of jobs at a time."""
+class Environment(msgspec.Struct, frozen=True, kw_only=True):
+    """The environment of a job: hardware, name -> version, commit ("" without a checkout), number of parallel jobs."""
 
     machine: str
     versions: dict[str, str]
@@ -36,13 +35,13 @@ class Gpu(NamedTuple):
     name: str
 
 
-def made(found: list[str], jobs: int) -> Made:
-    """Of this machine, with the GPUs `found`, and the code as it stands now."""
-    return Made(machine=kind(found), versions=versions(), commit=commit("scripts/ladder"), jobs=jobs)
+def describe(found: list[str], jobs: int) -> Environment:
+    """The environment of this machine, with the GPUs `found` and the current code."""
+    return Environment(machine=kind(found), versions=versions(), commit=commit("scripts/ladder"), jobs=jobs)
 
 
 def gpus() -> list[str]:
-    """Names of the NVIDIA GPUs that may be used here; torch, which would know too, takes seconds to ask."""
+    """Names of the NVIDIA GPUs available here, from nvidia-smi; importing torch would take seconds."""
     if shutil.which("nvidia-smi") is None:
         return []
     query = ["nvidia-smi", "--query-gpu=index,uuid,name", "--format=csv,noheader"]
@@ -56,8 +55,11 @@ def gpus() -> list[str]:
 
 
 def visible(listed: list[Gpu], wanted: str | None) -> list[str]:
-    """Names of those that CUDA_VISIBLE_DEVICES lets CUDA see: numbers, or beginnings of UUIDs. As CUDA does, this ends
-    at the first that is not there. A part of a GPU, which `nvidia-smi` does not list here, is "a MIG device"."""
+    """Names of the GPUs that CUDA_VISIBLE_DEVICES makes visible: numbers, or prefixes of UUIDs.
+
+    As in CUDA, the list ends at the first one that does not exist. A part of a GPU, which `nvidia-smi` does not list
+    here, is "a MIG device".
+    """
     if wanted is None:
         return [gpu.name for gpu in listed]
     names: list[str] = []

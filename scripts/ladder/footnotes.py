@@ -1,19 +1,19 @@
-"""What stands under the table: the data, how it was measured, on what, and what must not be compared. Pure."""
+"""Footnotes of the table: data, measurement, environments, and what must not be compared. Pure functions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from scripts.ladder.environment import Made
+from scripts.ladder.environment import Environment
 
 
 class About(NamedTuple):
-    """What the table is of.
+    """What the footnotes are about.
 
-    `iterations` are those of the rungs that train, `on_test` the paper's AP of the rungs that it measured on test,
-    `raw` the rungs of raw predictions; `machines`, `versions`, `commits` and `jobs` each different value that the
-    shown numbers were made with.
+    `iterations` are those of the rungs that train, `on_test` the paper's AP of rungs that it measured on test, `raw`
+    the rungs with raw predictions; `machines`, `versions`, `commits` and `jobs` the distinct environments of the shown
+    numbers.
     """
 
     data: str
@@ -36,9 +36,9 @@ class About(NamedTuple):
         return self._asdict()
 
 
-def different(made: Iterable[Made]) -> dict[str, list[Any]]:
-    """Each machine, set of versions, commit and number of jobs at a time, once, for About."""
-    found = list(made)
+def different(environments: Iterable[Environment]) -> dict[str, list[Any]]:
+    """The distinct machines, versions, commits and numbers of parallel jobs, for About."""
+    found = list(environments)
     versions = (", ".join(f"{name} {version}" for name, version in item.versions.items()) for item in found)
     return {
         "machines": sorted({item.machine for item in found}),
@@ -49,7 +49,7 @@ def different(made: Iterable[Made]) -> dict[str, list[Any]]:
 
 
 def notes(about: About) -> list[str]:
-    """Markdown, a line each."""
+    """Lines of Markdown."""
     lines = [
         f"Data: {about.data}, trained on the split `train` ({about.train_images:,} images) or what `augment` "
         f"made of it, measured on `val` ({about.val_images:,} images); where a training has seen some of these, or "

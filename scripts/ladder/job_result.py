@@ -1,4 +1,4 @@
-"""What a finished job leaves: job.json beside its files, with its identity, what it came to and what it ran on."""
+"""The result of a job: job.json beside its files, with its identity, its numbers and its environment."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from datasets.errors import DataError
 from datasets.records import Dataset
 from datasets.staging import write_durably
 from scripts.ladder import splits
-from scripts.ladder.environment import Made
+from scripts.ladder.environment import Environment
 from scripts.ladder.jobs import Job, StepName
 from scripts.ladder.table import IMAGES, METRICS, SEEN, Numbers
 
@@ -20,7 +20,7 @@ NAME = "job.json"
 # What `augment build` writes last, and `fit` at every end of an epoch (checkpoint.LAST, which would import torch).
 BUILT, CHECKPOINT, RESULTS = "dataset/manifest.json", "model_last.pth", "results.json"
 OUTPUTS: dict[StepName, str] = {"data": BUILT, "train": CHECKPOINT, "predict": RESULTS, "fuse": RESULTS}
-# Numbers that a result has: those that are always there, and those that may be undefined.
+# The numbers of a result: those that are always there, and those that may be undefined.
 COUNTS: dict[StepName, tuple[str, ...]] = {
     "data": splits.Built._fields[1:],
     "train": ("iterations", "images", "batch", "parameters", "seconds"),
@@ -31,33 +31,36 @@ UNDEFINED: dict[StepName, tuple[str, ...]] = {"predict": tuple(METRICS), "fuse":
 
 
 class Outcome(NamedTuple):
-    """What a job came to. `result` is of data its counts, of a training `iterations`, `images`, `batch`, `parameters`,
-    `seconds`, of a prediction or a fusion COCO's numbers of 0 to 1, the images that they were measured on and those of
-    them that a training had seen, of which there may be more if `doubt` says why. `digest` is that of data."""
+    """The outcome of a job.
+
+    `result` has counts for data; `iterations`, `images`, `batch`, `parameters`, `seconds` for a training; for
+    predictions and fusion COCO's numbers as fractions, the number of images and of those seen in training, of which
+    there may be more if `doubt` gives a reason. `digest` is that of data.
+    """
 
     result: Numbers
     digest: str = ""
     doubt: str = ""
 
 
-class Finished(msgspec.Struct, frozen=True, kw_only=True):
-    """job.json; `result`, `digest` and `doubt` are those of Outcome, `seconds` the time of the command."""
+class JobResult(msgspec.Struct, frozen=True, kw_only=True):
+    """job.json; `result`, `digest` and `doubt` as in Outcome, `seconds` of the command."""
 
     identity: str
     result: Numbers
     digest: str
     doubt: str
     seconds: float
-    made: Made
+    environment: Environment = msgspec.field(name="made")
 
     def built(self) -> splits.Built:
         return splits.Built(self.digest, *(int(self.result[key] or 0) for key in COUNTS["data"]))
 
 
-def read(folder: Path, job: Job) -> Finished | None:
-    """What stands in the folder of a job, if it is that of this very job, whole, and not without its results file."""
+def read(folder: Path, job: Job) -> JobResult | None:
+    """The result in a job's folder, if it belongs to this very job, is complete, and has its results file."""
     try:
-        found = msgspec.json.decode((folder / job.folder / NAME).read_bytes(), type=Finished)
+        found = msgspec.json.decode((folder / job.folder / NAME).read_bytes(), type=JobResult)
     except (OSError, ValueError, RecursionError):
         return None
     counts, undefined = COUNTS[job.step], UNDEFINED.get(job.step, ())
@@ -67,21 +70,26 @@ def read(folder: Path, job: Job) -> Finished | None:
 
 
 def has_output(folder: Path, job: Job) -> bool:
-    """Is there what other jobs need of it? Of data and trainings it may be gone when nothing needs it any more."""
+    """Whether the files that other jobs need exist; those of data and trainings may be removed when nothing needs
+    them.
+    """
     return (folder / job.folder / OUTPUTS[job.step]).is_file()
 
 
 def make_way(folder: Path, job: Job) -> None:
-    """Before a training that had ended is run again for its checkpoint, remove what would be taken for that of the new
-    run: job.json, which says that it is finished, and the checkpoints of single epochs, which `fit` refuses."""
-    place = folder / job.folder
+    """Before a training is repeated for its checkpoint, remove what would be taken for the new run's: job.json and the
+    checkpoints of single epochs, which `fit` refuses.
+    """
+    job_folder = folder / job.folder
     if job.step == "train" and not has_output(folder, job):
-        for path in (place / NAME, *place.glob("model_*.pth")):
+        for path in (job_folder / NAME, *job_folder.glob("model_*.pth")):
             path.unlink(missing_ok=True)
 
 
-def write(folder: Path, job: Job, outcome: Outcome, seconds: float, made: Made) -> Finished:
-    done = Finished(**{"identity": job.identity, "seconds": round(seconds, 3), "made": made, **outcome._asdict()})
+def write(folder: Path, job: Job, outcome: Outcome, seconds: float, environment: Environment) -> JobResult:
+    done = JobResult(
+        **{"identity": job.identity, "seconds": round(seconds, 3), "environment": environment, **outcome._asdict()}
+    )
     about = {"step": job.step, "rung": job.rung, "seed": job.seed, "arguments": job.arguments}
     text = json.dumps({**msgspec.to_builtins(done), **about}, indent=1)
     write_durably(folder / job.folder / NAME, f"{text}\n")
@@ -93,11 +101,11 @@ def outcome_of(folder: Path, job: Job, truth: Dataset) -> Outcome:
 
     Raises DataError where a training is not as long as was asked for.
     """
-    place = folder / job.folder
+    job_folder = folder / job.folder
     if job.step == "data":
-        built = splits.read_built((place / BUILT).parent)
+        built = splits.read_built((job_folder / BUILT).parent)
         return Outcome({"images": built.images, "with_objects": built.with_objects}, digest=built.digest)
-    return _training(place, job) if job.step == "train" else _measured(place / RESULTS, truth)
+    return _training(job_folder, job) if job.step == "train" else _measured(job_folder / RESULTS, truth)
 
 
 def _training(run: Path, job: Job) -> Outcome:

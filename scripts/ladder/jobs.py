@@ -1,9 +1,9 @@
-"""What there is to do: jobs, each with an identity, the digest of what decides its output. Pure.
+"""The jobs of a ladder, each with an identity: the digest of everything that determines its output. Pure functions.
 
-A job is run again where its identity is another one. In it are the bytes of the data's annotations and images, the
-recipe, the configuration as YAML files and rungs give it, the seed, the number of GPUs of a training and the project's
-version. Not in it, since this must be planned without torch, are the code of the same version, its defaults and those
-of Detectron2, other libraries and the machine; job.json and the page say what a number was made with.
+A job is repeated where its identity changes: bytes of annotations and images, recipe, configuration of the YAML files
+and rungs, seed, number of GPUs of a training, version of the project. The code of the same version, its defaults and
+Detectron2's, other libraries and the machine are not included, since planning does without torch; job.json and the page
+record the environment.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ StepName = Literal["data", "train", "predict", "fuse"]
 
 
 class Data(NamedTuple):
-    """Training data: what `fit --data` is given, the digest of all of it, the images that are trained on, and the
-    identity of the job that makes it, if there is one."""
+    """Training data: the path for `fit --data`, its digest, the number of images trained on, and the identity of the
+    job that makes it, if any.
+    """
 
-    place: str
+    path: str
     digest: str
     images: int
     job: str = ""
@@ -41,11 +42,11 @@ class Val(NamedTuple):
 
 
 class Job(NamedTuple):
-    """One command of the project's.
+    """One command of the project.
 
-    `folder` is relative to the ladder's, for which `{ladder}` stands in `arguments`. `needs` has the identities of jobs
-    that come first. `files` are written into the folder: name -> text. `expected` of a training: iterations, batch,
-    images.
+    `folder` is relative to the ladder's, for which `{ladder}` stands in `arguments`. `needs` are the identities of jobs
+    that must come first. `files` are written into the folder: name -> text. `expected` of a training: iterations,
+    batch, images.
     """
 
     step: StepName
@@ -63,14 +64,14 @@ class Job(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Jobs by identity, each after those it needs; the training and the measured one of (rung's name, seed)."""
+    """Jobs by identity, in order of dependency; the training and the measured job of each (rung's name, seed)."""
 
     jobs: dict[str, Job]
     trainings: dict[tuple[str, int], str]
     measured: dict[tuple[str, int], str]
 
     def needed(self, names: Iterable[str], seeds: Sequence[int]) -> list[Job]:
-        """The jobs of these rungs and what they need, in order."""
+        """The jobs of these rungs and their dependencies, in order."""
         left = [self.measured[name, seed] for name in names for seed in seeds]
         wanted: set[str] = set()
         while left:
@@ -85,7 +86,7 @@ def digest(content: Any) -> str:
 
 
 def data_job(recipe: str, annotations: str, images: str, source: str, recipe_text: str, version: str) -> Job:
-    """Compile the training split by a recipe; `source` is the digest of the split."""
+    """The job that compiles the training split by a recipe; `source` is the digest of the split."""
     identity = digest({"step": "data", "source": source, "recipe": recipe_text, "version": version})
     folder = f"data/{recipe}-{identity[:8]}"
     where = ("--annotations", annotations, "--images", images, "--recipe", recipe)
@@ -94,8 +95,9 @@ def data_job(recipe: str, annotations: str, images: str, source: str, recipe_tex
 
 
 class Planner:
-    """Collects the jobs of the rungs, in their order; the same work asked for twice is one job, in the folder of the
-    rung that asked first. `first` are jobs that make the data."""
+    """Collects the jobs of the rungs in order; identical work is one job, in the folder of the first rung. `first` are
+    the jobs that make the data.
+    """
 
     def __init__(self, data: dict[str, Data], val: Val, *, gpus: int, version: str, first: Iterable[Job] = ()) -> None:
         self.plan = Plan({job.identity: job for job in first}, {}, {})
@@ -120,18 +122,18 @@ class Planner:
         content = {"config": _deciding(config), "seed": seed, "data": data.digest, "gpus": self._gpus}
         identity = self._identity("train", content)
         folder = f"{rung.folder}/seed{seed}-{identity[:8]}"
-        place = f"{{ladder}}/{folder}"
+        output = f"{{ladder}}/{folder}"
         files = {"model.yaml": _model_text(config), "schedule.yaml": _schedule_text(config)}
-        model = ("--model", f"{place}/model.yaml", "--schedule", f"{place}/schedule.yaml", "--data", data.place)
+        model = ("--model", f"{output}/model.yaml", "--schedule", f"{output}/schedule.yaml", "--data", data.path)
         gpus = ("--gpus", str(self._gpus)) if self._gpus > 1 else ()
-        arguments = ("train", "fit", *model, "--output", place, "--resume", *gpus, "SEED", str(seed))
+        arguments = ("train", "fit", *model, "--output", output, "--resume", *gpus, "SEED", str(seed))
         batch = int(config["SOLVER"]["IMS_PER_BATCH"])
         expected = {"iterations": rung.iterations, "batch": batch, "images": data.images}
         needs = (data.job,) if data.job else ()
         return self._put(Job("train", rung.folder, seed, identity, folder, arguments, needs, files, expected))
 
     def _prediction(self, rung: Composed, model: Composed, seed: int) -> str:
-        """The predictions of `model`'s training in the way that `rung` predicts."""
+        """The prediction of `model`'s training in the way of `rung`."""
         training = self.plan.trainings[model.name, seed]
         content = {"training": training, "val": self._val.digest, "raw": rung.raw, "tta": rung.tta}
         identity = self._identity("predict", content)
@@ -147,10 +149,10 @@ class Planner:
         content = {"inputs": inputs, "val": self._val.digest, "ensemble": rung.ensemble}
         identity = self._identity("fuse", content)
         folder = f"{rung.folder}/seed{seed}-fuse-{identity[:8]}"
-        place = f"{{ladder}}/{folder}"
+        output = f"{{ladder}}/{folder}"
         places = [f"{{ladder}}/{self.plan.jobs[item].folder}/results.json" for item in inputs]
         results = [part for path in places for part in ("--results", path)]
-        recipe = ("--recipe", f"{place}/recipe.yaml", "--output", f"{place}/results.json")
+        recipe = ("--recipe", f"{output}/recipe.yaml", "--output", f"{output}/results.json")
         arguments = ("ensemble", "fuse", "--annotations", self._val.annotations, *results, *recipe)
         files = {"recipe.yaml": yaml.safe_dump(rung.ensemble, sort_keys=False)}
         return self._put(Job("fuse", rung.folder, seed, identity, folder, arguments, inputs, files, {}))
@@ -164,7 +166,7 @@ class Planner:
 
 
 def _deciding(config: Tree, prefix: str = "") -> Tree:
-    """Without the keys that change nothing that is computed."""
+    """The keys that affect what is computed."""
     return {
         key: _deciding(value, f"{prefix}{key}.") if isinstance(value, dict) else value
         for key, value in config.items()

@@ -13,9 +13,9 @@ from datasets.cli import Progress
 from datasets.errors import DataError
 from datasets.staging import held, write_durably
 from scripts.ladder import environment, job_result, runner, splits, table
-from scripts.ladder.environment import Made
+from scripts.ladder.environment import Environment
 from scripts.ladder.footnotes import About, different, notes
-from scripts.ladder.job_result import Finished, Outcome
+from scripts.ladder.job_result import JobResult, Outcome
 from scripts.ladder.jobs import Job, Plan, Planner
 from scripts.ladder.rungs import Composed, base_of, compose, find_settings, load_rungs
 from scripts.ladder.table import said_of
@@ -50,7 +50,7 @@ class Ladder:
         self.train = splits.read_split(request.data, "train")
         self.val = splits.read_split(request.data, "val")
         self.data_jobs = splits.data_jobs(self.rungs, self.train)
-        self.done: dict[str, Finished] = {}
+        self.done: dict[str, JobResult] = {}
         self.plan_again()
 
     @property
@@ -115,8 +115,10 @@ class Ladder:
     def about(self) -> About:
         """What the table as it stands is of."""
         shown = [row.name for row in self.rows() if row.measured]
-        made = [
-            self.done[job.identity].made for job in self.plan.needed(shown, self.seeds) if job.identity in self.done
+        environments = [
+            self.done[job.identity].environment
+            for job in self.plan.needed(shown, self.seeds)
+            if job.identity in self.done
         ]
         papers = {rung.name: rung.rung.paper for rung in self.rungs}
         return About(
@@ -131,7 +133,7 @@ class Ladder:
             on_test={name: paper.ap for name, paper in papers.items() if paper and paper.split == "test"},
             raw=[rung.name for rung in self.rungs if rung.raw],
             command=self.request.command,
-            **different(made),
+            **different(environments),
         )
 
     def _seconds(self, rung: Composed, seed: int) -> float:
@@ -170,10 +172,10 @@ def climb(ladder: Ladder, say: Callable[[str], None], progress: Progress) -> Non
         if not ladder.left():
             return
         found = environment.gpus()
-        made = environment.made(found, ladder.request.jobs or (1 if found else parallel.cores()))
-        _run(ladder, [job for job in ladder.left() if job.step == "data"], made, say, progress)
+        ran_on = environment.describe(found, ladder.request.jobs or (1 if found else parallel.cores()))
+        _run(ladder, [job for job in ladder.left() if job.step == "data"], ran_on, say, progress)
         ladder.plan_again()
-        _run(ladder, ladder.left(), made, say, progress)
+        _run(ladder, ladder.left(), ran_on, say, progress)
         write_page(ladder)
 
 
@@ -190,12 +192,12 @@ def _alone(output: Path) -> Iterator[None]:
         yield
 
 
-def _run(ladder: Ladder, jobs: list[Job], made: Made, say: Callable[[str], None], progress: Progress) -> None:
+def _run(ladder: Ladder, jobs: list[Job], ran_on: Environment, say: Callable[[str], None], progress: Progress) -> None:
     total = len(ladder.wanted())
 
     def done(job: Job, seconds: float) -> None:
         outcome = job_result.outcome_of(ladder.output, job, ladder.val.dataset)
-        ladder.done[job.identity] = job_result.write(ladder.output, job, outcome, seconds, made)
+        ladder.done[job.identity] = job_result.write(ladder.output, job, outcome, seconds, ran_on)
         count = total - len(ladder.left())
         say(f"[{count}/{total}] {job}: {_said(job, outcome, seconds)}")
         progress("climbing", count, total)
@@ -205,7 +207,7 @@ def _run(ladder: Ladder, jobs: list[Job], made: Made, say: Callable[[str], None]
     for job in jobs:
         ladder.done.pop(job.identity, None)
         job_result.make_way(ladder.output, job)
-    runner.run(jobs, ladder.output, slots=made.jobs, finished=set(ladder.done), done=done)
+    runner.run(jobs, ladder.output, slots=ran_on.jobs, finished=set(ladder.done), done=done)
 
 
 def _said(job: Job, outcome: Outcome, seconds: float) -> str:
@@ -222,11 +224,11 @@ def _said(job: Job, outcome: Outcome, seconds: float) -> str:
 
 def write_page(ladder: Ladder) -> None:
     """ladder.md and ladder.json beside the ladder's folder."""
-    rows, about, place = ladder.rows(), ladder.about(), ladder.output
+    rows, about, output = ladder.rows(), ladder.about(), ladder.output
     text = json.dumps(table.as_json(rows, about.as_json()), indent=1, ensure_ascii=False)
     try:
         page = table.document(rows, notes(about), f"The ladder on {about.data}")
-        write_durably(place.with_name(f"{place.name}.md"), page)
-        write_durably(place.with_name(f"{place.name}.json"), f"{text}\n")
+        write_durably(output.with_name(f"{output.name}.md"), page)
+        write_durably(output.with_name(f"{output.name}.json"), f"{text}\n")
     except OSError as error:
-        raise DataError(f"{place}.md: cannot be written: {error.strerror} ({error.filename})") from None
+        raise DataError(f"{output}.md: cannot be written: {error.strerror} ({error.filename})") from None

@@ -67,15 +67,15 @@ def command(job: Job, folder: Path) -> list[str]:
 
 
 def _start(job: Job, folder: Path, slots: int) -> _Running:
-    place = folder / job.folder
+    job_folder = folder / job.folder
     try:
-        place.mkdir(parents=True, exist_ok=True)
+        job_folder.mkdir(parents=True, exist_ok=True)
         for name, text in job.files.items():
-            write_durably(place / name, text)
-        with (place / LOG).open("ab") as log:
+            write_durably(job_folder / name, text)
+        with (job_folder / LOG).open("ab") as log:
             return _Running(job, _popen(command(job, folder), log, slots), time.monotonic())
     except OSError as error:
-        raise DataError(f"{place}: cannot be written: {error.strerror} ({error.filename})") from None
+        raise DataError(f"{job_folder}: cannot be written: {error.strerror} ({error.filename})") from None
 
 
 def _popen(arguments: list[str], log: IO[bytes], slots: int) -> subprocess.Popen[bytes]:

@@ -21,7 +21,7 @@ RECIPES = Path(__file__).resolve().parents[2] / "augment" / "recipes"
 class Split(NamedTuple):
     """A split as it is read, and the digest of its annotations and of its images' names and bytes."""
 
-    place: Input
+    files: Input
     dataset: Dataset
     digest: str
 
@@ -41,21 +41,21 @@ class Built(NamedTuple):
 
 def read_split(data: str, name: spec.SplitName) -> Split:
     """Raises DataError for data that is not there or not good."""
-    place = spec.input_of(data, name)
-    read = coco.read(place.annotations)
-    return Split(place, read.dataset, digest([read.sha256, _digests(place, read.dataset)]))
+    files = spec.input_of(data, name)
+    read = coco.read(files.annotations)
+    return Split(files, read.dataset, digest([read.sha256, _digests(files, read.dataset)]))
 
 
-def _digests(place: Input, dataset: Dataset) -> list[tuple[str, str]]:
-    paths = {item.file_name: locate(place.images.absolute(), item.file_name).path for item in dataset.images}
+def _digests(files: Input, dataset: Dataset) -> list[tuple[str, str]]:
+    paths = {item.file_name: locate(files.images.absolute(), item.file_name).path for item in dataset.images}
     missing = sorted(name for name, path in paths.items() if not path.is_file())
     if missing:
-        raise DataError(f"{place.images}: {len(missing)} image(s) of {place.annotations} are missing", missing)
+        raise DataError(f"{files.images}: {len(missing)} image(s) of {files.annotations} are missing", missing)
     return sorted((name, sha256_file(path)) for name, path in paths.items())
 
 
 def val_of(split: Split) -> Val:
-    return Val(str(split.place.annotations), str(split.place.images), split.digest)
+    return Val(str(split.files.annotations), str(split.files.images), split.digest)
 
 
 def data_jobs(rungs: list[Composed], train: Split) -> dict[str, Job]:
@@ -66,8 +66,8 @@ def data_jobs(rungs: list[Composed], train: Split) -> dict[str, Job]:
 
 def _data_job(recipe: str, train: Split) -> Job:
     text = (RECIPES / f"{recipe}.yaml").read_text(encoding="utf-8")
-    place = train.place
-    return data_job(recipe, str(place.annotations), str(place.images), train.digest, text, __version__)
+    files = train.files
+    return data_job(recipe, str(files.annotations), str(files.images), train.digest, text, __version__)
 
 
 def training_data(
@@ -77,21 +77,21 @@ def training_data(
     those that have been removed since; what was not built yet has a digest that stands for it."""
     found = {"original": Data(data, train.digest, _of(train.dataset, "").trainable(keep_empty))}
     for recipe, job in jobs.items():
-        place, known = folder / job.folder / "dataset", built.get(job.identity)
-        if (place / "manifest.json").is_file():
-            known = read_built(place, known)
+        built_at, known = folder / job.folder / "dataset", built.get(job.identity)
+        if (built_at / "manifest.json").is_file():
+            known = read_built(built_at, known)
         digest_of, count = (known.digest, known.trainable(keep_empty)) if known else (f"of {job.identity}", 1)
-        found[recipe] = Data(str(place), digest_of, count, job.identity)
+        found[recipe] = Data(str(built_at), digest_of, count, job.identity)
     return found
 
 
-def read_built(place: Path, known: Built | None = None) -> Built:
+def read_built(folder: Path, known: Built | None = None) -> Built:
     """What a dataset that augment built is; its annotations are not read again if it is the `known` one."""
     # SHA256SUMS has the digest of the annotations and of every image.
-    sums = [hashlib.sha256((place / name).read_bytes()).hexdigest() for name in ("SHA256SUMS", "manifest.json")]
+    sums = [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ("SHA256SUMS", "manifest.json")]
     if known is not None and known.digest == digest(sums):
         return known
-    return _of(coco.read(place / "annotations" / "instances.json").dataset, digest(sums))
+    return _of(coco.read(folder / "annotations" / "instances.json").dataset, digest(sums))
 
 
 def _of(dataset: Dataset, sums: str) -> Built:

@@ -14,13 +14,13 @@ from datasets.coco import read
 from datasets.parallel import cores
 from datasets.sources import Input
 from scripts.ladder import job_result, splits
-from scripts.ladder.environment import Gpu, Made, visible
+from scripts.ladder.environment import Environment, Gpu, visible
 from scripts.ladder.footnotes import About, different, notes
-from scripts.ladder.job_result import Finished, Outcome
+from scripts.ladder.job_result import JobResult, Outcome
 from scripts.ladder.jobs import Data, Job, data_job
 from scripts.ladder.table import METRICS
 
-MADE = Made(machine="2 CPU cores", versions={"scarcedet": "0", "torch": "1"}, commit="abc", jobs=2)
+MADE = Environment(machine="2 CPU cores", versions={"scarcedet": "0", "torch": "1"}, commit="abc", jobs=2)
 BUILT = Outcome({"images": 8, "with_objects": 7}, digest="sums")
 MEASURED = Outcome({**dict.fromkeys(METRICS, 0.25), "images": 8, "images_seen_in_training": 3})
 TRAINED = Outcome({"iterations": 2, "images": 7, "batch": 2, "parameters": 9, "seconds": 1.5})
@@ -30,7 +30,7 @@ def job_of(step: Any) -> Job:
     return Job(step, "01-bn", 0, "identity", "01-bn/seed0", (), (), {}, {})
 
 
-def written(folder: Path, job: Job, outcome: Outcome, output: str | None = None) -> Finished | None:
+def written(folder: Path, job: Job, outcome: Outcome, output: str | None = None) -> JobResult | None:
     place = folder / job.folder
     place.mkdir(parents=True, exist_ok=True)
     if output:
@@ -45,7 +45,7 @@ def test_a_finished_job_is_known_by_its_identity(tmp_path: Path) -> None:
     assert job_result.read(tmp_path, job) is None
     found = written(tmp_path, job, BUILT)
     assert found is not None
-    assert (found.built(), found.seconds, found.made) == (splits.Built("sums", 8, 7), 3.142, MADE)
+    assert (found.built(), found.seconds, found.environment) == (splits.Built("sums", 8, 7), 3.142, MADE)
     assert job_result.read(tmp_path, job._replace(identity="f" * 64)) is None
 
 
@@ -175,7 +175,7 @@ def test_cores_are_counted_where_the_system_does_not_say_which(monkeypatch: pyte
 
 
 def test_the_notes_name_everything_that_the_numbers_were_made_with() -> None:
-    other = Made(machine="1 x H100", versions={"scarcedet": "0", "torch": "2"}, commit="", jobs=1)
+    other = Environment(machine="1 x H100", versions={"scarcedet": "0", "torch": "2"}, commit="", jobs=1)
     about = About(
         data="mine",
         train_images=5873,

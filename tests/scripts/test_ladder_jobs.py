@@ -90,7 +90,7 @@ def test_what_a_change_affects_is_run_again_and_nothing_else() -> None:
     assert changed(plan(rungs, version="1")) == names
     assert changed(plan(rungs, val=VAL._replace(digest="another"))) == names
     assert changed(plan(rungs, data={**DATA, "balanced": Data("there", "another", 137)})) == {"balanced"}
-    assert changed(plan(rungs, data={**DATA, "balanced": DATA["balanced"]._replace(place="moved")})) == set()
+    assert changed(plan(rungs, data={**DATA, "balanced": DATA["balanced"]._replace(path="moved")})) == set()
     workers = {"DATALOADER": {"NUM_WORKERS": 8}, "SOLVER": {"CHECKPOINT_PERIOD": 7}}
     assert changed(plan([rung._replace(config=merged(rung.config, workers)) for rung in rungs])) == set()
     rate = {"SOLVER": {"BASE_LR": 0.01}}

@@ -14,7 +14,7 @@ import torch
 from tests.train.conftest import small_config
 from train import compat  # noqa: F401 - before detectron2
 from train.model import heads
-from train.model.ignore import FIELD
+from train.model.ignore import IGNORED
 
 # isort: split
 from detectron2.modeling import build_proposal_generator, build_roi_heads
@@ -46,7 +46,7 @@ def target(kept: Sequence[Box], ignored: Sequence[Box] = (), *, field: bool = Tr
     target.gt_boxes = boxes([box for box, _, _ in rows])
     target.gt_classes = torch.tensor([category for _, category, _ in rows], dtype=torch.int64)
     if field:
-        target.set(FIELD, torch.tensor([is_ignored for _, _, is_ignored in rows], dtype=torch.bool))
+        target.set(IGNORED, torch.tensor([is_ignored for _, _, is_ignored in rows], dtype=torch.bool))
     if masks:
         target.gt_masks = PolygonMasks([[outline(box)] for box, _, _ in rows])
     return target

@@ -1,1 +1,1 @@
-"""Files of weights: written, read, averaged, initialised from, and where their weights come from."""
+"""Checkpoints: saved and read, averaged, used as initial weights, and their lineage."""

@@ -1,6 +1,6 @@
-"""The average of the weights of several epochs of a run, as one more checkpoint.
+"""Averaging the weights of several epochs of a run into one checkpoint.
 
-Late checkpoints scatter around a better point than each of them (Izmailov et al., 2018, "Averaging Weights Leads to
+Late checkpoints scatter around a better point than any of them (Izmailov et al., 2018, "Averaging Weights Leads to
 Wider Optima and Better Generalization").
 """
 
@@ -24,13 +24,13 @@ _RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?", re.ASCII)
 
 
 def epochs_of(text: str) -> list[int]:
-    """`50-56`, `41,54` or both -> the epochs, rising, each once. Raises DataError for anything else."""
+    """Parses `50-56`, `41,54` or a mix into sorted, distinct epochs. Raises DataError for anything else."""
     found: set[int] = set()
     for part in text.split(","):
         match = _RANGE.fullmatch(part.strip())
         first = int(match[1]) if match else 0
         last = int(match[2] or first) if match else 0
-        # A run of more epochs than that keeps no checkpoints of them all.
+        # No run of more epochs keeps the checkpoints of all of them.
         if not 1 <= first <= last <= first + 10_000:
             raise DataError(f"--epochs {text}: expected epochs as in 50-56 or 41,54, found {part!r}")
         found.update(range(first, last + 1))
@@ -40,10 +40,10 @@ def epochs_of(text: str) -> list[int]:
 def average(
     run: Path, epochs: Sequence[int], output: Path, progress: Callable[[str, int, int], None] = lambda *_: None
 ) -> Path:
-    """Average the weights of these epochs of `run`, and save a checkpoint that can predict and be started from.
+    """Average the weights of these epochs of `run`; saves a checkpoint to predict with and to start from.
 
-    Each number is the mean in float64, so that the order does not matter; what is no fraction (counters) is the last
-    epoch's. Raises DataError where epochs are missing, were of different configurations, or there are fewer than two.
+    Each number is the mean in float64, so that the order does not matter; integers (counters) are the last epoch's.
+    Raises DataError where epochs are missing or of different configurations, or there are fewer than two.
     """
     if len(epochs) < 2:
         raise DataError(f"--epochs: expected two or more to average, found {len(epochs)}")
@@ -64,7 +64,7 @@ def average(
         loaded = checkpoint.read(kept[epoch])
         _check_alike(parents[0] if parents else loaded, loaded)
         _add(sums, loaded.content["model"])
-        # Without their weights: all of them at once would be many gigabytes.
+        # Without their weights, since all at once would be many gigabytes.
         parents.append(loaded._replace(content={**loaded.content, "model": None, "optimizer": None}))
     last = loaded.content["model"]
     content = parents[-1].content | {
@@ -81,7 +81,7 @@ def average(
 
 
 def _check_alike(first: Loaded, other: Loaded) -> None:
-    """Raises DataError, with every difference, for epochs of different runs."""
+    """Raises DataError, with every difference, where epochs are of different runs."""
     then, now = (config.from_text(loaded.content["config"], str(loaded.path)) for loaded in (first, other))
     problems = [str(item) for item in config.differences(then, now)]
     problems += [
@@ -109,12 +109,12 @@ def _seen(parents: list[Loaded]) -> dict[str, Any]:
 
 
 def name_of(epochs: Sequence[int]) -> str:
-    """The file that `average` writes into a run's folder by default."""
+    """The default file name of an average, in the run's folder."""
     return f"model_average_{_listed(epochs).replace(', ', '_')}.pth"
 
 
 def has_batch_norm(weights: dict[str, torch.Tensor]) -> bool:
-    """Its statistics are averaged too, which is not what the averaged weights would have measured."""
+    """Whether there are batch norms, whose averaged statistics are not those of the averaged weights."""
     return any(name.endswith("running_var") for name in weights)
 
 

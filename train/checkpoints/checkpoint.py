@@ -1,7 +1,7 @@
-"""Checkpoints: everything that a run needs to go on, in a file that is whole or not there.
+"""Checkpoint files: everything needed to resume a run, written atomically.
 
-Plain tensors, numbers and texts only: `torch.load(weights_only=True)` reads them, which runs no code of the file's.
-Under "model" stand the weights, as Detectron2 has them, so that its own checkpointer loads them too.
+Plain tensors, numbers and strings only: `torch.load(weights_only=True)` reads them, which executes no code from the
+file. "model" has the weights under Detectron2's names, so that its own checkpointer loads them too.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _EPOCH = re.compile(r"model_epoch_(\d+)\.pth")
 
 
 _Pairs = list[tuple[int, str]]
-# What stands in a checkpoint beside tensors; a lineage is read with care where it is read.
+# The keys of a checkpoint besides tensors; a lineage is validated where it is read.
 _KINDS: dict[str, Any] = {
     "config": str,
     "categories": _Pairs,
@@ -43,7 +43,7 @@ _KINDS: dict[str, Any] = {
 
 
 class Loaded(NamedTuple):
-    """What a checkpoint file holds; `sha256` is that of its bytes."""
+    """The content of a checkpoint file; `sha256` is that of its bytes."""
 
     path: Path
     content: dict[str, Any]
@@ -60,25 +60,22 @@ def epoch_name(epoch: int) -> str:
 
 
 def is_of_a_run(name: str) -> bool:
-    """Is it a name that a run gives its own checkpoints?"""
+    """Whether a run gives its own checkpoints this name."""
     return name in (LAST, BEST) or _EPOCH.fullmatch(name) is not None
 
 
 def save(path: Path, content: dict[str, Any]) -> Path:
-    """Write a checkpoint, replacing what stood at `path` at once or not at all; returns the path.
-
-    Raises DataError where the disk is full or does not take it.
-    """
+    """Write a checkpoint atomically; returns the path. Raises DataError where the disk is full or fails."""
     temporary = path.with_name(f"{path.name}.tmp")
     try:
         with temporary.open("wb") as file:
             torch.save({MARK: FORMAT, **content}, file)
             file.flush()
-            # A name must not outlive a power cut that its bytes did not.
+            # A name must not survive a power cut that its content did not.
             os.fsync(file.fileno())
         temporary.replace(path)
     except (OSError, RuntimeError) as error:
-        # Where the disk is full, or the user does not want to wait, torch speaks of positions in the file.
+        # On a full disk, or on Ctrl-C, torch's message is about positions in the file.
         cause = error if isinstance(error, OSError) else error.__context__
         if isinstance(cause, KeyboardInterrupt):
             raise cause from None
@@ -91,7 +88,7 @@ def save(path: Path, content: dict[str, Any]) -> Path:
 
 
 def keep(path: Path, name: str) -> Path:
-    """The same checkpoint under a second name in its folder, without writing it again where the disk can link."""
+    """A second name for the same checkpoint in its folder, hard-linked where possible."""
     kept = path.with_name(name)
     temporary = path.with_name(f"{name}.tmp")
     temporary.unlink(missing_ok=True)
@@ -102,13 +99,13 @@ def keep(path: Path, name: str) -> Path:
             shutil.copyfile(path, temporary)
         temporary.replace(kept)
     finally:
-        # Also where both names were the same file already: renaming does nothing then.
+        # Also where both names were the same file already: then renaming does nothing.
         temporary.unlink(missing_ok=True)
     return kept
 
 
 def forget_old_epochs(folder: Path, max_to_keep: int) -> None:
-    """Remove the checkpoints of all but the newest `max_to_keep` epochs; of none where that is -1."""
+    """Remove the checkpoints of all but the newest `max_to_keep` epochs; of none for -1."""
     if max_to_keep < 0:
         return
     found = list(epochs_in(folder).values())
@@ -117,7 +114,7 @@ def forget_old_epochs(folder: Path, max_to_keep: int) -> None:
 
 
 def read(path: Path) -> Loaded:
-    """A checkpoint of this project's own making. Raises DataError for anything else."""
+    """Read a checkpoint of this project. Raises DataError for any other file."""
     content, sha256 = _read_tensors(path)
     if not isinstance(content, dict) or MARK not in content:
         raise DataError(f"{path}: expected a checkpoint that this project made, found another file")
@@ -133,7 +130,7 @@ def read(path: Path) -> Loaded:
 
 
 def _unlike(content: dict[str, Any]) -> list[str]:
-    """What is not of the kind that this project writes: everything that is read without asking again."""
+    """The keys whose values are not of the types that this project writes."""
     found = [_problem(key, content[key], kind) for key, kind in _KINDS.items() if key in content]
     weights = content["model"]
     if not isinstance(weights, dict) or not all(
@@ -159,12 +156,12 @@ def _read_tensors(path: Path) -> tuple[Any, str]:
                 digest.update(block)
             file.seek(0)
             with warnings.catch_warnings():
-                # torch wonders about other people's pickles before it refuses them.
+                # torch warns about other pickles before it refuses them.
                 warnings.simplefilter("ignore")
                 return torch.load(file, map_location="cpu", weights_only=True), digest.hexdigest()
     except OSError as error:
         raise DataError(f"{path}: the checkpoint cannot be read: {error.strerror}") from None
-    except Exception as error:  # whatever a foreign file makes torch trip over: IndexError, struct.error, ...
+    except Exception as error:  # whatever a foreign file makes torch raise: IndexError, struct.error, ...
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(
             f"{path}: expected a checkpoint, found a file that torch cannot load safely: {reason}"
@@ -172,9 +169,9 @@ def _read_tensors(path: Path) -> tuple[Any, str]:
 
 
 def find_in_run(run: Path, epoch: str | None = None) -> Path:
-    """A checkpoint of a run: of an epoch by its number, the `best`, the `last`; by default the best, else the last.
+    """A checkpoint of a run: of an epoch by number, the `best`, the `last`; by default the best, else the last.
 
-    Raises DataError, naming those that there are, where there is none.
+    Raises DataError, naming the existing ones, where it is missing.
     """
     names = {"best": [BEST], "last": [LAST], None: [BEST, LAST]}.get(epoch)
     if names is None:
@@ -196,7 +193,7 @@ def find_in_run(run: Path, epoch: str | None = None) -> Path:
 
 
 def epochs_in(folder: Path) -> dict[int, Path]:
-    """The checkpoints of single epochs that there are, rising."""
+    """The epochs with a checkpoint of their own, sorted."""
     try:
         found = [(int(match[1]), path) for path in folder.iterdir() if (match := _EPOCH.fullmatch(path.name))]
     except OSError:

@@ -1,8 +1,8 @@
-"""Where weights come from: every checkpoint carries its ancestors, down to random numbers or to somebody else's file.
+"""Lineage: where weights come from. Every checkpoint records its ancestors, down to random or third-party weights.
 
-A lineage is made of plain dicts and lists, as checkpoints are. At its end stands `root`; above it, `descent` names the
-checkpoint that a run started from, `average` those that were averaged: file name and SHA-256, configuration, digests of
-the data, versions of the code, and their own lineage.
+A lineage is plain dicts and lists, as checkpoints are. It ends in `root`; above it, `descent` names the checkpoint that
+a run started from, `average` the averaged ones: file name and SHA-256, configuration, digests of the data, versions of
+the code, and their own lineage.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from train.checkpoints.checkpoint import Loaded
 RANDOM = "random weights"
 # A longer lineage was made to exhaust its reader.
 MAX_ANCESTORS, MAX_GENERATIONS = 500, 100
-# What a checkpoint tells of itself and an ancestor is remembered by.
+# Keys of a checkpoint that its descendants record.
 _KEPT = ("name", "iteration", "epoch", "config", "data", "code")
 
 
 def root(seed: int) -> dict[str, Any]:
-    """Of weights that are drawn."""
+    """The lineage of random weights."""
     return {"pretrained": False, "from": RANDOM, "seed": seed}
 
 
 def foreign(path: Path, sha256: str) -> dict[str, Any]:
-    """Of weights from elsewhere, which --allow-pretrained let in."""
+    """The lineage of third-party weights, which --allow-pretrained admits."""
     return {"pretrained": True, "from": path.name, "sha256": sha256, "allowed_by": "--allow-pretrained"}
 
 
 def descent(parent: Loaded) -> dict[str, Any]:
-    """Of weights that were another checkpoint's."""
+    """The lineage of a run that started from a checkpoint."""
     return {"pretrained": is_pretrained(parent.lineage), "from": "checkpoint", "parents": [_ancestor(parent)]}
 
 
 def average(epochs: Sequence[Loaded]) -> dict[str, Any]:
-    """Of weights that are the average of epochs of one run: they have one lineage, which is kept once."""
+    """The lineage of averaged epochs of one run; they share a lineage, which is stored once."""
     averaged = [
         {"file": loaded.path.name, "sha256": loaded.sha256, "iteration": loaded.content["iteration"]}
         for loaded in epochs
@@ -54,22 +54,22 @@ def _ancestor(loaded: Loaded) -> dict[str, Any]:
 
 
 def is_pretrained(lineage: Any) -> bool:
-    """Whatever does not clearly say that it is not, is."""
+    """Whether weights are pretrained; anything but a clear record of random weights is."""
     return not isinstance(lineage, dict) or lineage.get("pretrained") is not False
 
 
 class Doubt(NamedTuple):
-    """Why weights are not, or not known to be, from scratch; `place` names the checkpoint that says so."""
+    """Why weights are not, or may not be, from scratch; `checkpoint` names the ancestor concerned."""
 
-    place: str
+    checkpoint: str
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.place} {self.reason}"
+        return f"{self.checkpoint} {self.reason}"
 
 
 def doubts(name: str, lineage: Any) -> list[Doubt]:
-    """Every reason not to call the weights of the checkpoint `name` trained from scratch; none for those that are."""
+    """Every reason not to call a checkpoint trained from scratch; none for one that is."""
     if _is_endless(lineage):
         return [Doubt(name, f"names more than {MAX_ANCESTORS} ancestors or {MAX_GENERATIONS} generations of them")]
     return _doubts(name, lineage)
@@ -87,12 +87,12 @@ def _doubts(name: str, lineage: Any) -> list[Doubt]:
             Doubt(name, f"starts from {source}, which was trained elsewhere" if source else "does not say from what")
         ]
     found = [doubt for parent in parents for doubt in _doubts(_file(parent), parent.get("lineage"))]
-    # What is written into it weighs more than what can be followed.
+    # Explicit statements count more than what can be followed.
     return found or ([Doubt(name, "is marked as going back to pre-trained weights")] if is_pretrained(lineage) else [])
 
 
 def _parents(lineage: dict[str, Any]) -> list[dict[str, Any]]:
-    """What is no dict is one that says nothing."""
+    """The parents of a lineage; what is not a dict records nothing."""
     found = lineage.get("parents")
     if found is None and isinstance(lineage.get("parent"), dict):
         # As the first version wrote it.
@@ -105,7 +105,7 @@ def _file(parent: dict[str, Any]) -> str:
 
 
 def _is_endless(lineage: Any) -> bool:
-    """A file can hold few bytes that unfold to ancestors without number."""
+    """Whether a lineage unfolds to too many ancestors; a small file can describe a huge tree."""
     level, count = [lineage], 0
     for _ in range(MAX_GENERATIONS):
         count += len(level)
@@ -116,7 +116,7 @@ def _is_endless(lineage: Any) -> bool:
 
 
 def describe(loaded: Loaded) -> list[str]:
-    """Lines for people: the checkpoint, what it was trained on and by, and the same of each ancestor below it."""
+    """Lines of text: the checkpoint, what it was trained on and with, and below it the same for each ancestor."""
     found = doubts(loaded.path.name, loaded.lineage)
     known = _ancestor(loaded)
     if _is_endless(loaded.lineage):
@@ -129,7 +129,7 @@ def describe(loaded: Loaded) -> list[str]:
 
 
 def document(loaded: Loaded) -> dict[str, Any]:
-    """The same for programs."""
+    """The same as a JSON document."""
     found = doubts(loaded.path.name, loaded.lineage)
     known = _ancestor(loaded) | {"file": str(loaded.path)}
     if _is_endless(loaded.lineage):
@@ -195,7 +195,7 @@ def config_digest(text: str) -> str:
 
 @functools.cache
 def code_version() -> str:
-    """The project's version, with its commit where the code runs from a checkout, and torch's."""
+    """The project's version, with the commit where the code runs from a checkout, and torch's version."""
     import torch
 
     found = commit()

@@ -1,4 +1,4 @@
-"""The weights that a run starts from: drawn, or those of another checkpoint; and the rule of no pre-trained weights."""
+"""Initial weights: random, or from another checkpoint; and the rule against pretrained weights."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ FROM_SCRATCH_RULE = (
     "checkpoints of this project's own, made from scratch; --allow-pretrained lifts the rule and is written into every "
     "checkpoint"
 )
-# Layers with an output for each category, by the end of their names. A box regression that is the same for all
-# categories has 4 outputs and belongs to none.
+# Name suffixes of layers with an output per category. A class-agnostic box regression has 4 outputs and is not one of
+# them.
 _CLASS_SPECIFIC = ("cls_score.weight", "cls_score.bias", "mask_head.predictor.weight", "mask_head.predictor.bias")
 _BOX_REGRESSION = ("bbox_pred.weight", "bbox_pred.bias")
 
 
 class Parent(NamedTuple):
-    """A checkpoint to start from. `loaded` is None for a file of somebody else's, which Detectron2 is to read."""
+    """A checkpoint to start from. `loaded` is None for third-party weights, which Detectron2 reads."""
 
     path: Path
     loaded: Loaded | None
@@ -39,7 +39,7 @@ class Parent(NamedTuple):
 
 
 class Start(NamedTuple):
-    """What the first weights were taken from: `notes` for the screen, `log` with a line for each tensor."""
+    """What the initial weights were taken from: `notes` for the screen, `log` with a line per tensor."""
 
     lineage: dict[str, Any]
     notes: list[str]
@@ -49,7 +49,7 @@ class Start(NamedTuple):
 def find_parent(weights: str, *, allow_pretrained: bool) -> Parent | None:
     """The checkpoint that MODEL.WEIGHTS names; None for "".
 
-    Raises DataError, naming the rule, for one that does not come from scratch, unless `allow_pretrained`.
+    Raises DataError, naming the rule, for one that is not from scratch, unless `allow_pretrained`.
     """
     if not weights:
         return None
@@ -68,21 +68,21 @@ def find_parent(weights: str, *, allow_pretrained: bool) -> Parent | None:
             f"MODEL.WEIGHTS {path}: goes back to pre-trained weights\n{FROM_SCRATCH_RULE}",
             [str(doubt) for doubt in found],
         )
-    # Its momentum is of no use, and as large as the weights.
+    # Momentum is not needed, and as large as the weights.
     loaded.content.pop("optimizer", None)
     return Parent(path, loaded)
 
 
 def seen_by(parent: Parent | None) -> SeenImages:
-    """The images that the weights had been trained on before the run."""
+    """The images that the initial weights were trained on."""
     return NOTHING if parent is None else parent.seen
 
 
 def start(model: nn.Module, parent: Parent | None, *, seed: int, categories: list[tuple[int, str]]) -> Start:
-    """Put the parent's weights into `model`, where names and shapes agree; none leaves the model as it was drawn.
+    """Load the parent's weights into `model` where names and shapes agree; without a parent, `model` stays as drawn.
 
-    Where the parent knew other `categories` (ids and names, in the order of the classes), what belongs to single
-    categories stays as drawn, whatever its shape. Raises DataError where nothing fits.
+    Where the parent was trained on other `categories` (ids and names, in the order of the classes), tensors of single
+    categories stay as drawn, whatever their shape. Raises DataError where nothing matches.
     """
     if parent is None:
         return Start(lineage.root(seed), [], [])
@@ -93,13 +93,13 @@ def start(model: nn.Module, parent: Parent | None, *, seed: int, categories: lis
     notes, log = load_matching(model, content["model"], parent.path, same_categories=theirs == categories)
     if theirs != categories:
         notes.insert(1, f"  {len(theirs)} categories there, {len(categories)} here: predictors start fresh")
-    # Not kept a second time for as long as the run lasts.
+    # Not kept in memory for the whole run.
     content.pop("model")
     return Start(lineage.descent(parent.loaded), notes, log)
 
 
 def _start_foreign(model: nn.Module, path: Path) -> Start:
-    """Weights of somebody else's, read as Detectron2 reads them: its own, torchvision's, its model zoo's."""
+    """Third-party weights, read by Detectron2's checkpointer: its own, torchvision's, its model zoo's."""
     from train import compat  # noqa: F401 - before detectron2
 
     # isort: split
@@ -108,7 +108,7 @@ def _start_foreign(model: nn.Module, path: Path) -> Start:
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     try:
         DetectionCheckpointer(model).load(str(path))
-    except Exception as error:  # whatever a foreign file makes it trip over
+    except Exception as error:  # whatever a foreign file makes it raise
         raise DataError(f"MODEL.WEIGHTS {path}: Detectron2 cannot load it: {error}") from None
     taken = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
     if not taken:
@@ -122,17 +122,17 @@ def _start_foreign(model: nn.Module, path: Path) -> Start:
 
 
 def is_class_specific(name: str, shape: tuple[int, ...]) -> bool:
-    """Does the tensor have an output for each category?"""
+    """Whether a tensor has an output per category."""
     return name.endswith(_CLASS_SPECIFIC) or (name.endswith(_BOX_REGRESSION) and shape[0] != 4)
 
 
 def load_matching(
     model: nn.Module, weights: dict[str, torch.Tensor], path: Path, *, same_categories: bool
 ) -> tuple[list[str], list[str]]:
-    """Load what agrees in name and shape, but for class-specific tensors of other categories.
+    """Load tensors that agree in name and shape, except class-specific ones of other categories.
 
-    Returns notes, with the names of what was not taken over, and a log with a line for each tensor. Raises DataError
-    where nothing agrees.
+    Returns notes, with the names of what was not loaded, and a log with a line per tensor. Raises DataError where
+    nothing matches.
     """
     own = model.state_dict()
     kept: dict[str, list[str]] = {"of other categories": [], "of another shape": [], f"not in {path.name}": []}
@@ -168,7 +168,7 @@ def _listed(what: str, names: list[str]) -> list[str]:
 
 
 def load_exactly(model: nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:
-    """Raises DataError where the weights are not those of this very model."""
+    """Load the weights of this very model. Raises DataError for any other."""
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:

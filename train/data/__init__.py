@@ -1,1 +1,1 @@
-"""From COCO datasets to batches of tensors."""
+"""Training and validation data: from COCO datasets to batches of tensors."""

@@ -1,6 +1,6 @@
-"""Which categories a run trains on, where it does not train on all: by a list of names, or the most frequent ones.
+"""The categories that a run trains on, where not on all: a list of names, or the most frequent ones.
 
-Objects of the others are taken for background, as if nobody had labelled them; so are their crowds.
+Objects and crowds of other categories become background, as if they were not labelled.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ TOP = "top:"
 
 
 def choose(wanted: str, categories: Sequence[Category], objects: npt.NDArray[np.int64]) -> list[Category]:
-    """The categories that `wanted` names, in the order of their ids.
+    """The categories that `wanted` selects, in the order of their ids.
 
-    `wanted` is `top:N`, the N with the most objects (of equally many, those with the lower ids), the name of a list in
-    train/configs/categories/, or a file with a name a line. `objects` are (K,) counts in the order of the ids. Raises
-    DataError, naming every offender, for what is not there.
+    `wanted` is `top:N`, the N with the most objects (ties keep lower ids), the name of a list in
+    train/configs/categories/, or a file with one name a line. `objects` are (K,) counts in the order of the ids. Raises
+    DataError naming every unknown category.
     """
     known = sorted(categories, key=lambda category: category.id)
     if wanted.startswith(TOP):
@@ -52,7 +52,7 @@ def _most_frequent(wanted: str, known: list[Category], objects: npt.NDArray[np.i
 
 
 def _read(path: Path) -> list[tuple[int, str]]:
-    """(line number, name); empty lines and those that begin with # say nothing."""
+    """(line number, name); empty lines and comments (#) are skipped."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""The two data loaders: batches to train on, in an order that the seed alone decides, and images to look at once."""
+"""The data loaders: training batches, in an order determined by the seed alone, and images to predict on."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from train.data.records import Record
 from train.data.sampler import BatchSampler, Key
 from train.processes import signals
 
-# What torch says where a worker was killed, or ended otherwise.
+# torch's messages where a worker was killed or exited unexpectedly.
 _LOST = re.compile(r"DataLoader worker \(pid")
 
 
 class _Mapped(Dataset[Any]):
-    """Looks an image up and maps it. An error comes back as a value, so that no worker puts a traceback around it."""
+    """Looks up an image and maps it. An error is returned as a value, so that it arrives without a worker's
+    traceback.
+    """
 
     def __init__(self, look_up: Callable[[Any], dict[str, Any]]) -> None:
         self._look_up = look_up
@@ -86,7 +88,7 @@ def inference_batches(
 
 
 def _as_list(items: list[Any]) -> list[Any]:
-    # A module's function, so that workers can be started afresh as well as forked.
+    # A function of the module, so that workers can be spawned as well as forked.
     return items
 
 
@@ -99,8 +101,8 @@ def _raising(loader: DataLoader[Any]) -> Iterator[list[dict[str, Any]]]:
 
 
 def _started(loader: DataLoader[Any]) -> Iterator[Any]:
-    # Workers are copies of this process without its threads. OpenCV would wait in them for threads of its own to end
-    # that are not there, so these end here, before.
+    # Forked workers lack this process's threads. OpenCV would wait in them for threads that do not exist, so they are
+    # ended here first.
     threads = cv2.getNumThreads()
     if loader.num_workers:
         cv2.setNumThreads(1)
@@ -113,8 +115,9 @@ def _started(loader: DataLoader[Any]) -> Iterator[Any]:
 
 @contextmanager
 def naming_lost_workers(workers: int, remedy: str) -> Iterator[None]:
-    """Raises DataError where a worker is killed: torch has the signal of that raise an error wherever it finds this
-    process, also as it saves a checkpoint."""
+    """Raises DataError where a worker is killed: torch's signal handler raises an error wherever the process is, also
+    while saving a checkpoint.
+    """
     try:
         yield
     except RuntimeError as error:

@@ -1,9 +1,9 @@
-"""From a record to what a Detectron2 model takes: the project's one decoder, OpenCV's resizing, no pixel copied twice.
+"""From a record to the input of a Detectron2 model: the project's decoder, OpenCV's resizing, no pixel copied twice.
 
-Everything random about an image comes from a generator made of (seed, epoch, image), so that it is the same for any
-number of workers, and in a run that was resumed.
+Everything random about an image comes from a generator keyed by (seed, epoch, image), so that it is the same for any
+number of workers, and in a resumed run.
 
-    C: 3 channels, H, W: size after resizing, n: objects
+C: 3 channels, H, W: size after resizing, n: objects
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from datasets.images import Order, Pixels
 from train import compat  # noqa: F401 - before detectron2
 from train.data.records import Record
 from train.data.sampler import generator
-from train.model.ignore import FIELD
+from train.model.ignore import IGNORED
 
 # isort: split
 from detectron2.structures import Boxes, Instances, PolygonMasks
 
-# Boxes of less than this many pixels in width or height after resizing train nothing, as in Detectron2.
+# Boxes with a side below this many pixels after resizing are not trained on, as in Detectron2.
 MIN_SIDE = 1e-5
 
 
 class Geometry(NamedTuple):
-    """What happens to an image: mirrored first, if it is, then resized to (height, width)."""
+    """The geometric transform of an image: mirrored (if `flip`), then resized to (height, width)."""
 
     height: int
     width: int
@@ -41,7 +41,9 @@ class Geometry(NamedTuple):
 
 
 def resized(height: int, width: int, shorter: int, longest: int) -> tuple[int, int]:
-    """(height, width), the shorter side `shorter` unless the other would pass `longest`; rounded as Detectron2 does."""
+    """(height, width) with the shorter side `shorter`, unless the other would exceed `longest`; rounded as in
+    Detectron2.
+    """
     scale = shorter / min(height, width)
     scale = min(scale, longest / max(height, width))
     return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
@@ -56,14 +58,14 @@ def draw_geometry(
     longest: int,
     flip: bool,
 ) -> Geometry:
-    """Shorter side uniform among `sizes`, or among all whole numbers of that pair; mirrored half the time."""
+    """Draws the shorter side uniformly from `sizes`, or from the integers of that range; mirrors half the time."""
     shorter = int(rng.integers(sizes[0], sizes[1] + 1)) if is_range else int(rng.choice(np.array(sizes)))
     mirrored = flip and bool(rng.integers(2))
     return Geometry(*resized(record.height, record.width, shorter, longest), mirrored)
 
 
 def read_pixels(record: Record, order: Order) -> Pixels:
-    """(height, width, 3) upright pixels. Raises DataError naming the file where they are not what the dataset says."""
+    """(height, width, 3) upright pixels. Raises DataError naming the file where they differ from the dataset's size."""
     try:
         data = images.read_file(Path(record.path))
         reading = images.examine(data, record.width, record.height, on_stored_pixels=record.on_stored_pixels)
@@ -75,13 +77,13 @@ def read_pixels(record: Record, order: Order) -> Pixels:
 def apply_to_pixels(pixels: Pixels, geometry: Geometry) -> torch.Tensor:
     """(height, width, 3) -> (3, H, W) uint8.
 
-    Mirrored while it is small, and resized channel by channel straight into place, since turning a large (H, W, 3)
-    picture into (3, H, W) takes longer than resizing it.
+    Mirrored before it is enlarged, and resized channel by channel straight into place: transposing a large (H, W, 3)
+    image takes longer than resizing it.
     """
     if geometry.mirrored:
         pixels = np.asarray(cv2.flip(pixels, 1), dtype=np.uint8)
     size = (geometry.width, geometry.height)
-    # Shrinking by interpolation skips pixels.
+    # Shrinking by interpolation would skip pixels.
     shrinks = geometry.height < pixels.shape[0]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     resized_channels = np.empty((3, geometry.height, geometry.width), dtype=np.uint8)
@@ -91,7 +93,7 @@ def apply_to_pixels(pixels: Pixels, geometry: Geometry) -> torch.Tensor:
 
 
 def apply_to_points(points_xy: npt.NDArray[Any], record: Record, geometry: Geometry) -> npt.NDArray[np.float64]:
-    """(n, 2) pixels of the image -> of the resized one."""
+    """(n, 2) pixels of the image -> pixels of the resized one."""
     moved = points_xy.astype(np.float64)
     if geometry.mirrored:
         moved[:, 0] = record.width - moved[:, 0]
@@ -100,17 +102,17 @@ def apply_to_points(points_xy: npt.NDArray[Any], record: Record, geometry: Geome
 
 
 def apply_to_boxes(boxes_xyxy: npt.NDArray[Any], record: Record, geometry: Geometry) -> npt.NDArray[np.float64]:
-    """(n, 4) boxes, moved and clipped to the resized image."""
+    """(n, 4) boxes, transformed and clipped to the resized image."""
     corners = apply_to_points(boxes_xyxy.reshape(-1, 2), record, geometry).reshape(-1, 2, 2)
-    # Mirroring turns left into right.
+    # Mirroring swaps left and right.
     ordered = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
     return np.asarray(np.clip(ordered, 0, (geometry.width, geometry.height) * 2), dtype=np.float64)
 
 
 def to_instances(record: Record, geometry: Geometry, *, masks: bool) -> Instances:
-    """The targets: `gt_boxes`, `gt_classes`, `loss_ignored`, and with `masks` `gt_masks`; all fields stay in step.
+    """The targets: `gt_boxes`, `gt_classes`, `ignored`, and with `masks` `gt_masks`.
 
-    An ignored object has its box for a mask, which nothing looks at.
+    An ignored object has its box for a mask, which no loss uses.
     """
     boxes = apply_to_boxes(record.boxes_xyxy, record, geometry)
     good = (boxes[:, 2:] - boxes[:, :2] > MIN_SIDE).all(axis=1)
@@ -120,7 +122,7 @@ def to_instances(record: Record, geometry: Geometry, *, masks: bool) -> Instance
     instances = Instances((geometry.height, geometry.width))
     instances.gt_boxes = Boxes(torch.from_numpy(boxes[good].astype(np.float32)))
     instances.gt_classes = torch.from_numpy(record.classes[good])
-    instances.set(FIELD, torch.from_numpy(record.ignored[good]))
+    instances.set(IGNORED, torch.from_numpy(record.ignored[good]))
     if masks:
         instances.gt_masks = PolygonMasks(
             [
@@ -140,7 +142,7 @@ def _box_outline(box_xyxy: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
 
 
 class TrainingMapper:
-    """(record, epoch, image) -> {"image", "instances", "height", "width", "image_id"}, as Detectron2 models take it."""
+    """(record, epoch, image) -> {"image", "instances", "height", "width", "image_id"}, Detectron2's model input."""
 
     def __init__(self, cfg: Any, *, masks: bool, seed: int) -> None:
         self._sizes = list(cfg.INPUT.MIN_SIZE_TRAIN)
@@ -170,7 +172,7 @@ class TrainingMapper:
 
 
 class InferenceMapper:
-    """record -> {"image", "height", "width", "image_id"}: one size, nothing random, no targets."""
+    """record -> {"image", "height", "width", "image_id"}: one size, no randomness, no targets."""
 
     def __init__(self, cfg: Any) -> None:
         self._shorter = cfg.INPUT.MIN_SIZE_TEST

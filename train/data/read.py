@@ -1,4 +1,4 @@
-"""Which data a run trains and is measured on: read, checked, and turned into records."""
+"""Reading the data that a run trains and is validated on: checked, and converted to records."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ IMAGES = "images"
 
 
 class TrainingData(NamedTuple):
-    """What is trained on. `identity` tells it from any other data, and goes into every checkpoint."""
+    """The training data. `identity` distinguishes it from any other data and is stored in every checkpoint."""
 
     records: Records
     categories: Categories
@@ -38,9 +38,9 @@ class TrainingData(NamedTuple):
     histogram: npt.NDArray[np.int64]
     identity: dict[str, Any]
     left_out: list[Category]
-    """Categories that the dataset has and the run does not train on."""
+    """Categories of the dataset that the run does not train on."""
     seen: SeenImages
-    """Every source image that has a part in it."""
+    """Every source image of it."""
     notes: list[str]
 
 
@@ -48,7 +48,7 @@ class ValidationData(NamedTuple):
     records: Records
     truth: Dataset
     seen: int
-    """How many of the images have been trained on."""
+    """The number of images that were trained on."""
     notes: list[str]
 
 
@@ -61,11 +61,11 @@ def read_training(
     only: str | None = None,
     leniency: Leniency = STRICT,
 ) -> TrainingData:
-    """Read a dataset to train on; with `progress`, look at every image file too.
+    """Read a dataset to train on; with `progress`, check every image file too.
 
-    Images without a kept object are left out unless `keep_empty`. `masks` None means: if every object has one. `only`
-    says which categories are trained on (see `categories.choose`). Raises DataError for bad data, and where `masks` is
-    asked for and an object has none.
+    Images without a kept object are left out unless `keep_empty`. `masks` None trains masks if every object has one.
+    `only` selects the categories to train on (see `categories.choose`). Raises DataError for bad data, and where
+    `masks` is requested and an object has none.
     """
     read = read_inputs([source], provenance=True, leniency=leniency)
     stored = _examine(read, progress, leniency)
@@ -105,7 +105,7 @@ def read_training(
 
 
 def _choose(read: Inputs, only: str | None) -> tuple[list[Category], list[Category]]:
-    """The categories to train on, and those that are left out."""
+    """The categories to train on, and the others."""
     if only is None:
         return read.categories, []
     chosen = choose(only, read.categories, histogram(read.sources, Categories(read.categories)))
@@ -121,14 +121,17 @@ def read_validation(
     seen: SeenImages | None = None,
     leniency: Leniency = STRICT,
 ) -> ValidationData:
-    """Read a dataset to be measured on; its categories must be those of the training data, of which only those that are
-    trained on count. `seen` are the images trained on before and now, by default those of `data`. Raises DataError."""
+    """Read a dataset to validate on.
+
+    Its categories must be those of the training data, of which only the trained ones are measured. `seen` are the
+    images trained on before and now, by default those of `data`. Raises DataError.
+    """
     read = read_inputs([source], provenance=True, leniency=leniency)
     everything = [*data.categories.categories(), *data.left_out]
     check_same(everything, "the training data", read.categories, str(source.annotations))
     stored = _examine(read, progress, leniency)
     seen = data.seen if seen is None else seen
-    # Files are not read by every process.
+    # Only the first process reads files.
     folder = source.images if progress else None
     count = len(ids_in(seen, [item.image for item in read.sources], folder, progress))
     notes = [f"validation: {len(read.sources):,} images of {source.annotations}"]
@@ -153,10 +156,10 @@ def read_validation(
 
 
 def _examine(read: Inputs, progress: Progress | None, leniency: Leniency) -> bool:
-    """Look at the image files, with `progress`; whether the annotations ignore EXIF orientations.
+    """Check the image files, with `progress`; whether the annotations ignore EXIF orientations.
 
-    All processes come here, and those that do not look are told by the first one, which does. With `skip_bad` all look,
-    since that decides which images there are.
+    Every process calls this; those that do not check files are told the result by the first one. With `skip_bad` all
+    check, since that decides which images there are.
     """
     if progress is not None or leniency.skip_bad:
         total = len(read.sources)
@@ -168,12 +171,12 @@ def _examine(read: Inputs, progress: Progress | None, leniency: Leniency) -> boo
 
 
 def _seen(source: Input, read: Inputs, progress: Progress | None) -> SeenImages:
-    """The source images: of a built dataset by what it says of them, of any other its own files.
+    """The source images: of a build from its sources.jsonl, else the dataset's own files.
 
-    Without `progress`, as in all processes but the first, files are not read for their digests.
+    Without `progress`, as in all processes but the first, no file is read for its digest.
     """
     folder = build_of(source.annotations)
-    # Builds of an earlier version do not say.
+    # Builds of earlier versions have no sources.jsonl.
     if folder is not None and (folder / SOURCES).is_file():
         return of_build(folder)
     found = []
@@ -187,7 +190,7 @@ def _seen(source: Input, read: Inputs, progress: Progress | None) -> SeenImages:
 
 
 def _truth(read: Inputs) -> Dataset:
-    """The dataset that detections are compared with; outlines are not needed for that."""
+    """The ground truth that detections are compared with, without masks."""
     annotations: list[Annotation] = []
     for source in read.sources:
         annotations += [msgspec.structs.replace(item, segmentation=None) for item in source.annotations]

@@ -1,9 +1,8 @@
-"""From a COCO dataset to what training reads: records in arrays, classes counted from 0.
+"""Training records: images and objects in arrays, classes counted from 0.
 
-The network knows classes 0 to K - 1, every file knows the dataset's own category ids; the two meet here and nowhere
-else.
+The network knows classes 0 to K - 1, files the dataset's own category ids; only this module converts between them.
 
-    K: categories, n: annotations of an image
+K: categories, n: annotations of an image
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from datasets.sources import Source
 
 
 class Categories:
-    """Category ids <-> classes. The order of the classes is that of the ids."""
+    """Category ids <-> classes, in the order of the ids."""
 
     def __init__(self, categories: Iterable[Category]) -> None:
         known = sorted(categories, key=lambda category: category.id)
@@ -35,7 +34,7 @@ class Categories:
         return len(self.names)
 
     def class_of(self, category_id: int) -> int:
-        """Raises KeyError for an id that the dataset does not have."""
+        """Raises KeyError for an id that the dataset lacks."""
         return self._class_of[category_id]
 
     def ids_of(self, classes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -43,7 +42,7 @@ class Categories:
         return np.asarray(self.ids[classes])
 
     def pairs(self) -> list[tuple[int, str]]:
-        """(id, name) each, as a checkpoint keeps them."""
+        """(id, name) pairs, as stored in checkpoints."""
         return list(zip(self.ids.tolist(), self.names, strict=True))
 
     def categories(self) -> list[Category]:
@@ -55,26 +54,28 @@ class Categories:
 
 
 class Record(NamedTuple):
-    """An image and its objects. `ignored` objects stand for regions that cost no loss (see `train.model.ignore`)."""
+    """An image and its objects. `ignored` objects are regions excluded from the loss (see `train.model.ignore`)."""
 
     path: str
     image_id: int
     width: int
     height: int
     boxes_xyxy: npt.NDArray[np.float32]
-    """(n, 4) absolute pixels."""
+    """(n, 4) absolute pixels"""
     classes: npt.NDArray[np.int64]
     """(n,)"""
     ignored: npt.NDArray[np.bool_]
     """(n,)"""
     polygons: list[Polygons]
-    """n outlines; () for an ignored object and where the dataset has boxes only."""
+    """n lists of polygons; () for ignored objects, and without masks"""
     on_stored_pixels: bool = False
-    """How to read a file whose size does not tell whether its EXIF orientation counts."""
+    """The EXIF convention for a file whose size does not tell it."""
 
 
 class Records(Sequence[Record]):
-    """Records in one block of bytes, which workers share with their parent (Detectron2 issue 837) until one is read."""
+    """Records in one block of bytes, shared between workers and their parent until one is read (Detectron2 issue
+    837).
+    """
 
     def __init__(self, records: Iterable[Record]) -> None:
         packed = [pickle.dumps(record, protocol=pickle.HIGHEST_PROTOCOL) for record in records]
@@ -98,7 +99,7 @@ class Records(Sequence[Record]):
 
 
 def to_record(source: Source, categories: Categories, *, masks: bool, on_stored_pixels: bool = False) -> Record:
-    """A source image as training reads it; crowds become ignored objects. Without `masks`, outlines are left out."""
+    """A source image as a record; crowds become ignored objects. Without `masks`, polygons are left out."""
     items = source.annotations
     return Record(
         path=str(source.path),
@@ -114,7 +115,7 @@ def to_record(source: Source, categories: Categories, *, masks: bool, on_stored_
 
 
 def without_outline(sources: Iterable[Source]) -> tuple[int, int]:
-    """How many objects there are, crowds aside, and how many of them have no segmentation."""
+    """The number of objects without crowds, and of those without a segmentation."""
     objects = [item for source in sources for item in source.annotations if not item.iscrowd]
     return len(objects), sum(item.segmentation is None for item in objects)
 
@@ -125,15 +126,15 @@ def _outline(item: Annotation) -> Polygons:
     return item.segmentation or ()
 
 
-# A mask is traced at so many times its size: contours run through the middles of its border pixels, at this scale an
-# eighth of a pixel inside the true border.
+# Masks are traced at this scale: contours run through the centres of border pixels, which then lie an eighth of a pixel
+# inside the true border.
 _ZOOM = 4
 
 
 def mask_to_polygons(mask: npt.NDArray[np.uint8]) -> Polygons:
-    """(height, width) of 0 and 1 -> outlines within 1/8 px of the mask's border; holes are filled.
+    """(height, width) of 0 and 1 -> polygons within 1/8 px of the mask's border; holes are filled.
 
-    Detectron2 trains on polygons or on whole bitmaps; a bitmap of every object at 1800 x 2400 px is too much memory.
+    Detectron2 trains on polygons or on full bitmaps; a bitmap per object at 1800 x 2400 px takes too much memory.
     """
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
@@ -147,16 +148,16 @@ def mask_to_polygons(mask: npt.NDArray[np.uint8]) -> Polygons:
 
 
 def is_trainable(source: Source) -> bool:
-    """Is there an object in it that is not a crowd, nor ignored?"""
+    """Whether an image has an object that is neither a crowd nor ignored."""
     return any(not item.iscrowd for item in source.annotations)
 
 
-# Categories that are shown one by one; of more, the most and the least common ones.
+# Categories listed one by one; of more, only the most and the least frequent ones.
 _SHOWN = 12
 
 
 def histogram_notes(categories: Categories, counts: npt.NDArray[np.int64]) -> list[str]:
-    """A line on how many objects there are of each category."""
+    """A line with the number of objects per category."""
     order = np.argsort(-counts, kind="stable").tolist()
     named = [f"{categories.names[at]} {counts[at]:,}" for at in order]
     if len(named) <= _SHOWN:
@@ -166,6 +167,6 @@ def histogram_notes(categories: Categories, counts: npt.NDArray[np.int64]) -> li
 
 
 def histogram(sources: Iterable[Source], categories: Categories) -> npt.NDArray[np.int64]:
-    """(K,) objects of each class, crowds aside."""
+    """(K,) objects per class, without crowds."""
     classes = [categories.class_of(item.category_id) for s in sources for item in s.annotations if not item.iscrowd]
     return np.bincount(np.array(classes, dtype=np.int64), minlength=len(categories))

@@ -1,7 +1,7 @@
-"""Which images make which batch: decided by the seed and the division, without running the iterations before.
+"""Which images form which batch: a function of the seed and the division, for any iteration.
 
-Epochs of shuffled images follow each other in one endless row, of which each iteration takes the next batch. To waste
-little on padding, batches of a window of iterations are put together by orientation, wide with wide and tall with tall.
+Epochs of shuffled images form one endless sequence, of which each iteration takes the next batch. To reduce padding,
+batches within a window of iterations are grouped by orientation, wide with wide and tall with tall.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-# At most so many iterations' images are grouped by orientation together; of the parts of a window, one is mixed.
+# Maximum iterations of a window; one part of each window has mixed orientations.
 WINDOW = 16
 
 
 def window_of(images: int, batch: int) -> int:
-    """Iterations of a window: no more than an epoch has, so that small data does not mix its epochs."""
+    """Iterations of a window: at most an epoch's, so that small data does not mix epochs."""
     return max(1, min(WINDOW, images // batch))
 
 
-# What a generator is for; no two purposes share a stream of random numbers.
+# The purpose of a generator; no two purposes share a stream of random numbers.
 Purpose = Literal["shuffle", "group", "augment", "step"]
 _PURPOSES: tuple[Purpose, ...] = ("shuffle", "group", "augment", "step")
 
 
-def generator(seed: int, purpose: Purpose, *place: int) -> np.random.Generator:
-    """The random numbers of one place in a run, such as (epoch, image): a function of its arguments alone."""
-    return np.random.default_rng([_PURPOSES.index(purpose) + 1, seed, *place])
+def generator(seed: int, purpose: Purpose, *point: int) -> np.random.Generator:
+    """The random generator for one point of a run, such as (epoch, image): a function of its arguments alone."""
+    return np.random.default_rng([_PURPOSES.index(purpose) + 1, seed, *point])
 
 
 class Key(NamedTuple):
@@ -36,11 +36,11 @@ class Key(NamedTuple):
 
     epoch: int
     image: int
-    """Its place among the records."""
+    """Its index among the records."""
 
 
 class Division(NamedTuple):
-    """How a batch is divided: `processes` take a part each, in each of `accumulate` turns, of `part` images."""
+    """The division of a batch: `processes` x `accumulate` parts of `part` images each."""
 
     batch: int
     processes: int = 1
@@ -51,7 +51,7 @@ class Division(NamedTuple):
         return self.batch // (self.processes * self.accumulate)
 
     def problem(self) -> str | None:
-        """Why the batch cannot be divided so; None where it can."""
+        """Why the batch cannot be divided like this; None where it can."""
         parts = self.processes * self.accumulate
         if self.batch % parts == 0 and self.batch >= parts:
             return None
@@ -69,7 +69,7 @@ def shuffled(images: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
 class BatchSampler:
     """For one process: the parts of iterations `first` to `last` (exclusive), `accumulate` lists of keys each.
 
-    `tall` says of each image whether it is higher than wide; None leaves the order as it was shuffled.
+    `tall` marks images that are higher than wide; None keeps the shuffled order.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class BatchSampler:
                 yield from (parts[at] for at in range(start, start + per_iteration, self._division.processes))
 
     def _parts(self, window: int) -> list[list[Key]]:
-        """All processes' parts of a window of iterations, in the order in which they are worked on."""
+        """The parts of all processes in a window of iterations, in processing order."""
         count = self._window * self._division.batch
         keys = self._keys(window * count, count)
         size = self._division.part
@@ -117,7 +117,7 @@ class BatchSampler:
         return [parts[at] for at in order]
 
     def _keys(self, start: int, count: int) -> list[Key]:
-        """The images at places `start` to `start + count` of the endless row of epochs."""
+        """The images at positions `start` to `start + count` of the sequence of epochs."""
         keys: list[Key] = []
         while count:
             epoch, offset = divmod(start, self._images)

@@ -1,4 +1,4 @@
-"""Shared memory: loader workers hand pictures over in /dev/shm, and where it is full, torch waits for ever."""
+"""Shared memory: loader workers pass images in /dev/shm; where it is full, torch hangs."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from train.data.records import Record
 from detectron2.utils import comm
 
 FOLDER = Path("/dev/shm")
-# torch's default: batches that each worker prepares ahead.
+# torch's default number of batches that each worker prefetches.
 AHEAD = 2
-# Boxes, classes and flags of a picture: a file of a page each, and what they hold.
+# Boxes, classes and flags of an image: a file of one page each, with their content.
 TARGETS = 6 * 4096
 
 
 class Load(NamedTuple):
-    """What one loader of a process hands over: batches of `batch` pictures of up to `picture` bytes."""
+    """What one loader of a process passes: batches of `batch` images of up to `picture` bytes."""
 
     batch: int
     picture: int
 
     def needed(self, workers: int) -> int:
-        """Bytes; all workers are ahead while one batch is in use."""
+        """Bytes needed while all workers prefetch and one batch is in use."""
         return (AHEAD * workers + 1) * self.batch * (self.picture + TARGETS) if workers else 0
 
 
@@ -42,25 +42,25 @@ def inference_load(cfg: Any, records: Iterable[Record]) -> Load:
 
 
 def whole_images_load(records: Iterable[Record]) -> Load:
-    """Pictures as they stand in their files."""
+    """Images in their original size."""
     return Load(1, max((3 * record.height * record.width for record in records), default=0))
 
 
 def _largest(records: Iterable[Record], shorter: int, longest: int) -> int:
-    """Bytes of the largest of the resized pictures, three channels of a byte."""
+    """Bytes of the largest resized image, with three channels of one byte."""
     sizes = (resized(record.height, record.width, shorter, longest) for record in records)
     return max((3 * height * width for height, width in sizes), default=0)
 
 
 def check(loads: Iterable[Load], workers: int) -> None:
-    """Raises DataError where the loaders of this machine's processes need more than there is."""
+    """Raises DataError where the loaders of this machine's processes need more than is free."""
     trouble = problem(list(loads), workers, comm.get_local_size(), free(FOLDER))
     if trouble is not None:
         raise DataError(trouble)
 
 
 def free(folder: Path) -> int | None:
-    """Bytes that are free there; None where a system has no such folder."""
+    """Free bytes; None where the system has no such folder."""
     try:
         found = os.statvfs(folder)
     except OSError:
@@ -69,7 +69,7 @@ def free(folder: Path) -> int | None:
 
 
 def problem(loads: list[Load], workers: int, processes: int, available: int | None) -> str | None:
-    """Why `processes` with `workers` for each of `loads` cannot do with `available` bytes; None where they can."""
+    """Why `available` bytes do not suffice for `processes` with `workers` for each of `loads`; None where they do."""
     if available is None:
         return None
 
@@ -92,5 +92,5 @@ def _mib(size: int, *, up: bool = True) -> str:
 
 
 def _gib(size: int) -> int:
-    """Whole ones, with room for what else lies there."""
+    """GiB, rounded up with a margin."""
     return size // 2**30 + 1

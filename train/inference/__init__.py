@@ -1,1 +1,1 @@
-"""From checkpoints and images to COCO results files."""
+"""Inference: from checkpoints and images to COCO results files."""

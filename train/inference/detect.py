@@ -1,4 +1,4 @@
-"""From a model and images to detections: boxes only, original category ids, pixels of the original image."""
+"""Detections of a model: boxes only, with the dataset's category ids, in pixels of the original image."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from torch import nn
 from datasets.results import Results
 from train.data.records import Categories
 
-# Decimals that are kept: a thousandth of a pixel, a millionth of a score.
+# Decimals: a thousandth of a pixel, a millionth of a score.
 BOX_DECIMALS, SCORE_DECIMALS = 3, 6
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """`model` in evaluation mode, without gradients, and without masks, which nothing after it reads."""
+    """`model` in evaluation mode, without gradients and without mask prediction, which is not used."""
     heads: Any = model.roi_heads
     was_training, mask_on = model.training, heads.mask_on
     model.eval()
@@ -38,9 +38,9 @@ def detect(
     categories: Categories,
     on_done: Callable[[int], None] = lambda _: None,
 ) -> Results:
-    """Run a Detectron2 model (see `evaluating`) over batches; detections of an image fall in score.
+    """Run a Detectron2 model (see `evaluating`) over batches; detections of an image are in descending score.
 
-    `on_done` is told how many images each batch had.
+    `on_done` is called with the number of images of each batch.
     """
     parts = [_to_results(np.empty(0), np.empty((0, 4)), np.empty(0, dtype=np.int64), 0, categories)]
     for batch in batches:
@@ -78,7 +78,7 @@ def _to_results(
 
 
 def join(parts: list[Results]) -> Results:
-    """All detections, one part after the other."""
+    """Concatenates detections."""
     return Results(
         image_ids=np.concatenate([part.image_ids for part in parts]),
         category_ids=np.concatenate([part.category_ids for part in parts]),
@@ -88,11 +88,11 @@ def join(parts: list[Results]) -> Results:
 
 
 def in_order(found: Results, image_ids: Sequence[int]) -> Results:
-    """The detections in the order of `image_ids`, those of one image as they were.
+    """Detections in the order of `image_ids`, stable within an image.
 
-    So a file does not depend on how many processes shared the images.
+    So the file does not depend on how many processes shared the images.
     """
-    places = {image_id: place for place, image_id in enumerate(image_ids)}
+    places = {image_id: index for index, image_id in enumerate(image_ids)}
     order = np.argsort(np.array([places[id_] for id_ in found.image_ids.tolist()], dtype=np.int64), kind="stable")
     return Results(
         image_ids=found.image_ids[order],

@@ -1,4 +1,4 @@
-"""From a trained checkpoint and images to a COCO results file."""
+"""Prediction: from a checkpoint and images to a COCO results file."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from detectron2.data.transforms import HFlipTransform, NoOpTransform, ResizeTran
 from detectron2.modeling import GeneralizedRCNNWithTTA
 from detectron2.utils import comm
 
-# What later soft-NMS wants: everything that might be something, overlaps included.
+# Settings for later soft-NMS: low scores and overlapping boxes are kept.
 RAW = {
     "MODEL.ROI_HEADS.SCORE_THRESH_TEST": 0.001,
     "MODEL.ROI_HEADS.NMS_THRESH_TEST": 0.9,
@@ -48,7 +48,7 @@ RAW = {
 
 
 class Request(NamedTuple):
-    """What `python -m train predict` was asked for; `checkpoint` is a file."""
+    """The parameters of `python -m train predict`; `checkpoint` is a file."""
 
     checkpoint: Path
     annotations: Path
@@ -57,7 +57,7 @@ class Request(NamedTuple):
     tta: bool = False
     raw: bool = False
     amp: str | None = None
-    """fp16 or bf16: mixed precision. Without it float32, whatever the training was in, as its validation was."""
+    """fp16 or bf16 for mixed precision; None for float32, whatever the training used, as in its validation."""
     overrides: tuple[str, ...] = ()
 
 
@@ -71,11 +71,10 @@ class Predicted(NamedTuple):
 
 
 def predict(request: Request, progress: cli.Progress) -> Predicted | None:
-    """Detect objects in every image that the annotation file names, and write them to `request.output`, and what they
-    were made by beside it (`datasets.provenance`).
+    """Detect objects in every image of the annotation file; writes `request.output` and its provenance file.
 
-    Each process of the world takes its share of the images; the first one checks the files, writes, and returns what it
-    wrote. Everything that can be wrong with the files is found before the model is built. Raises DataError.
+    Each process takes its share of the images; the first one checks the files, writes, and returns what it wrote. All
+    problems with files are found before the model is built. Raises DataError.
     """
     is_main = comm.is_main_process()
     read = coco.read_images(request.annotations, request.images)
@@ -109,7 +108,7 @@ def predict(request: Request, progress: cli.Progress) -> Predicted | None:
     made_by = _made_by(request, loaded)
 
     def describe(written: Path) -> None:
-        # Before the results take their name, so that none stand there without it, whenever this ends.
+        # Written before the results are renamed, so that results never lack their provenance, whenever this ends.
         about = Provenance(
             results_sha256=sha256_file(written),
             models=(made_by,),
@@ -125,7 +124,7 @@ def predict(request: Request, progress: cli.Progress) -> Predicted | None:
 
 
 def predict_and_report(request: Request) -> None:
-    """`predict`, with a progress bar and a line on what was written; for every process of the world."""
+    """`predict`, with a progress bar and a closing line; for every process."""
     with cli.progress_bar() if comm.is_main_process() else nullcontext(_silent) as progress:
         done = predict(request, progress)
     if done is not None:
@@ -141,8 +140,7 @@ def _silent(*_: Any) -> None:
 
 
 def _categories(loaded: checkpoint.Loaded, listed: list[Category], request: Request) -> Categories:
-    """Those that the model knows. Together with those that its training left out, they must be the file's, if it lists
-    any."""
+    """The model's categories. With those that its training left out, they must equal the file's, if it lists any."""
     categories = Categories.from_pairs(_pairs(loaded.content["categories"]))
     left_out = _left_out(loaded)
     if listed:
@@ -179,7 +177,7 @@ def _amp_settings(request: Request) -> tuple[str, ...]:
 
 def _configuration(loaded: checkpoint.Loaded, request: Request) -> Any:
     cfg = config.from_text(loaded.content["config"], str(loaded.path))
-    # A checkpoint from a GPU is read where there is none, and the other way.
+    # Checkpoints from a GPU are read without one, and vice versa.
     cfg.MODEL.DEVICE = "auto"
     cfg.SOLVER.AMP.ENABLED = False
     config.merge_overrides(cfg, _amp_settings(request))
@@ -193,7 +191,7 @@ def _configuration(loaded: checkpoint.Loaded, request: Request) -> Any:
 
 
 def _output_of(request: Request, listed: list[Image]) -> Path:
-    """The file to write. Raises DataError for an input, and for what would otherwise fail when everything is done."""
+    """The file to write. Raises DataError for an input, and for anything that would fail only at the end."""
     given = request.output
     pictures = (request.images / item.file_name for item in listed)
     read = (request.checkpoint, request.annotations, *pictures)
@@ -205,17 +203,14 @@ def _output_of(request: Request, listed: list[Image]) -> Path:
 
 
 def _records(listed: list[Image], annotations: Path, folder: Path, progress: cli.Progress | None) -> Records:
-    """Images that an annotation file lists.
-
-    With `progress`, raises DataError naming every one that is missing or cannot be read.
-    """
+    """Records of the images in an annotation file. With `progress`, raises DataError naming every unreadable one."""
     if not folder.is_dir():
         raise DataError(f"{folder}: expected the folder of the images, found none")
     files = [
         ImageFile(locate(folder.absolute(), item.file_name).path, folder.absolute(), item.width, item.height)
         for item in listed
     ]
-    # Only the first process looks; the others are told.
+    # Only the first process checks; the others are told.
     stored = bool(comm.all_gather(progress is not None and _ignores_orientations(files, annotations, progress))[0])
     return Records(
         Record(
@@ -234,7 +229,7 @@ def _records(listed: list[Image], annotations: Path, folder: Path, progress: cli
 
 
 def _ignores_orientations(files: list[ImageFile], annotations: Path, progress: cli.Progress) -> bool:
-    """Whether the sizes in the annotation file are those of stored pixels. Raises DataError naming every bad file."""
+    """Whether the sizes in the annotation file are of stored pixels. Raises DataError naming every bad file."""
     problems = []
     readings = []
     done = 0
@@ -262,7 +257,7 @@ def _detect(
     request: Request,
     progress: cli.Progress,
 ) -> Results:
-    """What is found in this process's share of the images."""
+    """The detections in this process's share of the images."""
     mapper: Callable[[Record], dict[str, Any]] = InferenceMapper(cfg)
     run: Callable[[list[dict[str, Any]]], list[dict[str, Any]]] = network
     if request.tta:
@@ -272,7 +267,7 @@ def _detect(
     def on_done(count: int) -> None:
         nonlocal done
         done += count
-        # The others are about as far.
+        # The other processes are at about the same point.
         progress("predicting", min(done * processes, len(records)), len(records))
 
     batches = inference_batches(
@@ -282,7 +277,7 @@ def _detect(
 
 
 class _WholeImages:
-    """record -> {"pixels", ...}: as it stands in the file; `_Variants` resizes it."""
+    """record -> {"pixels", ...} in the original size; `_Variants` resizes it."""
 
     def __init__(self, cfg: Any) -> None:
         self._order = cfg.INPUT.FORMAT
@@ -297,7 +292,9 @@ class _WholeImages:
 
 
 class _Variants:
-    """For Detectron2's TTA: an image in every size of the configuration, and mirrored, by the project's resizing."""
+    """The input of Detectron2's TTA: an image in every size of the configuration, and mirrored, resized by the
+    project.
+    """
 
     def __init__(self, cfg: Any) -> None:
         self._sizes = list(cfg.TEST.AUG.MIN_SIZES)
@@ -313,7 +310,7 @@ class _Variants:
         for shorter in self._sizes:
             new = resized(height, width, shorter, self._longest)
             for mirrored in self._flips:
-                # What undoes it on the boxes: they are resized back, after they were mirrored back.
+                # The inverse transform of boxes: mirrored back, then resized back.
                 flip = HFlipTransform(new[1]) if mirrored else NoOpTransform()
                 yield {
                     **item,
@@ -323,7 +320,7 @@ class _Variants:
 
 
 def _augmented(network: nn.Module, cfg: Any) -> Callable[[list[dict[str, Any]]], list[dict[str, Any]]]:
-    """Detectron2's test-time augmentation. Boxes only: masks would run the backbone a second time."""
+    """Detectron2's test-time augmentation, boxes only: masks would run the backbone a second time."""
     boxes_only = cfg.clone()
     boxes_only.MODEL.MASK_ON = False
     augmented: Callable[[list[dict[str, Any]]], list[dict[str, Any]]] = GeneralizedRCNNWithTTA(
@@ -333,7 +330,7 @@ def _augmented(network: nn.Module, cfg: Any) -> Callable[[list[dict[str, Any]]],
 
 
 def _out_of_memory(error: Exception, cfg: Any, *, tta: bool) -> str:
-    """The error of a prediction that does not fit on its GPU."""
+    """The error of a prediction that exceeds GPU memory."""
     sizes = f"INPUT.MIN_SIZE_TEST (was {cfg.INPUT.MIN_SIZE_TEST})"
     if tta:
         sizes = f"TEST.AUG.MIN_SIZES (was {list(cfg.TEST.AUG.MIN_SIZES)})"

@@ -1,4 +1,4 @@
-"""From a configuration to a network: Detectron2 builds it, we add what the configuration says of our own."""
+"""Building the network: Detectron2's model of a configuration, plus our own keys."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from detectron2.modeling.backbone.resnet import BasicBlock, BasicStem, Bottlenec
 
 from train.model import heads, resnest
 
-# As its assertions, look-ups and torch itself refuse what does not go together.
+# What Detectron2's assertions and look-ups, and torch, raise for parts that do not fit together.
 _UNBUILDABLE = (
     ArithmeticError,
     AssertionError,
@@ -34,8 +34,8 @@ _UNBUILDABLE = (
 def build_network(cfg: Any, device: torch.device | str = "cpu", *, seed: int | None = None) -> nn.Module:
     """The model of a configuration, on `device`, in training mode.
 
-    The first weights depend on `seed` alone, if it is given: they are drawn on the CPU whatever the device, and torch's
-    own random state is left as it was.
+    The initial weights depend on `seed` alone, if it is given: they are drawn on the CPU for any device, and torch's
+    global random state is not changed.
     """
     heads.register()
     resnest.register()
@@ -55,7 +55,7 @@ def build_network(cfg: Any, device: torch.device | str = "cpu", *, seed: int | N
 
 
 def _built(cfg: Any) -> nn.Module:
-    """Raises DataError where Detectron2 cannot make a model of it, which no rule foresaw."""
+    """Raises DataError where Detectron2 cannot build a model, for a reason that no rule foresaw."""
     try:
         model: nn.Module = build_model(cfg)
     except _UNBUILDABLE as error:
@@ -65,7 +65,7 @@ def _built(cfg: Any) -> nn.Module:
 
 
 def zero_init_last_norms(model: nn.Module) -> None:
-    """Start every residual branch at 0 (Goyal et al., 2017, section 5.1); those of a ResNeSt are built so."""
+    """Zero the last norm of every residual branch (Goyal et al., 2017, section 5.1); ResNeSts are built with it."""
     for block in model.modules():
         if isinstance(block, BottleneckBlock):
             nn.init.zeros_(block.conv3.norm.weight)
@@ -74,9 +74,9 @@ def zero_init_last_norms(model: nn.Module) -> None:
 
 
 def weigh_losses(model: nn.Module, weights: Mapping[str, float]) -> None:
-    """Multiply the losses that the model returns by the weight of their name; `loss_cls` is also `loss_cls_stage2`.
+    """Multiply the losses that the model returns by the weight of their name; `loss_cls` includes `loss_cls_stage2`.
 
-    Where a weight is 1 nothing is computed, so a model of weights of 1 is Detectron2's own to the bit.
+    A weight of 1 adds no operation, so a model with weights of 1 equals Detectron2's to the bit.
     """
     changed = {name: weight for name, weight in weights.items() if weight != 1}
 
@@ -91,16 +91,16 @@ def weigh_losses(model: nn.Module, weights: Mapping[str, float]) -> None:
 
 
 def checkpoint_activations(model: nn.Module) -> None:
-    """Forget what happens inside the stem and each residual block, and compute it again in the backward pass.
+    """Recompute the activations inside the stem and each residual block in the backward pass, to save memory.
 
-    The losses and gradients are the same to the bit. Names of parameters do not change.
+    Losses and gradients are equal to the bit. Parameter names do not change.
     """
     blocks = [module for module in model.modules() if isinstance(module, (BasicStem, BasicBlock, BottleneckBlock))]
     for module in model.modules():
         if isinstance(module, resnest.ResNeSt):
             blocks += module.blocks()
     for block in blocks:
-        # There is no random number in a block to be kept.
+        # Blocks draw no random numbers whose state would have to be kept.
         block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)
 
 

@@ -1,10 +1,10 @@
-"""Detectron2's proposal network and heads, aware of ignore regions (see `train.model.ignore` for the rule).
+"""Ignore masks in Detectron2's RPN and ROI heads (see `train.model.ignore` for the rule).
 
-Each class does what its parent does, with the ignored boxes taken out of the targets and negatives that lie in one
-taken out of the samples. Without ignored boxes nothing differs, not even the random numbers drawn. Positives always
-win: what matches a kept object is trained, in an ignored box or not.
+Each class calls its parent with ignored boxes taken out of the targets, and removes negatives that lie in one from the
+samples. Without ignored boxes nothing differs, not even the random numbers drawn. Positives always win: what matches a
+kept object is trained, whether it lies in an ignored box or not.
 
-    N: candidates of an image (anchors, proposals, or boxes of a cascade stage)
+N: candidates of an image (anchors, proposals, or boxes of a cascade stage)
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from train.model.ignore import background_threshold, lies_in_ignored, split_igno
 
 
 class IgnoreAwareRPN(RPN):  # type: ignore[misc]
-    """Anchors that would become negatives in an ignored box get the label -1, which the loss leaves out."""
+    """An RPN in which negative anchors inside an ignored box get the label -1, which the loss excludes."""
 
     @configurable  # type: ignore[untyped-decorator]
     def __init__(self, *, min_ioa: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.min_ioa = min_ioa
-        # Set while anchors are labelled: one entry an image, in the order in which the parent takes them.
-        self._excused: Iterator[torch.Tensor | None] = iter(())
+        # Set while anchors are labelled: one entry per image, in the parent's order.
+        self._ignore_masks: Iterator[torch.Tensor | None] = iter(())
 
     @classmethod
     def from_config(cls, cfg: Any, input_shape: dict[str, Any]) -> dict[str, Any]:
@@ -48,7 +48,7 @@ class IgnoreAwareRPN(RPN):  # type: ignore[misc]
         kept, ignored = split_ignored(gt_instances)
         min_iou = background_threshold(self.anchor_matcher.thresholds)
         candidates = Boxes.cat(anchors)
-        self._excused = iter(
+        self._ignore_masks = iter(
             [
                 lies_in_ignored(_visible(candidates, target.image_size), boxes, self.min_ioa, min_iou)
                 if len(boxes)
@@ -60,32 +60,32 @@ class IgnoreAwareRPN(RPN):  # type: ignore[misc]
         return labelled
 
     def _subsample_labels(self, label: torch.Tensor) -> torch.Tensor:
-        excused = next(self._excused)
-        if excused is not None:
-            label[(label == 0) & excused] = -1
+        ignore_mask = next(self._ignore_masks)
+        if ignore_mask is not None:
+            label[(label == 0) & ignore_mask] = -1
         sampled: torch.Tensor = super()._subsample_labels(label)
         return sampled
 
 
 def _visible(anchors: Boxes, image_size: tuple[int, int]) -> Boxes:
-    """What of each anchor lies in the picture. Cut objects touch its edge, where most anchors hang over it."""
+    """The part of each anchor inside the image. Truncated objects touch its border, which most anchors there exceed."""
     visible = Boxes(anchors.tensor.clone())
     visible.clip(image_size)
     return visible
 
 
 class _IgnoreAware:
-    """For ROIHeads: proposals that would become negatives in an ignored box are not sampled."""
+    """Mixin for ROIHeads: negative proposals inside an ignored box are not sampled."""
 
     min_ioa: float
     num_classes: int
     proposal_matcher: Matcher
-    _excused: Iterator[torch.Tensor | None]
+    _ignore_masks: Iterator[torch.Tensor | None]
 
     @torch.no_grad()
     def label_and_sample_proposals(self, proposals: list[Instances], targets: list[Instances]) -> list[Instances]:
         kept, ignored = split_ignored(targets)
-        self._excused = iter(
+        self._ignore_masks = iter(
             [
                 self._lies_in_ignored(image.proposal_boxes, boxes, self.proposal_matcher)
                 for image, boxes in zip(proposals, ignored, strict=True)
@@ -100,14 +100,14 @@ class _IgnoreAware:
     def _sample_proposals(
         self, matched_idxs: torch.Tensor, matched_labels: torch.Tensor, gt_classes: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        excused = next(self._excused)
-        if excused is not None:
-            # The parent appended the kept objects to the proposals; these match themselves.
-            appended = excused.new_zeros(len(matched_labels) - len(excused))
-            matched_labels[(matched_labels == 0) & torch.cat([excused, appended])] = -1
+        ignore_mask = next(self._ignore_masks)
+        if ignore_mask is not None:
+            # The parent appends the kept objects to the proposals; these match themselves.
+            appended = ignore_mask.new_zeros(len(matched_labels) - len(ignore_mask))
+            matched_labels[(matched_labels == 0) & torch.cat([ignore_mask, appended])] = -1
             if gt_classes.numel() == 0:
-                # Without a kept object the parent takes everything for background and looks at no label. A class list
-                # of background alone says the same and makes it look.
+                # Without a kept object, the parent labels everything as background without looking at labels. A list of
+                # background classes means the same and makes it look.
                 gt_classes = gt_classes.new_full((1,), self.num_classes)
         sampled: tuple[torch.Tensor, torch.Tensor] = super()._sample_proposals(  # type: ignore[misc]
             matched_idxs, matched_labels, gt_classes
@@ -116,7 +116,9 @@ class _IgnoreAware:
 
 
 class IgnoreAwareROIHeads(_IgnoreAware, StandardROIHeads):  # type: ignore[misc]
-    """StandardROIHeads that leave out proposals in ignored boxes. The mask loss, on positives only, needs nothing."""
+    """StandardROIHeads that exclude proposals in ignored boxes. The mask loss uses positives only, so it is
+    unchanged.
+    """
 
     @configurable  # type: ignore[untyped-decorator]
     def __init__(self, *, min_ioa: float, **kwargs: Any) -> None:
@@ -129,7 +131,7 @@ class IgnoreAwareROIHeads(_IgnoreAware, StandardROIHeads):  # type: ignore[misc]
 
 
 class IgnoreAwareCascadeROIHeads(_IgnoreAware, CascadeROIHeads):  # type: ignore[misc]
-    """CascadeROIHeads that leave out boxes in ignored ones, in the first stage and in every later one."""
+    """CascadeROIHeads that exclude boxes in ignored boxes, in every stage."""
 
     @configurable  # type: ignore[untyped-decorator]
     def __init__(self, *, min_ioa: float, **kwargs: Any) -> None:
@@ -147,18 +149,18 @@ class IgnoreAwareCascadeROIHeads(_IgnoreAware, CascadeROIHeads):  # type: ignore
         kept, ignored = split_ignored(targets)
         labelled = super()._match_and_label_boxes(proposals, stage, kept)
         return [
-            self._without_excused(image, boxes, self.proposal_matchers[stage])
+            self._without_ignored(image, boxes, self.proposal_matchers[stage])
             for image, boxes in zip(labelled, ignored, strict=True)
         ]
 
-    def _without_excused(self, image: Instances, ignored: Boxes, matcher: Matcher) -> Instances:
-        excused = self._lies_in_ignored(image.proposal_boxes, ignored, matcher)
-        # Dropped, not labelled -1: the loss of a later stage takes every label for a class.
-        return image if excused is None else image[~(excused & (image.gt_classes == self.num_classes))]
+    def _without_ignored(self, image: Instances, ignored: Boxes, matcher: Matcher) -> Instances:
+        ignore_mask = self._lies_in_ignored(image.proposal_boxes, ignored, matcher)
+        # Removed, not labelled -1: the loss of later stages takes every label as a class.
+        return image if ignore_mask is None else image[~(ignore_mask & (image.gt_classes == self.num_classes))]
 
 
 def register() -> None:
-    """Make the classes known to Detectron2 by the names that train/configs/base.yaml uses; may be called again."""
+    """Register the classes with Detectron2 under the names in train/configs/base.yaml; may be called repeatedly."""
     for registry, classes in (
         (PROPOSAL_GENERATOR_REGISTRY, [IgnoreAwareRPN]),
         (ROI_HEADS_REGISTRY, [IgnoreAwareROIHeads, IgnoreAwareCascadeROIHeads]),

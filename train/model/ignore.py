@@ -1,11 +1,11 @@
-"""Ignore regions: what must not be taught as background. Pure functions on boxes, absolute pixels, xyxy.
+"""The ignore rule: which candidates must not be trained as background. Pure functions on boxes, absolute pixels, xyxy.
 
-An ignored box says that something is there of which too little is seen to ask for it: a box that a crop cut, or a
-crowd.
-One rule serves anchors, proposals and the boxes of every cascade stage: what matches no kept object and would become
-a negative is left out of the loss if it lies in an ignored box. What matches a kept object is untouched.
+An ignored box marks an object too little of which is visible to demand its detection: one truncated by a crop, or a
+crowd. One rule serves anchors, proposals and the boxes of every cascade stage: a candidate that matches no kept object,
+and would become a negative, is excluded from the loss if it lies in an ignored box. Candidates that match a kept object
+are unaffected.
 
-    M: ignored boxes of an image, N: candidates (anchors or proposals)
+M: ignored boxes of an image, N: candidates (anchors or proposals)
 """
 
 from __future__ import annotations
@@ -18,38 +18,38 @@ from train import compat  # noqa: F401 - before detectron2
 from detectron2.structures import Boxes, Instances
 from detectron2.structures.boxes import pairwise_intersection
 
-# The field of a target that says so. Not `gt_...`: Detectron2 copies such fields to proposals.
-FIELD = "loss_ignored"
+# The field of targets that marks ignored objects. Not `gt_...`: Detectron2 copies such fields to proposals.
+IGNORED = "ignored"
 
-# Pairs of an ignored box and a candidate that are compared at once: 64 MB of intermediate results. A picture of
-# 1800 x 2400 px has 1.08 million anchors, which against all ignored boxes at once took up to a gigabyte.
+# Pairs of ignored box and candidate compared at once: 64 MB of intermediate results. An image of 1800 x 2400 px has
+# 1.08 million anchors, which against all ignored boxes at once took up to a gigabyte.
 PAIRS_AT_ONCE = 2**21
 
 
 def split_ignored(targets: list[Instances]) -> tuple[list[Instances], list[Boxes]]:
-    """The kept objects of each image, without the field, and the boxes of its ignored ones.
+    """Splits targets: the kept objects of each image, without the field, and the boxes of its ignored objects.
 
-    Targets without the field, and images without an ignored box, come back as they are.
+    Targets without the field, and images without an ignored object, are returned unchanged.
     """
     kept, ignored = [], []
     for target in targets:
-        if not target.has(FIELD):
+        if not target.has(IGNORED):
             kept.append(target)
             ignored.append(Boxes(target.gt_boxes.tensor[:0]))
             continue
-        flags = target.get(FIELD)
+        flags = target.get(IGNORED)
         chosen = target[~flags] if bool(flags.any()) else target
-        chosen = Instances(chosen.image_size, **{k: v for k, v in chosen.get_fields().items() if k != FIELD})
+        chosen = Instances(chosen.image_size, **{k: v for k, v in chosen.get_fields().items() if k != IGNORED})
         kept.append(chosen)
         ignored.append(target.gt_boxes[flags])
     return kept, ignored
 
 
 def lies_in_ignored(candidates: Boxes, ignored: Boxes, min_ioa: float, min_iou: float) -> torch.Tensor | None:
-    """(N,) bool, or None without ignored boxes: does a candidate lie in an ignored box?
+    """(N,) bool, or None without ignored boxes: whether a candidate lies in an ignored box.
 
-    It does where at least `min_ioa` of its own area is inside one, or where it fits one as well as it must fit an
-    object in order not to be a negative, `min_iou`: an anchor larger than the ignored box belongs to it too.
+    It does if at least `min_ioa` of its area is inside one, or if their IoU is at least `min_iou`, which would make it
+    no negative if the box were an object: an anchor larger than the ignored box belongs to it too.
     """
     if len(ignored) == 0:
         return None
@@ -60,10 +60,10 @@ def lies_in_ignored(candidates: Boxes, ignored: Boxes, min_ioa: float, min_iou: 
 
 
 def _lies_in_any(candidates: Boxes, ignored: Boxes, min_ioa: float, min_iou: float) -> torch.Tensor:
-    """(N,) bool; IoA and IoU as Detectron2's `pairwise_ioa` and `pairwise_iou` give them, of one intersection."""
+    """(N,) bool; IoA and IoU equal Detectron2's `pairwise_ioa` and `pairwise_iou`, from one intersection."""
     shared = pairwise_intersection(ignored, candidates)
     area = candidates.area()
-    # A candidate without area divides 0 by 0, which is no number and passes no threshold.
+    # A candidate without area gives 0 / 0, NaN, which passes no threshold.
     inside = shared / area >= min_ioa
     fits = shared / (ignored.area()[:, None] + area - shared) >= min_iou
     meets = shared > 0
@@ -72,5 +72,5 @@ def _lies_in_any(candidates: Boxes, ignored: Boxes, min_ioa: float, min_iou: flo
 
 
 def background_threshold(thresholds: list[float]) -> float:
-    """The IoU below which a Matcher with these `thresholds` (from -inf to inf) calls a candidate background."""
+    """The IoU below which a Matcher with these `thresholds` (from -inf to inf) labels a candidate as background."""
     return thresholds[1]

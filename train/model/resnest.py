@@ -1,6 +1,6 @@
-"""ResNeSt (Zhang et al., 2020, "ResNeSt: Split-Attention Networks") as timm has it, as a backbone of Detectron2.
+"""ResNeSt (Zhang et al., 2020, "ResNeSt: Split-Attention Networks"), timm's implementation as a Detectron2 backbone.
 
-timm is imported where such a network is built, and nowhere else. Nothing is downloaded: there are no weights to have.
+timm is imported only when such a network is built. Nothing is downloaded: no weights are loaded.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from detectron2.modeling.backbone.fpn import LastLevelMaxPool
 
 from datasets.errors import DataError
 
-# As Detectron2's ResNet names what comes out of each.
+# Names of the outputs, as in Detectron2's ResNet.
 STAGES = ("res2", "res3", "res4", "res5")
 
 
 class ResNeSt(Backbone):  # type: ignore[misc]
-    """One of timm's ResNeSts with group norm, named and cut as Detectron2's ResNet: `stem`, `res2`, ... `res5`.
+    """One of timm's ResNeSts with group norm, with the outputs of Detectron2's ResNet: `stem`, `res2`, ... `res5`.
 
-    `name` is one of `config_checks.RESNESTS`. Stages behind the last of `out_features` are not there. `freeze_at` is
-    counted as in Detectron2: 1 freezes the stem, 2 the stem and `res2`, and so on. Raises DataError if timm is missing.
+    `name` is one of `config_checks.RESNESTS`. Stages after the last of `out_features` are not built. `freeze_at` counts
+    as in Detectron2: 1 freezes the stem, 2 the stem and `res2`, and so on. Raises DataError if timm is missing.
     """
 
     def __init__(
@@ -63,13 +63,13 @@ class ResNeSt(Backbone):  # type: ignore[misc]
         return outputs
 
     def blocks(self) -> list[nn.Module]:
-        """The stem and each residual block, in order: what comes out of one goes into the next."""
+        """The stem and each residual block, in order of execution."""
         stem, *stages = self.children()
         return [stem, *(block for stage in stages for block in stage.children())]
 
 
 def _network(name: str, in_channels: int, zero_init_last: bool) -> Any:
-    """timm's features of strides 4 to 32: a ModuleDict, with its own names for what is in it."""
+    """timm's feature extractor with strides 4 to 32: a ModuleDict, with timm's module names."""
     try:
         import timm
         from timm.layers.split_attn import SplitAttn
@@ -80,19 +80,19 @@ def _network(name: str, in_channels: int, zero_init_last: bool) -> Any:
     options: dict[str, Any] = {"in_chans": in_channels, "norm_layer": _group_norm, "zero_init_last": zero_init_last}
     network: Any = timm.create_model(name, pretrained=False, features_only=True, out_indices=(1, 2, 3, 4), **options)
     for attention in (module for module in network.modules() if isinstance(module, SplitAttn)):
-        # This norm alone sees what was averaged over the whole map. 32 groups of 32 channels of 1 x 1 have one value
-        # each, which is its own mean: 0 for any image, and so the attention is the same for all.
+        # The input of this norm is averaged over the whole map. 32 groups of 32 channels of 1 x 1 would have one value
+        # each, equal to its mean: 0 for any image, and the attention would be constant.
         attention.bn1 = nn.GroupNorm(1, attention.fc1.out_channels)
     return network
 
 
 def _group_norm(channels: int, **kwargs: Any) -> nn.GroupNorm:
-    """As Detectron2's GN. A function, since of a functools.partial timm forgets what has no keyword."""
+    """Detectron2's GN. A function, since timm drops positional arguments of a functools.partial."""
     return nn.GroupNorm(32, channels, **kwargs)
 
 
 def build_resnest_fpn_backbone(cfg: Any, input_shape: ShapeSpec) -> FPN:
-    """What Detectron2's build_resnet_fpn_backbone does, for MODEL.RESNEST.NAME."""
+    """As Detectron2's build_resnet_fpn_backbone, for MODEL.RESNEST.NAME."""
     bottom_up = ResNeSt(
         cfg.MODEL.RESNEST.NAME,
         out_features=cfg.MODEL.RESNETS.OUT_FEATURES,
@@ -111,6 +111,6 @@ def build_resnest_fpn_backbone(cfg: Any, input_shape: ShapeSpec) -> FPN:
 
 
 def register() -> None:
-    """Make the builder known to Detectron2 by the name that train/configs/ uses; may be called again."""
+    """Register the builder with Detectron2 under the name in train/configs/; may be called repeatedly."""
     if build_resnest_fpn_backbone.__name__ not in BACKBONE_REGISTRY:
         BACKBONE_REGISTRY.register(build_resnest_fpn_backbone)

@@ -1,1 +1,1 @@
-"""Several processes that train together, and the signals that end them."""
+"""The processes of a run: launching, meeting, supervising, and stopping them by signals."""

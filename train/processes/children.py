@@ -1,4 +1,4 @@
-"""The processes of a run as their parent sees them: signals are passed on, the first error of any ends all."""
+"""Supervision of a run's processes by their parent: forwards signals; the first error of any ends all."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from typing import Any, NamedTuple, NoReturn
 from datasets.errors import DataError
 from train.processes import signals
 
-# Seconds. An exchange breaks because another process is gone, whose own word comes within them.
+# Seconds. An exchange breaks because another process died, whose own report arrives within this time.
 GRACE = 5.0
-# For a checkpoint that is being written.
+# Seconds for a checkpoint that is being written.
 PATIENCE = 60.0
 
 STOPPED = {128 + number for number in signals.SIGNALS}
@@ -28,28 +28,28 @@ _NOW = b"now"
 
 
 class Report(NamedTuple):
-    """How a process failed, at `at` by the clock of its machine."""
+    """How a process failed, at time `at` of its machine's clock."""
 
     at: float
     error: Exception | None
-    """What a user can put right; None for a bug, of which there is only the traceback."""
+    """The error that users can act on; None for a bug, which has a traceback only."""
     traceback: str = ""
     of_exchange: bool = False
-    """An exchange with the others broke, which is what any of them leaves behind when it fails."""
+    """An exchange between processes broke, a consequence of another process's failure."""
 
 
 class Ended(NamedTuple):
-    """What is known of a process: its exit code, None while it runs, and what it reported."""
+    """The state of a process: its exit code, None while it runs, and its report."""
 
     code: int | None = None
     report: Report | None = None
 
 
 def report_of(error: BaseException) -> Report:
-    """The report on `error`, in its handler."""
+    """The report on `error`, called in its handler."""
     text = traceback.format_exc()
     broken = _is_of_exchange(error)
-    # Any file that cannot be read or written, as on a full disk, is the user's, as `datasets.cli` has it.
+    # Errors of files, as on a full disk, are the user's, as in `datasets.cli`.
     known = isinstance(error, (DataError, OSError)) and not broken
     return Report(time.monotonic(), error if known and isinstance(error, Exception) else None, text, broken)
 
@@ -57,25 +57,25 @@ def report_of(error: BaseException) -> Report:
 def _is_of_exchange(error: BaseException) -> bool:
     from torch import distributed
 
-    # gloo has no exception of its own.
+    # gloo has no exception type of its own.
     return isinstance(error, distributed.DistError) or (
         isinstance(error, RuntimeError) and "gloo" in str(error).lower()
     )
 
 
 def is_over(ended: Sequence[Ended], now: float) -> bool:
-    """Have the processes that still run nothing to do any more, at `now` by the clock of the machine?"""
+    """Whether the remaining processes can do nothing more, at time `now` of the machine's clock."""
     reports = [item.report for item in ended if item.report]
     if any(not report.of_exchange or now - report.at > GRACE for report in reports):
         return True
-    # One that was killed said nothing. Those that were asked to stop may be ended: the others save.
+    # A killed process reports nothing. Processes that were asked to stop may end: the others save.
     return any(item.code not in (None, 0, *STOPPED) and item.report is None for item in ended)
 
 
 def conclude(ended: Sequence[Ended], asked: int | None, machines: int) -> None:
-    """Raise what the end of the processes amounts to; nothing, where all is done. A bug's traceback is printed.
+    """Raise the error that the processes ended with; nothing where all succeeded. A bug's traceback is printed.
 
-    `asked` is the signal that asked for the end.
+    `asked` is the signal that asked them to stop.
     """
     reports = sorted((item.report for item in ended if item.report), key=lambda report: report.at)
     own = [report for report in reports if not report.of_exchange]
@@ -105,7 +105,7 @@ class Child:
     """One process, which calls `work(*arguments, reporter)`."""
 
     def __init__(self, context: Any, work: Callable[..., NoReturn], arguments: tuple[Any, ...]) -> None:
-        # Pipes of its own: two errors at a time must not run into one another.
+        # Separate pipes: two errors at a time must not interleave.
         self.receiver, sender = context.Pipe(duplex=False)
         order, self._orders = context.Pipe(duplex=False)
         self.process = context.Process(target=work, args=(*arguments, Reporter(sender, order)))
@@ -119,7 +119,9 @@ class Child:
         return Ended(self.process.exitcode, self.report)
 
     def listen(self) -> None:
-        """Take a report, if there is one. A long one fits into no pipe: its sender waits until it is read."""
+        """Receive a report, if there is one. A long report does not fit into a pipe: its sender waits for the
+        reader.
+        """
         with suppress(EOFError, OSError):
             if self.report is None and self.receiver.poll():
                 self.report = pickle.loads(self.receiver.recv_bytes())
@@ -130,19 +132,19 @@ class Child:
                 os.kill(self.process.pid, number)
 
     def end(self, *, now: bool = False) -> None:
-        """Ask it to leave, as soon as a checkpoint is written, or even before that."""
+        """Ask the process to leave, after a checkpoint is written, then kill it."""
         with suppress(OSError):
             self._orders.send_bytes(_NOW if now else b"")
 
 
 class Reporter:
-    """A process's side: what it says, and what it is told."""
+    """A process's end of the connection: it reports, and obeys the parent."""
 
     def __init__(self, sender: Any, orders: Any) -> None:
         self._sender, self._orders = sender, orders
 
     def obey(self) -> None:
-        """From now on, leave when told to, or when there is nobody any more who could."""
+        """From now on, leave when the parent says so, or when it is gone."""
         threading.Thread(target=self._obey, daemon=True).start()
 
     def _obey(self) -> None:
@@ -155,7 +157,7 @@ class Reporter:
         signals.leave_now(1, patience=PATIENCE)
 
     def send(self, report: Report) -> None:
-        # Nobody listens any more where the parent is gone.
+        # The parent is gone.
         with suppress(OSError):
             self._sender.send_bytes(_packed(report))
 
@@ -163,12 +165,12 @@ class Reporter:
 def _packed(report: Report) -> bytes:
     try:
         return pickle.dumps(report)
-    except Exception:  # whatever an exception of a library holds: PicklingError, TypeError, AttributeError
+    except Exception:  # whatever pickling a library's exception raises: PicklingError, TypeError, AttributeError
         return pickle.dumps(report._replace(error=None))
 
 
 def supervise(start: Callable[[int], Child], count: int, machines: int) -> None:
-    """Run `count` processes until all are done, or one has failed, whose error is raised."""
+    """Run `count` processes until all are done, or one fails, whose error is raised."""
     asked, children = signals.Asked(), list[Child]()
 
     def pass_on(number: int, again: bool) -> None:
@@ -180,7 +182,7 @@ def supervise(start: Callable[[int], Child], count: int, machines: int) -> None:
 
     with signals.handled(asked, pass_on):
         try:
-            # Whoever has to pass a signal on must know of all of them.
+            # Signals are forwarded only once all processes are known.
             with signals.blocked():
                 if asked.first is not None:
                     signals.leave(asked.first)
@@ -208,7 +210,7 @@ def _wait(children: Sequence[Child]) -> None:
 
 
 def _end(children: Sequence[Child]) -> None:
-    """End all that still run, at the same time."""
+    """End all running processes at once."""
     for child in children:
         child.end()
     deadline = time.monotonic() + PATIENCE + GRACE

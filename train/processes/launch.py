@@ -1,6 +1,6 @@
-"""Run the same function in several processes that know of each other: one a GPU with NCCL, or on the CPU with gloo.
+"""Launches a function in several connected processes: one per GPU with NCCL, or on the CPU with gloo.
 
-Detectron2's own launcher insists on CUDA.
+Detectron2's own launcher requires CUDA.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TIMEOUT = timedelta(hours=2)
 
 
 class World(NamedTuple):
-    """`processes` on each of `machines`, of which this is number `machine`; `url` is where they meet.
+    """`processes` on each of `machines`, of which this is number `machine`; `url` is their meeting point.
 
     `device` is MODEL.DEVICE. Several processes have a GPU each, unless it is cpu.
     """
@@ -39,7 +39,7 @@ class World(NamedTuple):
         return self.processes * self.machines
 
     def problem(self) -> str | None:
-        """What is wrong with it; None for nothing."""
+        """The problem of these values; None for none."""
         if not 0 <= self.machine < self.machines:
             return f"--rank: expected 0 to {self.machines - 1} with --machines {self.machines}, found {self.machine}"
         if self.machines > 1 and self.url is None:
@@ -48,9 +48,9 @@ class World(NamedTuple):
 
 
 def launch(function: Callable[..., None], world: World, *arguments: Any) -> None:
-    """Call `function(*arguments)` in every process of this machine; with one alone, here.
+    """Call `function(*arguments)` in every process of this machine; a single one is this process.
 
-    The first error of any process ends all of them and is raised here. Raises DataError for a `world` that cannot be.
+    The first error of any process ends all and is raised here. Raises DataError for an invalid `world`.
     """
     problem = world.problem()
     if problem is not None:
@@ -70,7 +70,7 @@ def launch(function: Callable[..., None], world: World, *arguments: Any) -> None
 
 @contextmanager
 def _quiet_tracker() -> Iterator[None]:
-    """Python's tracker removes what processes leave behind that end at once; it is no news that they did."""
+    """Silence Python's resource tracker, which warns about processes that end abruptly."""
     before = os.environ.get("PYTHONWARNINGS")
     os.environ["PYTHONWARNINGS"] = ",".join([*([before] if before else []), "ignore:resource_tracker"])
     try:
@@ -93,7 +93,7 @@ def _work(
     rank: int, world: World, url: str, function: Callable[..., None], arguments: tuple[Any, ...], reporter: Reporter
 ) -> NoReturn:
     reporter.obey()
-    # Whatever it waits for before its first step, there is nothing to save.
+    # Before its first step, there is nothing to save.
     signals.end_by_default()
     try:
         join(rank, world, url)
@@ -110,8 +110,10 @@ def _work(
 
 
 def join(rank: int, world: World, url: str) -> None:
-    """Make this process number `rank` of its machine in `world`. Raises DataError where its GPU is
-    missing, or where the others are not those that it expects."""
+    """Join `world` as process number `rank` of this machine.
+
+    Raises DataError where its GPU is missing, or where the processes do not match.
+    """
     import torch
     from torch import distributed
 
@@ -133,26 +135,26 @@ def join(rank: int, world: World, url: str) -> None:
         torch.set_num_threads(max(1, torch.get_num_threads() // world.processes))
     distributed.init_process_group(
         "nccl" if on_gpu else "gloo",
-        store=meeting.meet(url, meeting.Place(world.machines, world.processes, world.machine, rank)),
+        store=meeting.meet(url, meeting.Member(world.machines, world.processes, world.machine, rank)),
         world_size=world.size,
         rank=world.machine * world.processes + rank,
         timeout=TIMEOUT,
-        # Without it, NCCL guesses which GPU is meant, and says so in a warning.
+        # Without it, NCCL guesses the GPU and warns.
         device_id=torch.device("cuda", rank) if on_gpu else None,
     )
-    # Detectron2 asks for the processes of its own machine.
+    # Detectron2 asks for the process group of its machine.
     for machine in range(world.machines):
         first = machine * world.processes
         group = distributed.new_group(list(range(first, first + world.processes)))
         if machine == world.machine:
             comm._LOCAL_PROCESS_GROUP = group
-    # Results are exchanged by gloo, on the CPU, also beside NCCL. Detectron2 would open it at the end of the first
-    # epoch; whatever keeps machines from reaching each other should show now.
+    # Results are exchanged by gloo on the CPU, also with NCCL. Detectron2 would open it after the first epoch; whatever
+    # keeps machines from connecting should show now.
     comm.all_gather(rank)
 
 
 def _part() -> None:
-    """Wait for the other processes, then let go of them."""
+    """Wait for the other processes, then close the process group."""
     from torch import distributed
 
     from train import compat  # noqa: F401 - before detectron2

@@ -1,4 +1,4 @@
-"""Where the processes of a run meet, tcp://HOST:PORT, and whether they are those that belong together."""
+"""The meeting point of a run's processes, tcp://HOST:PORT, and whether they belong together."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from datasets.errors import DataError
 if TYPE_CHECKING:
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-# Seconds. Machines of a cluster begin when they are free.
+# Seconds. Machines of a cluster start when they become free.
 PATIENCE = 30 * 60.0
-# Who waits for longer than that says so.
+# Seconds after which waiting is reported.
 QUIET = 10.0
-# For the others to read what is wrong, before the process leaves that keeps it.
+# Seconds for the others to read the error, before the process that serves it leaves.
 LINGER = 2.0
 TIMEOUT = timedelta(minutes=5)
 
 
-class Place(NamedTuple):
+class Member(NamedTuple):
     """A process of a run: the `rank`th of `processes` on the `machine`th of `machines`."""
 
     machines: int
@@ -39,11 +39,11 @@ class Place(NamedTuple):
 
 
 def problem(url: str) -> str | None:
-    """What is wrong with the form of an address; None for nothing."""
+    """The problem of a malformed address; None for none."""
     try:
         parts = urlsplit(url)
         good = parts.scheme == "tcp" and parts.hostname and parts.port and not (parts.path or parts.query)
-    except ValueError:  # a port that is no number, or a bracket that is not closed
+    except ValueError:  # a port that is no number, or an unclosed bracket
         good = None
     return None if good else f"--dist-url: expected tcp://HOST:PORT, found {url}"
 
@@ -54,7 +54,7 @@ def address(url: str) -> tuple[str, int]:
 
 
 def check_address(url: str, *, serves: bool) -> None:
-    """Raises DataError for a host that is not known, and where this machine `serves` it, for a port in use."""
+    """Raises DataError for an unknown host, and where this machine `serves` the address, for a port in use."""
     host, port = address(url)
     try:
         socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -67,7 +67,7 @@ def check_address(url: str, *, serves: bool) -> None:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("", port))
-            # Several may be bound to a port, as long as none listens.
+            # Several sockets may bind a port, as long as none listens.
             probe.listen()
     except OSError as error:
         raise DataError(_cannot_serve(url, error)) from None
@@ -83,43 +83,46 @@ def _cannot_serve(url: str, error: Exception) -> str:
     return f"--dist-url {url}: cannot be served from here, where --rank is 0: {_first_line(error)}"
 
 
-def mismatches(places: Collection[Place]) -> list[str]:
-    """Why these processes cannot be of one run."""
-    first = min(places)
+def mismatches(members: Collection[Member]) -> list[str]:
+    """Why these processes cannot belong to one run."""
+    first = min(members)
     found = [
-        f"machine {place.machine}: --machines {place.machines} --gpus {place.processes}, machine {first.machine}: "
+        f"machine {member.machine}: --machines {member.machines} --gpus {member.processes}, machine {first.machine}: "
         f"--machines {first.machines} --gpus {first.processes}"
-        for place in sorted({place._replace(rank=0) for place in places})
-        if place[:2] != first[:2]
+        for member in sorted({member._replace(rank=0) for member in members})
+        if member[:2] != first[:2]
     ]
-    counts = dict.fromkeys(places, 0)
-    for place in places:
-        counts[place] += 1
-    twice = sorted({place.machine for place, count in counts.items() if count > 1})
+    counts = dict.fromkeys(members, 0)
+    for member in members:
+        counts[member] += 1
+    twice = sorted({member.machine for member, count in counts.items() if count > 1})
     return found + [f"--rank {machine} was given to more than one machine" for machine in twice]
 
 
-def meet(url: str, place: Place, *, patience: float = PATIENCE) -> TCPStore:
-    """The store in which all processes of a run find each other. Raises DataError, in each of them, where they do not
-    belong together, and where some do not come within `patience` seconds."""
+def meet(url: str, member: Member, *, patience: float = PATIENCE) -> TCPStore:
+    """The store through which all processes of a run find each other.
+
+    Raises DataError, in each of them, where they do not belong together, and where some do not arrive within `patience`
+    seconds.
+    """
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
     host, port = address(url)
-    serves = place.number == 0
+    serves = member.number == 0
     if not serves:
-        _wait_for_server(url, place, patience)
+        _wait_for_server(url, member, patience)
     try:
         store = TCPStore(host, port, is_master=serves, timeout=TIMEOUT, wait_for_workers=False)
     except RuntimeError as error:
         if serves:
             raise DataError(_cannot_serve(url, error)) from None
         raise
-    _compare(store, url, place, patience)
+    _compare(store, url, member, patience)
     return store
 
 
-def _wait_for_server(url: str, place: Place, patience: float) -> None:
-    """torch would warn of every attempt."""
+def _wait_for_server(url: str, member: Member, patience: float) -> None:
+    """Wait until the server answers; torch would warn about every attempt."""
     begun, said = time.monotonic(), False
     while (trouble := _unreachable(address(url))) is not None:
         waited = time.monotonic() - begun
@@ -128,7 +131,7 @@ def _wait_for_server(url: str, place: Place, patience: float) -> None:
                 f"--dist-url {url}: expected machine 0 there, which has not answered for {patience / 60:.0f} minutes: "
                 f"{trouble}"
             )
-        if waited > QUIET and place.rank == 0 and not said:
+        if waited > QUIET and member.rank == 0 and not said:
             said = True
             cli.note(f"waiting for machine 0 at {url}, so far: {trouble}")
         time.sleep(0.2)
@@ -142,27 +145,27 @@ def _unreachable(server: tuple[str, int]) -> str | None:
     return None
 
 
-def _compare(store: TCPStore, url: str, place: Place, patience: float) -> None:
+def _compare(store: TCPStore, url: str, member: Member, patience: float) -> None:
     begun, said = time.monotonic(), False
-    store.set(f"place {store.add('places', 1)}", " ".join(map(str, place)))
-    places: list[Place] = []
-    while len(places) < place.machines * place.processes:
+    store.set(f"place {store.add('places', 1)}", " ".join(map(str, member)))
+    members: list[Member] = []
+    while len(members) < member.machines * member.processes:
         there = store.add("places", 0)
-        new = [store.get(f"place {at}") for at in range(len(places) + 1, there + 1)]
-        places += [Place(*map(int, text.decode().split())) for text in new]
-        wrong = mismatches(places)
+        new = [store.get(f"place {at}") for at in range(len(members) + 1, there + 1)]
+        members += [Member(*map(int, text.decode().split())) for text in new]
+        wrong = mismatches(members)
         waited = time.monotonic() - begun
-        missing = sorted(set(range(place.machines)) - {other.machine for other in places})
+        missing = sorted(set(range(member.machines)) - {other.machine for other in members})
         if wrong or waited > patience:
-            if place.number == 0:
+            if member.number == 0:
                 time.sleep(LINGER)
             if wrong:
                 raise DataError(f"{url}: the processes that met do not belong together", wrong)
             raise DataError(
-                f"{url}: expected {place.machines} machines within {patience / 60:.0f} minutes, found none with --rank "
-                + ", ".join(map(str, missing))
+                f"{url}: expected {member.machines} machines within {patience / 60:.0f} minutes, found none with "
+                "--rank " + ", ".join(map(str, missing))
             )
-        if waited > QUIET and missing and place.number == 0 and not said:
+        if waited > QUIET and missing and member.number == 0 and not said:
             said = True
             cli.note(f"waiting for the machines with --rank {', '.join(map(str, missing))} at {url}")
         time.sleep(0.05)

@@ -1,7 +1,7 @@
-"""Ending a run from outside: SIGINT, SIGTERM and SIGHUP let a step end and save.
+"""Stopping a run by SIGINT, SIGTERM or SIGHUP: the current step ends, and everything is saved.
 
-They may come to one process, or to its whole group at once: loader workers leave them to the process that they work
-for, and `train.processes.children` passes them on to the processes of a run and counts them.
+A signal may reach one process, or its whole process group: loader workers leave it to the process that they work for,
+and `train.processes.children` forwards it to the processes of a run and counts repetitions.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ECHO = 1.0
 
 SAVING = threading.RLock()
-"""Held while checkpoints are written: a process that others have to end first lets go of it."""
+"""Held while checkpoints are written; a process that is ended by others releases it first."""
 
 
 class Stoppable(Protocol):
@@ -31,14 +31,14 @@ class Stoppable(Protocol):
 
 
 class Asked:
-    """The signals that asked for the end: `first` is their number, if one came."""
+    """The signals received; `first` is the number of the first one, if any."""
 
     def __init__(self) -> None:
         self.first: int | None = None
         self._since = 0.0
 
     def again(self, number: int, now: float) -> bool:
-        """Take note of a signal at `now` (seconds); is it a second one, of somebody who does not want to wait?"""
+        """Record a signal at `now` (seconds); whether it is a second one, from an impatient user."""
         if self.first is None:
             self.first, self._since = number, now
         return now - self._since > ECHO
@@ -46,10 +46,10 @@ class Asked:
 
 @contextmanager
 def handled(asked: Asked, handle: Callable[[int, bool], None]) -> Iterator[None]:
-    """Call `handle` for each signal, with its number and whether it is a second one; `asked` takes note of it.
+    """Call `handle` for each signal with its number and whether it is a second one; `asked` records it.
 
-    One that is ignored, as nohup does with SIGHUP, stays ignored. Once one came, they stay handled to the end of the
-    process: the echo of a signal must not kill what is about to leave in good order.
+    An ignored signal, such as SIGHUP under nohup, stays ignored. After a first signal, they stay handled to the end of
+    the process: a signal's echo must not kill what is about to leave in order.
     """
     terminals = [descriptor for descriptor in (1, 2) if _is_terminal(descriptor)]
 
@@ -78,7 +78,7 @@ def _is_terminal(descriptor: int) -> bool:
 
 
 def _forget_closed(terminals: list[int]) -> None:
-    """Writing to a terminal that was closed is an error, which must not keep a run from saving."""
+    """Redirect output from a closed terminal, where writing fails, so that the run can still save."""
     for descriptor in terminals:
         if not _is_terminal(descriptor):
             nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -88,8 +88,11 @@ def _forget_closed(terminals: list[int]) -> None:
 
 @contextmanager
 def stop_on_signal(trainer: Stoppable, *, alone: bool) -> Iterator[Asked]:
-    """A signal lets the step end and save. In a process that is `alone`, a second one ends at once; else whoever
-    started the processes decides that, since a signal that it passes on may come late."""
+    """A signal lets the step end and save.
+
+    In a process that is `alone`, a second signal ends it at once; otherwise the parent decides, since forwarded signals
+    may arrive late.
+    """
     asked = Asked()
 
     def handle(_number: int, again: bool) -> None:
@@ -102,7 +105,7 @@ def stop_on_signal(trainer: Stoppable, *, alone: bool) -> Iterator[Asked]:
 
 
 def leave(number: int | None) -> NoReturn:
-    """End the process as signal `number` asks for; None for one that only others were sent."""
+    """Exit as signal `number` demands; None where only other processes received one."""
     if number in (signal.SIGTERM, signal.SIGHUP):
         raise SystemExit(128 + number)
     raise KeyboardInterrupt
@@ -110,7 +113,7 @@ def leave(number: int | None) -> NoReturn:
 
 @contextmanager
 def blocked() -> Iterator[None]:
-    """These signals wait, and in processes that are started meanwhile until these let them through."""
+    """Block these signals, also in processes started meanwhile, until they unblock them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
@@ -119,16 +122,16 @@ def blocked() -> Iterator[None]:
 
 
 def end_by_default() -> None:
-    """Let the signals through that were `blocked`, to end this process at once, whatever it waits for."""
+    """Unblock the signals with their default action: end this process at once, whatever it waits for."""
     for number in not_ignored():
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
 def leave_signals_to_parent() -> None:
-    """In a worker that was started with the signals `blocked`: heed SIGTERM from the parent only, and no other.
+    """In a worker started with the signals `blocked`: obey SIGTERM from the parent, and nothing else.
 
-    Whoever sends them to all processes of a run wants it to save, for which its workers must be there.
+    Whoever signals all processes of a run wants it to save, for which its workers are needed.
     """
     parent = os.getppid()
 
@@ -143,10 +146,10 @@ def leave_signals_to_parent() -> None:
 
 
 def leave_now(code: int, *, patience: float = 60) -> NoReturn:
-    """End this process and its workers, from any thread, without Python's shutdown: it would wait for other processes,
-    and threads of gloo that still hold objects of Python abort it (seen in 4 of 140 runs; pytorch/pytorch#179291).
+    """End this process and its workers, from any thread, without Python's shutdown.
 
-    Waits up to `patience` seconds for a checkpoint that is being written.
+    Shutdown would wait for other processes, and gloo threads that still hold Python objects abort it (seen in 4 of 140
+    runs; pytorch/pytorch#179291). Waits up to `patience` seconds for a checkpoint that is being written.
     """
     import multiprocessing
 

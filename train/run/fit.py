@@ -1,4 +1,4 @@
-"""A training run: check everything, say what will happen, then train; or go on where a run was stopped."""
+"""A training run: check everything, print the plan, train; or resume an interrupted run."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from train.precision import Precision, load_scaler, precision_of
 from train.processes.signals import leave, stop_on_signal
 from train.run import resume, solver
 from train.run.hooks import Best, EpochHook, ReportHook, StoppedError
-from train.run.report import diverged, out_of_memory, place, summary, weighted
+from train.run.report import device_line, diverged, out_of_memory, summary, weighted
 from train.run.schedule import Schedule, describe, short
 from train.run.trainer import DivergedError, Trainer
 from train.run.validate import validate
@@ -44,7 +44,7 @@ INIT_LOG = "init.log"
 
 
 class Request(NamedTuple):
-    """What `python -m train fit` was asked for. `init` is a checkpoint to start from, or a run's folder."""
+    """The parameters of `python -m train fit`. `init` is a checkpoint to start from, or a run's folder."""
 
     model: str
     data: Input
@@ -60,7 +60,7 @@ class Request(NamedTuple):
 
 
 class _Run(NamedTuple):
-    """What is known before the first step; one of `before` and `parent`, or neither."""
+    """Everything known before the first step; one of `before` and `parent`, or neither."""
 
     request: Request
     cfg: Any
@@ -75,10 +75,10 @@ class _Run(NamedTuple):
 
 
 def fit(request: Request) -> None:
-    """Train, in every process of the world. Raises DataError for everything that a user can put right.
+    """Train, in every process of the world. Raises DataError for everything that users can act on.
 
-    What is written to `request.output`: config.yaml, model_last.pth, model_best.pth, model_epoch_*.pth, metrics.json,
-    TensorBoard's events, and init.log where the weights are another checkpoint's.
+    Written to `request.output`: config.yaml, model_last.pth, model_best.pth, model_epoch_*.pth, metrics.json,
+    TensorBoard's events, and init.log where the weights come from another checkpoint.
     """
     main = comm.is_main_process()
     say: Callable[[str], None] = _print if main else _silent
@@ -113,7 +113,7 @@ def fit(request: Request) -> None:
             resume.check_same_run(before, cfg, data, division, request.output, say)
             if before.content["iteration"] >= schedule.last:
                 if main:
-                    # What a kill right after the last checkpoint left to do.
+                    # Work left undone by a kill right after the last checkpoint.
                     checkpoint.forget_old_epochs(request.output, cfg.SOLVER.MAX_TO_KEEP)
                 say(f"{request.output}: this run is complete; nothing to do")
                 return
@@ -123,7 +123,7 @@ def fit(request: Request) -> None:
 
 
 def _set_classes(cfg: Any, count: int) -> None:
-    """Raises DataError where another number than that of the data's categories was asked for."""
+    """Raises DataError where NUM_CLASSES was set to another number than that of the data's categories."""
     asked = cfg.MODEL.ROI_HEADS.NUM_CLASSES
     if asked not in (count, config.default().MODEL.ROI_HEADS.NUM_CLASSES):
         raise DataError(
@@ -143,7 +143,7 @@ def _check_frozen(cfg: Any) -> None:
 
 
 def _configuration(request: Request, resumes: bool) -> Any:
-    """A run that is resumed has its weights, and its --init need not be there any more."""
+    """The configuration. A resumed run has its weights, so its --init need not exist any more."""
     overrides = request.overrides
     if request.init is not None:
         if "MODEL.WEIGHTS" in overrides[::2]:
@@ -178,7 +178,7 @@ def _train(run: _Run) -> None:
     start = _start(run, network)
     optimizer = solver.optimizer_of(cfg, network, schedule)
     trainer = Trainer(
-        # After the weights stand, so that the other processes start from the same.
+        # After the weights are loaded, so that all processes start from the same ones.
         model=_parallel(network, device),
         optimizer=optimizer,
         batches=_batches(cfg, run.data, division, start.first, schedule.last),
@@ -228,7 +228,7 @@ def _train(run: _Run) -> None:
 
 
 class _Start(NamedTuple):
-    """Where a run begins or goes on."""
+    """The point where a run starts or resumes."""
 
     lineage: dict[str, Any]
     first: int
@@ -236,7 +236,7 @@ class _Start(NamedTuple):
 
 
 def _start(run: _Run, network: nn.Module) -> _Start:
-    """Put the weights that the run starts from into `network`."""
+    """Load the initial weights of the run into `network`."""
     before = run.before
     if before is not None:
         weights.load_exactly(network, before.content["model"], before.path)
@@ -252,7 +252,7 @@ def _start(run: _Run, network: nn.Module) -> _Start:
 
 
 def _constant(run: _Run, start: _Start) -> dict[str, Any]:
-    """What stays the same in every checkpoint of the run."""
+    """The keys that are equal in all checkpoints of the run."""
     earlier = run.before.content.get("code", []) if run.before else []
     now = lineage.code_version()
     return {
@@ -264,16 +264,16 @@ def _constant(run: _Run, start: _Start) -> dict[str, Any]:
         "lineage": start.lineage,
         "processes": run.division.processes,
         "version": __version__,
-        # More than one where a run went on with changed code.
+        # Several where a run was resumed with other code.
         "code": [*earlier, *([] if now in earlier[-1:] else [now])],
     }
 
 
 def _plan(run: _Run, start: _Start, network: nn.Module, device: torch.device, precision: Precision) -> list[str]:
-    """What is about to happen, for people."""
+    """The plan that is printed before training."""
     size = f"{parameter_count(network) / 1e6:.2f} M parameters"
     return [
-        f"{run.request.model}: {size}, on {place(device, run.division)}"
+        f"{run.request.model}: {size}, on {device_line(device, run.division)}"
         + (f", mixed precision ({precision.name})" if precision.dtype else ""),
         *([unused] if (unused := devices.unused_gpu(device, run.cfg.MODEL.DEVICE)) else []),
         *describe(run.schedule, cosine=run.cfg.SOLVER.LR_SCHEDULER_NAME == "WarmupCosineLR"),
@@ -288,7 +288,7 @@ def _plan(run: _Run, start: _Start, network: nn.Module, device: torch.device, pr
 
 
 def _loads(run: _Run) -> list[shared_memory.Load]:
-    """Workers of the training wait with their batches while it is validated."""
+    """Loads of shared memory; training workers keep their batches during validation."""
     training = shared_memory.training_load(run.cfg, run.data.records, run.division.part)
     validation = [shared_memory.inference_load(run.cfg, run.validation.records)] if run.validation else []
     return [training, *validation]
@@ -310,7 +310,7 @@ def _batches(cfg: Any, data: TrainingData, division: Division, first: int, last:
 
 
 def _loop(trainer: Trainer, run: _Run, first: int) -> None:
-    """The iterations; a signal ends them after a step, with everything saved. Raises DataError where they diverge."""
+    """The training loop; a signal ends it after a step, with everything saved. Raises DataError on divergence."""
     with stop_on_signal(trainer, alone=comm.get_world_size() == 1) as asked:
         try:
             trainer.train(first, run.schedule.last)
@@ -336,12 +336,9 @@ def _silent(_text: str) -> None:
 def _read(
     request: Request, cfg: Any, before: Loaded | None, parent: Parent | None, main: bool
 ) -> tuple[TrainingData, ValidationData | None, SeenImages]:
-    """The data, and all images that the weights have seen or are going to see.
-
-    Only the first process looks at every image file.
-    """
+    """The data, and all images that the weights have seen or will see. Only the first process checks image files."""
     masks = None if cfg.MODEL.MASK_ON else False
-    # Asked for by name, it must be possible; as the default, it follows the data.
+    # MASK_ON must be possible where it was set; as the default, it follows the data.
     if "MODEL.MASK_ON" in request.overrides[::2] and cfg.MODEL.MASK_ON:
         masks = True
     with cli.progress_bar() if main else nullcontext() as progress:
@@ -366,9 +363,9 @@ def _read(
 def _parallel(network: nn.Module, device: torch.device) -> nn.Module:
     if comm.get_world_size() == 1:
         return network
-    # `launch` gave each process a GPU of its own.
+    # `launch` gave each process its own GPU.
     ids = [torch.cuda.current_device()] if device.type == "cuda" else None
     with warnings.catch_warnings():
-        # Of the name that torch 2.14 has for it, which no earlier one knows.
+        # torch 2.14's name for it, unknown to earlier versions.
         warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
         return DistributedDataParallel(network, device_ids=ids, broadcast_buffers=False)

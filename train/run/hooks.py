@@ -1,4 +1,4 @@
-"""What happens between the steps: checkpoints, validation, and what a user sees and reads of it."""
+"""Hooks of the training loop: checkpoints, validation, metrics and progress."""
 
 from __future__ import annotations
 
@@ -31,16 +31,15 @@ from detectron2.utils.events import JSONWriter, TensorboardXWriter
 METRICS = "metrics.json"
 # Iterations between two lines of metrics.
 PERIOD = 20
-# Iterations after which it is known how long the others will take.
+# Iterations after which the remaining time can be estimated.
 PACE_KNOWN = 20
-# Seconds between two lines of progress where there is no terminal to renew one on.
+# Seconds between two progress lines where there is no terminal to rewrite one on.
 QUIET_PERIOD = 30.0
 
 
 class Best(NamedTuple):
-    """The epoch with the highest AP so far, from 0 to 1; -1 before the first.
-
-    It was measured on `images` images, `seen` of which had been trained on.
+    """The epoch with the highest AP so far, a fraction; -1 before the first. Measured on `images` images, `seen` of
+    which were trained on.
     """
 
     epoch: int = 0
@@ -50,20 +49,19 @@ class Best(NamedTuple):
 
     @property
     def note(self) -> str:
-        """What stands next to the AP."""
+        """The note on the AP, if it was measured on training images."""
         return seen_note(self.seen, self.images)
 
 
 class StoppedError(Exception):
-    """A signal asked for the end; everything is saved."""
+    """A signal stopped the run; everything is saved."""
 
 
 class EpochHook(HookBase):  # type: ignore[misc]
-    """At the end of each epoch: validate, save, keep the best. In between: save every `period` iterations, and where a
-    signal asked to stop.
+    """At the end of each epoch: validate, save, keep the best. Also saves every `period` iterations, and on signals.
 
-    `evaluate` runs in every process and gives the result in the first one, on `images` images of which `seen` had been
-    trained on. `content` makes a checkpoint's content.
+    `evaluate` runs in every process and returns the result in the first one, on `images` images, `seen` of which were
+    trained on. `content` returns the content of a checkpoint.
     """
 
     def __init__(
@@ -107,7 +105,7 @@ class EpochHook(HookBase):  # type: ignore[misc]
         found = self._evaluate() if self._evaluate else None
         is_best = found is not None and found.ap is not None and found.ap > self.best.ap
         if found is not None:
-            # As the field writes them, in percent.
+            # In percent, as usual in the field.
             scalars = {f"bbox/{key}": 100 * value for key, value in found.numbers().items() if value is not None}
             scalars["bbox/images_seen_in_training"] = self._seen
             self.trainer.storage.put_scalars(**scalars, smoothing_hint=False)
@@ -116,7 +114,7 @@ class EpochHook(HookBase):  # type: ignore[misc]
             self._say(f"epoch {epoch}: {aps}{said}" + (" (best)" * is_best))
         if is_best and found is not None and found.ap is not None:
             self.best = Best(epoch, found.ap, self._seen, self._images)
-        # The last one comes last: whatever it says of the best one is true of the files by then.
+        # The last checkpoint is written last, so that whatever it says of the best one is true of the files.
         with signals.SAVING:
             path = self._save(checkpoint.epoch_name(epoch), done)
             if path is not None:
@@ -134,13 +132,13 @@ class EpochHook(HookBase):  # type: ignore[misc]
 
 
 def _check_weights(model: torch.nn.Module, done: int) -> None:
-    """Losses can still be finite when weights no longer are; such weights must not replace good ones."""
+    """Losses can be finite when weights no longer are; such weights must not replace good ones."""
     if not all(bool(torch.isfinite(parameter).all()) for parameter in model.parameters()):
         raise DivergedError(f"iteration {done}: weights that are not finite")
 
 
 class ReportHook(HookBase):  # type: ignore[misc]
-    """metrics.json, TensorBoard, and one line of progress; for the first process only."""
+    """Writes metrics.json and TensorBoard events, and prints the progress line; in the first process only."""
 
     def __init__(self, folder: Path, schedule: Schedule, start: int) -> None:
         drop_metrics_after(folder / METRICS, start)
@@ -154,7 +152,7 @@ class ReportHook(HookBase):  # type: ignore[misc]
         self._begun = self._shown = time.monotonic()
 
     def say(self, text: str) -> None:
-        """A line that stays, above the line of progress."""
+        """Print a line above the progress line."""
         tqdm.write(text, file=sys.stdout)
         sys.stdout.flush()
 
@@ -165,7 +163,7 @@ class ReportHook(HookBase):  # type: ignore[misc]
                 writer.write()
         now = time.monotonic()
         if not self._line.disable:
-            # A line that is longer than the terminal is wide would be repeated instead of renewed.
+            # A line wider than the terminal would be repeated instead of rewritten.
             width = shutil.get_terminal_size().columns - 1
             self._line.set_description_str(self._progress(done, now)[:width], refresh=now - self._shown > 0.2)
             self._shown = now if now - self._shown > 0.2 else self._shown
@@ -208,7 +206,7 @@ def progress_line(
     images_per_second: float,
     seconds_left: float,
 ) -> str:
-    """Everything of interest about a running training, the most wanted first, since a narrow terminal cuts it.
+    """The progress line, the most important first, since a narrow terminal truncates it.
 
     Losses of cascade stages are shown as their sum.
     """
@@ -227,7 +225,7 @@ def progress_line(
 
 
 def drop_metrics_after(path: Path, iteration: int) -> None:
-    """Take out of metrics.json what a run that was cut short wrote after its last checkpoint."""
+    """Remove the metrics that an interrupted run wrote after its last checkpoint."""
     if not path.is_file():
         return
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
@@ -239,7 +237,7 @@ def drop_metrics_after(path: Path, iteration: int) -> None:
 
 
 def _iteration_of(line: str) -> float:
-    # Half a line, which a killed run left; without its end, the next one would be glued to it.
+    # An incomplete last line, left by a killed run; without a line end, the next one would be appended to it.
     if not line.endswith("\n"):
         return math.inf
     try:

@@ -1,4 +1,4 @@
-"""What a run says of itself: what it is going to do, how it ended, and what to try where it did not end well."""
+"""Texts about a run: its device, divergence, memory, and the closing line."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from train.run.hooks import Best
 from train.run.trainer import DivergedError
 
 
-def place(device: torch.device, division: Division) -> str:
-    """Where a run computes: `8 x NVIDIA A100, batches in 2 turns`."""
+def device_line(device: torch.device, division: Division) -> str:
+    """The device of a run: `8 x NVIDIA A100, batches in 2 turns`."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     turns = f", batches in {division.accumulate} turns" if division.accumulate > 1 else ""
     return (f"{division.processes} x {name}" if division.processes > 1 else name) + turns
 
 
 def weighted(cfg: Any) -> list[str]:
-    """A line on the losses that do not count 1, if there are any."""
+    """A line on loss weights other than 1, if there are any."""
     changed = [f"{name} x {weight:g}" for name, weight in sorted(cfg.MODEL.LOSS_WEIGHTS.items()) if weight != 1]
     return [f"losses: {', '.join(changed)}"] if changed else []
 
 
 def diverged(error: DivergedError, output: Path, cfg: Any) -> str:
-    """The error of a run whose losses or weights are no numbers any more."""
+    """The error of a diverged run."""
     kept = output / checkpoint.LAST
     last = f"the last good checkpoint, {kept}, is kept" if kept.is_file() else "no checkpoint had been saved yet"
     amp = ""
@@ -43,7 +43,7 @@ def diverged(error: DivergedError, output: Path, cfg: Any) -> str:
 
 
 def out_of_memory(error: Exception, output: Path, cfg: Any, division: Division) -> str:
-    """The error of a run that does not fit on its GPU: what makes a step smaller, the cheapest first."""
+    """The error of a run that exceeds GPU memory, with what makes a step smaller, cheapest first."""
     remedies = []
     if not cfg.MODEL.CHECKPOINT_ACTIVATIONS:
         resumes = " (goes on with --resume)" if (output / checkpoint.LAST).is_file() else ""
@@ -62,7 +62,7 @@ def out_of_memory(error: Exception, output: Path, cfg: Any, division: Division) 
 
 
 def summary(output: Path, best: Best) -> str:
-    """The last line."""
+    """The closing line."""
     if best.epoch:
         said = f", {best.note}" if best.note else ""
         ap = percent.precision(best.ap)

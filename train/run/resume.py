@@ -1,4 +1,4 @@
-"""A run's folder: for one training alone, and what stands in it of an earlier one that is to go on."""
+"""The folder of a run: locked for one training, and the checkpoint in it to resume from."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LOCK = ".lock"
 
 @contextmanager
 def locked(output: Path) -> Iterator[None]:
-    """The run's folder, for this process alone."""
+    """Lock the run's folder for this process."""
     try:
         output.mkdir(parents=True, exist_ok=True)
         file = (output / LOCK).open("a")
@@ -42,7 +42,7 @@ def locked(output: Path) -> Iterator[None]:
 
 
 def find_before(output: Path, *, resume: bool) -> Loaded | None:
-    """The run that stands in the output folder, if it is to be resumed. Raises DataError where it is not."""
+    """The checkpoint in the output folder to resume from, if any. Raises DataError where it must not be resumed."""
     path = output / checkpoint.LAST
     if not path.is_file():
         _check_leftovers(output)
@@ -59,18 +59,20 @@ def find_before(output: Path, *, resume: bool) -> Loaded | None:
 
 
 class Found(NamedTuple):
-    """What `find_before` found in one process, on one machine."""
+    """The result of `find_before` in one process, on one machine."""
 
     machine: str
     iteration: int | None
-    """None where there is no run to go on with."""
+    """None where there is no run to resume."""
     sha256: str = ""
     error: DataError | None = None
 
 
 def find_in_all(output: Path, *, resume: bool) -> Loaded | None:
-    """`find_before`, in every process. Raises DataError, in each of them, where it does in one, and where they do not
-    find the same run: some would go on with it, the others begin anew."""
+    """`find_before` in every process.
+
+    Raises DataError in all processes where it fails in one, and where they find different runs.
+    """
     before, error = None, None
     try:
         before = find_before(output, resume=resume)
@@ -84,7 +86,7 @@ def find_in_all(output: Path, *, resume: bool) -> Loaded | None:
 
 
 def check_found(output: Path, found: Sequence[Found]) -> None:
-    """Raises DataError for what one process could not read, or where they did not find the same."""
+    """Raises DataError for what a process could not read, and where processes found different runs."""
     for item in found:
         if item.error is not None:
             raise item.error
@@ -103,8 +105,8 @@ def _described(numbered: tuple[int, Found]) -> str:
 
 
 def check_same_everywhere(cfg: Any, data: TrainingData) -> None:
-    """Raises DataError, in every process, where they are about to train with another configuration or dataset."""
-    # Weights are those of the first process, wherever the others have theirs.
+    """Raises DataError, in every process, where configurations or datasets differ between processes."""
+    # Weights are broadcast from the first process, so their path may differ.
     ignored = {*config.FREE_ON_RESUME, "MODEL.WEIGHTS"}
     mine = {key: value for key, value in config.flat(cfg).items() if key not in ignored}
     about = {**data.identity, "images": len(data.records)}
@@ -116,7 +118,7 @@ def check_same_everywhere(cfg: Any, data: TrainingData) -> None:
 
 
 def differences_between(everyone: Sequence[tuple[str, dict[str, Any]]]) -> list[str]:
-    """Where (machine, values by name) of another process are not those of the first."""
+    """Where (machine, values by name) of another process differ from those of the first."""
     first_machine, first = everyone[0]
     found = {
         f"{name}: {first.get(name)!r} on {first_machine}, {other.get(name)!r} in process {number} on {machine}": None
@@ -128,9 +130,9 @@ def differences_between(everyone: Sequence[tuple[str, dict[str, Any]]]) -> list[
 
 
 def _check_leftovers(output: Path) -> None:
-    """Raises DataError for checkpoints of a run whose last one is gone: they would be taken for the new run's.
+    """Raises DataError for checkpoints of a run whose last one is missing, which would be taken for the new run's.
 
-    A run that was killed as it wrote its first epoch leaves that one, and writes the same again.
+    A run killed while it wrote its first epoch leaves that one, and writes the same again.
     """
     left = {epoch: path.name for epoch, path in checkpoint.epochs_in(output).items() if epoch > 1}
     if left:
@@ -142,15 +144,16 @@ def _check_leftovers(output: Path) -> None:
 
 
 def keep_parent(before: Loaded, cfg: Any, *, given: bool) -> None:
-    """Where a run that goes on was started from another one is on record, and is not asked for again: `given`, by
-    --init, it may lie elsewhere by now, or have a better epoch."""
+    """On resume, the recorded parent checkpoint is reused; `given`, by --init, may have moved or have a better
+    epoch.
+    """
     recorded = config.from_text(before.content["config"], str(before.path))
     if given or not cfg.MODEL.WEIGHTS:
         cfg.MODEL.WEIGHTS = recorded.MODEL.WEIGHTS
 
 
 def seen_by(before: Loaded) -> SeenImages:
-    """The images that a run had seen; of one that began with random weights before that was written down, none."""
+    """The images that a resumed run had seen; empty for a run from random weights of an earlier version."""
     found = before.content.get("seen")
     if found is None and before.lineage.get("from") == RANDOM:
         return NOTHING
@@ -160,11 +163,11 @@ def seen_by(before: Loaded) -> SeenImages:
 def check_same_run(
     before: Loaded, cfg: Any, data: TrainingData, division: Division, output: Path, say: Callable[[str], None]
 ) -> None:
-    """Raises DataError, with every difference, where the run in the folder is not the one that was asked for."""
+    """Raises DataError, with every difference, where the run in the folder is not the requested one."""
     recorded = config.from_text(before.content["config"], str(before.path))
     problems = [str(item) for item in config.differences(recorded, cfg)]
     then, now = {"left_out": [], **before.content["data"]}, data.identity
-    # The same build is the same data, wherever it lies and whatever its annotation file is called.
+    # The same build is the same data, whatever its path and the name of its annotation file.
     is_same_build = then["manifest_sha256"] is not None and then["manifest_sha256"] == now["manifest_sha256"]
     compared = ("categories", "left_out") if is_same_build else now
     problems += [

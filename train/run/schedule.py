@@ -1,7 +1,7 @@
-"""From epochs, in which users think, to iterations, in which Detectron2 counts. Pure functions.
+"""The schedule: from epochs, which users think in, to iterations, which Detectron2 counts. Pure functions.
 
-An iteration is one step of the optimiser, on a whole batch; an epoch is `images / batch` iterations, which need not be
-a whole number: batches run on across the end of an epoch.
+An iteration is one optimiser step on a whole batch; an epoch is `images / batch` iterations, not necessarily an
+integer: batches continue across the end of an epoch.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
-# Iterations below which a network from scratch has hardly begun.
+# Below this many iterations, training from scratch has hardly begun.
 FEW_ITERATIONS = 200
-# A run that takes longer is told of.
+# A note is printed for longer runs.
 LONG_DAYS = 7.0
 
 
 class Schedule(NamedTuple):
-    """A run of `images` a batch of `batch` at a time, in iterations. `learning_rate` is that after the warm-up."""
+    """A run over `images` images with batches of `batch`, in iterations. `learning_rate` is that after warm-up."""
 
     images: int
     batch: int
@@ -30,25 +30,25 @@ class Schedule(NamedTuple):
     learning_rate: float
 
     def at(self, epoch: float) -> int:
-        """The iteration at which `epoch` epochs are over, rounded down."""
+        """The iteration at which `epoch` epochs are complete, rounded down."""
         return iterations(epoch, self.images, self.batch)
 
     def epoch(self, iteration: int) -> float:
-        """Epochs that are over when `iteration` iterations are."""
+        """Epochs completed after `iteration` iterations."""
         return iteration * self.batch / self.images
 
     def epoch_of(self, iteration: int) -> int:
-        """The epoch, from 1, that `iteration` iterations end in or with."""
+        """The epoch, from 1, that iteration number `iteration` belongs to."""
         return max(1, -(-iteration * self.batch // self.images))
 
     def epoch_ends(self) -> tuple[int, ...]:
-        """The iterations at which a whole epoch is over, rising; the end of the run is one, even in mid-epoch."""
+        """The iterations at which epochs end, sorted; the end of the run is one, even within an epoch."""
         ends = {self.at(epoch) for epoch in range(1, int(self.epochs) + 1)}
         return tuple(sorted({end for end in ends if 0 < end < self.last} | {self.last}))
 
 
 def iterations(epochs: float, images: int, batch: int) -> int:
-    """Whole iterations in `epochs` epochs; fractions of decimals are taken as they are written (0.1 is a tenth)."""
+    """Complete iterations in `epochs` epochs; decimal fractions are exact (0.1 is a tenth)."""
     return int(Fraction(str(epochs)) * images / batch)
 
 
@@ -63,11 +63,11 @@ def derive(
     reference_batch: int,
     max_iter: int = 0,
 ) -> Schedule:
-    """The schedule in iterations. The learning rate is linear in the batch (Goyal et al., 2017, "Accurate, Large
-    Minibatch SGD"): `base_lr` is for a batch of `reference_batch`.
+    """The schedule in iterations.
 
-    `max_iter` above 0 ends the run there and leaves the rest as it is. Raises ValueError, naming the config's keys,
-    where the numbers make no run.
+    The learning rate is linear in the batch (Goyal et al., 2017, "Accurate, Large Minibatch SGD"): `base_lr` is for a
+    batch of `reference_batch`. `max_iter` above 0 ends the run early and changes nothing else. Raises ValueError,
+    naming the config's keys, where the numbers are impossible.
     """
     problems = []
     if images < 1:
@@ -87,7 +87,7 @@ def derive(
     if problems:
         raise ValueError("; ".join(problems))
     last = max(1, iterations(epochs, images, batch))
-    # Steps beyond the end of the run never come.
+    # Steps beyond the end of the run are dropped.
     steps = tuple(step for step in (iterations(epoch, images, batch) for epoch in step_epochs) if step < last)
     return Schedule(
         images=images,
@@ -101,7 +101,7 @@ def derive(
 
 
 def describe(schedule: Schedule, *, cosine: bool = False) -> list[str]:
-    """What is about to happen, for people."""
+    """The schedule as text, for the plan."""
     steps = "lowered at " + (", ".join(f"{step:,}" for step in schedule.steps) or "none")
     if cosine:
         steps = "then along half a cosine to 0 (SOLVER.STEP_EPOCHS is not heeded)"
@@ -116,7 +116,7 @@ def describe(schedule: Schedule, *, cosine: bool = False) -> list[str]:
 
 
 def short(schedule: Schedule) -> list[str]:
-    """A line on a run that is over before it has learnt anything, if it is."""
+    """A note on a run too short to learn anything; None otherwise."""
     if schedule.last <= schedule.warmup:
         return [f"warning: the run ends within the {schedule.warmup:,} iterations of warm-up (SOLVER.WARMUP_EPOCHS)"]
     if schedule.last < FEW_ITERATIONS:
@@ -125,7 +125,7 @@ def short(schedule: Schedule) -> list[str]:
 
 
 def long(seconds_left: float) -> list[str]:
-    """A line on a run that will take weeks, if it will."""
+    """A note on a run that takes weeks; None otherwise."""
     days = seconds_left / 86400
     if days < LONG_DAYS:
         return []

@@ -1,4 +1,4 @@
-"""What the configuration's SOLVER says, as objects: the schedule, the learning rate, the optimiser."""
+"""The SOLVER section of the configuration as objects: schedule, learning rates, optimiser."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from fvcore.common.param_scheduler import CosineParamScheduler, MultiStepParamSc
 
 
 def check(cfg: Any) -> None:
-    """Raises DataError for what no run can do."""
+    """Raises DataError for values that no run can have."""
     if cfg.SEED < 0:
         raise DataError(f"SEED: expected 0 or more, since every run can be repeated, found {cfg.SEED}")
 
 
 def schedule_of(cfg: Any, images: int) -> Schedule:
-    """Raises DataError where the numbers make no run."""
+    """The schedule. Raises DataError where the numbers are impossible."""
     solver = cfg.SOLVER
     try:
         return derive(
@@ -43,14 +43,14 @@ def schedule_of(cfg: Any, images: int) -> Schedule:
 
 
 def learning_rates(cfg: Any, schedule: Schedule) -> Callable[[int], float]:
-    """iteration (from 0) -> learning rate, by fvcore's and Detectron2's schedulers. Nothing of it need be saved."""
+    """Iteration (from 0) -> learning rate, by fvcore's and Detectron2's schedulers; stateless."""
     solver = cfg.SOLVER
-    # A run that MAX_ITER ends early follows the same curve as a whole one.
+    # A run that MAX_ITER ends early follows the curve of the whole one.
     whole = schedule._replace(last=max(1, schedule.at(schedule.epochs)))
     if solver.LR_SCHEDULER_NAME == "WarmupCosineLR":
         curve: Any = CosineParamScheduler(1, 0)
     else:
-        # fvcore wants them rising, from above 0; on very few images several steps fall on one iteration.
+        # fvcore needs increasing milestones above 0; with very few images, several steps fall on one iteration.
         milestones = sorted({step for step in schedule.steps if step > 0})
         values = [solver.GAMMA ** sum(step <= at for step in schedule.steps) for at in (0, *milestones)]
         curve = MultiStepParamScheduler(values=values, milestones=milestones, num_updates=whole.last)
@@ -61,11 +61,11 @@ def learning_rates(cfg: Any, schedule: Schedule) -> Callable[[int], float]:
 
 
 def optimizer_of(cfg: Any, network: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
-    """Detectron2's, with the learning rate that the batch asks for."""
+    """Detectron2's optimiser, with the learning rate scaled to the batch."""
     scaled = cfg.clone()
     scaled.SOLVER.BASE_LR = schedule.learning_rate
     optimizer: torch.optim.Optimizer = build_optimizer(scaled, network)
     for group in optimizer.param_groups:
-        # Detectron2 can give biases a rate of their own.
+        # Detectron2 can give biases their own rate.
         group["lr_factor"] = group["lr"] / schedule.learning_rate
     return optimizer

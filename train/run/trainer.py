@@ -1,4 +1,4 @@
-"""One step of training, on Detectron2's loop and hooks: parts of a batch, one or several processes, mixed precision."""
+"""The training step, on Detectron2's loop and hooks: gradient accumulation, several processes, mixed precision."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from train.precision import FLOAT32, Precision
 # isort: split
 from detectron2.engine.train_loop import TrainerBase
 
-# From its first 65,536 the loss scale is halved so often in a row before a run is given up: to 0.002.
+# A run is given up after this many halvings in a row, from a loss scale of 65,536 to 0.002.
 MAX_SKIPPED = 25
 
 
 class DivergedError(Exception):
-    """Losses or weights are no numbers any more. `alone`: the other processes of the run do not know it."""
+    """Losses or weights became non-finite. `alone`: the other processes of the run do not know it yet."""
 
     def __init__(self, message: str, *, alone: bool = False) -> None:
         super().__init__(message)
@@ -33,7 +33,7 @@ class DivergedError(Exception):
 
 
 class _TimedBatches:
-    """The next `count` of `batches`; `waited` is how many seconds they were waited for."""
+    """The next `count` of `batches`; `waited` is the time spent waiting for them, in seconds."""
 
     def __init__(self, batches: Iterator[list[dict[str, Any]]], count: int) -> None:
         self._batches = itertools.islice(batches, count)
@@ -49,19 +49,17 @@ class _TimedBatches:
         return batch
 
     def skip(self) -> None:
-        """Leave the rest out."""
+        """Skip the rest."""
         for _ in self:
             pass
 
 
 class Trainer(TrainerBase):  # type: ignore[misc]
-    """Runs `model` over `batches`, which yields `division.accumulate` parts of this process an iteration.
+    """Trains `model` on `batches`, which yields `division.accumulate` parts of this process per iteration.
 
-    `learning_rate` gives that of an iteration. Random numbers of a step depend on (seed, iteration, part, rank) alone,
-    so nothing of them need be saved. The losses that it reports are means over the whole batch.
-
-    In fp16 a step that overflows is skipped and the loss scale halved, as a scaler does; `skipped` counts them in a
-    row.
+    `learning_rate` maps an iteration to its rate. Random numbers of a step depend on (seed, iteration, part, rank)
+    alone, so they need not be saved. Reported losses are means over the whole batch. In fp16, a step that overflows is
+    skipped and the loss scale halved; `skipped` counts these in a row.
     """
 
     def __init__(
@@ -84,7 +82,7 @@ class Trainer(TrainerBase):  # type: ignore[misc]
         self.scaler = precision.scaler()
         self.skipped = 0
         self.stop_asked = False
-        """Set by a signal; `stopping` is true after a step in which any process had it set."""
+        """Set by a signal; `stopping` is true after a step in which it was set in any process."""
         self.stopping = False
         self._batches = batches
         self._division = division
@@ -94,8 +92,9 @@ class Trainer(TrainerBase):  # type: ignore[misc]
         self._precision = precision
 
     def run_step(self) -> None:
-        """One step of the optimiser. Raises DivergedError, before the weights change, where a loss is not finite (in
-        fp16: where so many steps in a row were skipped)."""
+        """One optimiser step. Raises DivergedError, before weights change, for a non-finite loss (fp16: after many
+        skipped steps).
+        """
         start = time.perf_counter()
         lr = self._learning_rate(self.iter)
         for group in self.optimizer.param_groups:
@@ -114,13 +113,13 @@ class Trainer(TrainerBase):  # type: ignore[misc]
         self._report(lr=lr, data_time=batches.waited, time=time.perf_counter() - start)
 
     def _losses(self, batches: _TimedBatches) -> dict[str, float]:
-        """The losses of a step, whose gradients are there by then. Raises DivergedError where one is not finite."""
+        """Forward and backward passes of a step; returns its losses. Raises DivergedError where one is not finite."""
         found: dict[str, torch.Tensor] = {}
         for part, batch in enumerate(batches):
             for name, loss in self._backward(batch, part).items():
                 found[name] = found[name] + loss if name in found else loss
         names = sorted(found)
-        # In one go: reading a number off a GPU makes it wait.
+        # All at once: each read from a GPU waits for it.
         values = self._agree(torch.stack([found[name] for name in names]))
         if not all(math.isfinite(value) for value in values):
             broken = ", ".join(f"{name} {value:g}" for name, value in zip(names, values, strict=True))
@@ -138,7 +137,7 @@ class Trainer(TrainerBase):  # type: ignore[misc]
             storage.put_scalar("max_mem_mb", torch.cuda.max_memory_allocated() / 2**20, smoothing_hint=False)
 
     def _update(self) -> None:
-        """Change the weights, unless the scaler finds gradients that overflowed."""
+        """Update the weights, unless the scaler finds overflowed gradients."""
         scale = self.scaler.get_scale()
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -148,7 +147,7 @@ class Trainer(TrainerBase):  # type: ignore[misc]
             self.skipped = 0
 
     def _skip(self, error: DivergedError) -> None:
-        """Go on without this step, if it may have overflowed in fp16; else raise `error`."""
+        """Skip this step if it may have overflowed in fp16; otherwise raise `error`."""
         if not self._precision.scales_loss or (error.alone and distributed.is_initialized()):
             raise error
         # A scaler has no scale to change before it has scaled something.
@@ -165,8 +164,8 @@ class Trainer(TrainerBase):  # type: ignore[misc]
 
     def _backward(self, batch: list[dict[str, Any]], part: int) -> dict[str, torch.Tensor]:
         """Add the gradients of one part; returns its losses, divided by the number of parts."""
-        place = (self.iter, part, self._rank)
-        torch.manual_seed(int(generator(self._seed, "step", *place).integers(2**63)))
+        point = (self.iter, part, self._rank)
+        torch.manual_seed(int(generator(self._seed, "step", *point).integers(2**63)))
         parts = self._division.accumulate
         # Gradients are exchanged once, with the last part.
         is_last = part == parts - 1
@@ -177,14 +176,14 @@ class Trainer(TrainerBase):  # type: ignore[misc]
                     found = self.model(batch)
                 except FloatingPointError as error:
                     raise DivergedError(f"iteration {self.iter + 1}: {error}", alone=True) from None
-                # Divided only where there is something to divide: x / 1 is x, but stays a node in the graph.
+                # Divided only where needed: x / 1 equals x, but remains a node in the graph.
                 found = found if parts == 1 else {name: loss / parts for name, loss in found.items()}
                 total = sum(found.values())
             self.scaler.scale(total).backward()
         return {name: loss.detach().float() for name, loss in found.items()}
 
     def _agree(self, losses: torch.Tensor) -> list[float]:
-        """The means over all processes, which also learn whether one of them was asked to stop."""
+        """Means over all processes; also tells each whether any was asked to stop."""
         if not distributed.is_initialized():
             self.stopping = self.stop_asked
             return losses.tolist()

@@ -1,4 +1,4 @@
-"""The AP of the network as it is, in all processes."""
+"""Validation: the AP of the network during training, in all processes."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from detectron2.utils import comm
 
 
 def validate(network: nn.Module, cfg: Any, data: TrainingData, validation: ValidationData) -> Evaluation | None:
-    """Each process takes its share of the images; the first one gets the result.
+    """Each process takes its share of the images; the first one returns the result.
 
-    All with the statistics of the first one's batch norm, which are those that are saved.
+    All use the batch norm statistics of the first process, which are the ones that are saved.
     """
     if comm.get_world_size() > 1:
         for buffer in network.buffers():

@@ -64,7 +64,7 @@ def _content(mapped: dict[str, Any]) -> tuple[Any, ...]:
         return found
     fields = mapped["instances"].get_fields()
     polygons = [polygon.tolist() for outline in fields["gt_masks"].polygons for polygon in outline]
-    plain = [fields["gt_boxes"].tensor.tolist(), fields["gt_classes"].tolist(), fields["loss_ignored"].tolist()]
+    plain = [fields["gt_boxes"].tensor.tolist(), fields["gt_classes"].tolist(), fields["ignored"].tolist()]
     return (*found, mapped["image"].shape, plain, polygons)
 
 

@@ -91,7 +91,7 @@ def content(mapped: dict[str, Any]) -> tuple[Any, ...]:
     """A mapped image in plain values that can be compared."""
     instances = mapped["instances"]
     polygons = [polygon.tolist() for outline in instances.gt_masks.polygons for polygon in outline]
-    targets = [instances.gt_boxes.tensor.tolist(), instances.gt_classes.tolist(), instances.loss_ignored.tolist()]
+    targets = [instances.gt_boxes.tensor.tolist(), instances.gt_classes.tolist(), instances.ignored.tolist()]
     return mapped["image"].shape, mapped["image"].numpy().tobytes(), targets, polygons
 
 

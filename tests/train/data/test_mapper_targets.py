@@ -17,7 +17,7 @@ from train import compat  # noqa: F401 - before detectron2
 from train.data.mapper import Geometry, TrainingMapper, apply_to_boxes, apply_to_points, to_instances
 from train.data.read import TrainingData
 from train.data.records import Record
-from train.model.ignore import FIELD
+from train.model.ignore import IGNORED
 
 # isort: split
 from detectron2.data import DatasetMapper
@@ -75,7 +75,7 @@ def as_floats(loaded: dict[str, Any]) -> dict[str, Any]:
 
 def assert_same_targets(mine: Instances, theirs: Instances, *, masks: bool = True) -> None:
     """The kept objects of `mine` are those of `theirs`, in the same order."""
-    kept = mine[~mine.get(FIELD)]
+    kept = mine[~mine.get(IGNORED)]
     assert kept.image_size == theirs.image_size
     assert len(kept) == len(theirs)
     torch.testing.assert_close(kept.gt_boxes.tensor, theirs.gt_boxes.tensor, atol=1e-3, rtol=0)
@@ -195,7 +195,7 @@ def test_fields_stay_in_step_when_boxes_are_left_out(masks: bool, mirrored: bool
         expected = [[40 - x1, y0, 40 - x0, y1] for x0, y0, x1, y1 in expected]
     assert found.gt_boxes.tensor.tolist() == expected
     assert found.gt_classes.tolist() == [1, 3, 5]
-    assert found.get(FIELD).tolist() == [False, True, False]
+    assert found.get(IGNORED).tolist() == [False, True, False]
     assert found.has("gt_masks") == masks
     if masks:
         # An ignored object has its box for a mask; that of the others was their box too.
@@ -215,14 +215,14 @@ def test_an_image_without_objects_has_empty_targets(masks: bool) -> None:
 
     assert (len(found), found.image_size) == (0, (60, 80))
     assert found.gt_boxes.tensor.shape == (0, 4)
-    assert found.gt_classes.shape == found.get(FIELD).shape == (0,)
+    assert found.gt_classes.shape == found.get(IGNORED).shape == (0,)
     assert found.has("gt_masks") == masks
 
 
 def test_the_types_are_those_of_detectron2() -> None:
     found = to_instances(make((1, [2, 3, 12, 13], False)), Geometry(60, 80, mirrored=False), masks=True)
 
-    assert (found.gt_boxes.tensor.dtype, found.gt_classes.dtype, found.get(FIELD).dtype) == (
+    assert (found.gt_boxes.tensor.dtype, found.gt_classes.dtype, found.get(IGNORED).dtype) == (
         torch.float32,
         torch.int64,
         torch.bool,

@@ -12,7 +12,7 @@ from tests.train.conftest import small_config
 from tests.train.scenes import EVERYWHERE, HEIGHT, WIDTH, Box, Losses, as_stock, target
 from train.model import heads
 from train.model.build import build_network
-from train.model.ignore import FIELD
+from train.model.ignore import IGNORED
 
 # isort: split
 from detectron2.modeling import PROPOSAL_GENERATOR_REGISTRY, ROI_HEADS_REGISTRY
@@ -130,8 +130,8 @@ def test_a_picture_that_is_ignored_as_a_whole_teaches_the_heads_nothing(net: nn.
 def test_without_ignored_boxes_a_model_is_detectron2s_to_the_bit(net: nn.Module, stock: nn.Module, masks: bool) -> None:
     plain = [target(*SCENES[which], field=False, masks=masks) for which in ("objects", "empty")]
     targets = [scene(which, masks=masks) for which in ("objects", "empty")]
-    assert not any(item.has(FIELD) for item in plain)
-    assert all(item.has(FIELD) for item in targets)
+    assert not any(item.has(IGNORED) for item in plain)
+    assert all(item.has(IGNORED) for item in targets)
 
     expected = step(stock, plain)
 

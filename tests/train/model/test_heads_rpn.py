@@ -135,17 +135,17 @@ def test_without_ignored_boxes_everything_is_as_in_detectron2_to_the_bit(kept: l
 def test_only_negatives_in_an_ignored_box_lose_their_label(kept: list[Box], ignored: list[Box]) -> None:
     ours, stock = rpns(*SAMPLE_ALL)
     expected = labels(stock, target(kept, field=False))[0].tolist()
-    excused = [
+    ignore_mask = [
         label == 0 and any(lies_in(anchor, region) for region in ignored)
         for anchor, label in zip(Candidates(ours).boxes(), expected, strict=True)
     ]
 
     found = labels(ours, target(kept, ignored))[0].tolist()
 
-    assert found == [-1 if out else label for out, label in zip(excused, expected, strict=True)]
-    assert sum(excused) > 0
+    assert found == [-1 if out else label for out, label in zip(ignore_mask, expected, strict=True)]
+    assert sum(ignore_mask) > 0
     # Anchors hang over the edge of a picture; what they see of one that is all ignored is ignored.
-    assert (sum(excused) == len(excused)) == (EVERYWHERE in ignored)
+    assert (sum(ignore_mask) == len(ignore_mask)) == (EVERYWHERE in ignored)
     assert expected.count(1) >= len(kept)
 
 

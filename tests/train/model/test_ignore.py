@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.train.scenes import Box, boxes, ioa, iou, outline, target
 from train.model import ignore
-from train.model.ignore import FIELD, background_threshold, lies_in_ignored, split_ignored
+from train.model.ignore import IGNORED, background_threshold, lies_in_ignored, split_ignored
 
 # isort: split
 from detectron2.modeling.matcher import Matcher
@@ -158,7 +158,7 @@ def test_targets_are_split_as_a_plain_loop_splits_them(kept: list[Box], ignored:
     assert chosen.has("gt_masks") == masks
     if masks:
         assert [[ring.tolist() for ring in mask] for mask in chosen.gt_masks.polygons] == [[outline(b)] for b in kept]
-    assert not chosen.has(FIELD)
+    assert not chosen.has(IGNORED)
     assert chosen.image_size == before.image_size
     assert isinstance(regions, Boxes)
     assert regions.tensor.shape == (len(ignored), 4)
@@ -190,7 +190,7 @@ def test_nothing_is_copied_where_nothing_is_ignored() -> None:
 
     assert chosen.gt_boxes is before.gt_boxes
     assert chosen.gt_masks is before.gt_masks
-    assert not chosen.has(FIELD)
+    assert not chosen.has(IGNORED)
     assert len(regions) == 0
 
 
@@ -199,5 +199,5 @@ def test_the_targets_that_were_given_stay_as_they_were() -> None:
 
     split_ignored([before])
 
-    assert before.get(FIELD).tolist() == [False, True]
+    assert before.get(IGNORED).tolist() == [False, True]
     assert len(before.gt_boxes) == 2

@@ -11,7 +11,7 @@ import pytest
 from datasets.errors import DataError
 from train.processes import meeting
 from train.processes.launch import free_port
-from train.processes.meeting import Place, check_address, meet, mismatches, problem
+from train.processes.meeting import Member, check_address, meet, mismatches, problem
 
 
 @pytest.mark.parametrize(
@@ -54,20 +54,20 @@ def test_a_port_in_use(port: int) -> None:
         check_address(f"tcp://127.0.0.1:{port}", serves=True)
     # Somebody else was faster.
     with pytest.raises(DataError, match="the port is in use"):
-        meet(f"tcp://127.0.0.1:{port}", Place(1, 1, 0, 0))
+        meet(f"tcp://127.0.0.1:{port}", Member(1, 1, 0, 0))
 
 
-A, B = Place(2, 1, 0, 0), Place(2, 1, 1, 0)
+A, B = Member(2, 1, 0, 0), Member(2, 1, 1, 0)
 
 
 @pytest.mark.parametrize(
     ("places", "expected"),
     [
         ([A, B], []),
-        ([Place(1, 2, 0, 1), Place(1, 2, 0, 0)], []),
+        ([Member(1, 2, 0, 1), Member(1, 2, 0, 0)], []),
         ([A, B, B], ["--rank 1 was given to more than one machine"]),
         (
-            [Place(3, 1, 2, 0), A, B._replace(processes=4)],
+            [Member(3, 1, 2, 0), A, B._replace(processes=4)],
             [
                 "machine 1: --machines 2 --gpus 4, machine 0: --machines 2 --gpus 1",
                 "machine 2: --machines 3 --gpus 1, machine 0: --machines 2 --gpus 1",
@@ -75,23 +75,23 @@ A, B = Place(2, 1, 0, 0), Place(2, 1, 1, 0)
         ),
     ],
 )
-def test_processes_that_do_not_belong_together(places: list[Place], expected: list[str]) -> None:
-    assert mismatches(places) == expected
+def test_processes_that_do_not_belong_together(members: list[Member], expected: list[str]) -> None:
+    assert mismatches(members) == expected
 
 
-def all_meet(*places: Place, patience: float = 60) -> list[str]:
+def all_meet(*members: Member, patience: float = 60) -> list[str]:
     """What each of these processes, here threads, is told: nothing, or what is wrong."""
     url = f"tcp://127.0.0.1:{free_port()}"
 
-    def one(place: Place) -> str:
+    def one(member: Member) -> str:
         try:
-            meet(url, place, patience=patience)
+            meet(url, member, patience=patience)
         except DataError as error:
             return str(error)
         return ""
 
     with ThreadPoolExecutor() as threads:
-        return list(threads.map(one, places))
+        return list(threads.map(one, members))
 
 
 def test_those_that_belong_together_meet() -> None:
