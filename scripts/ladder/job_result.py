@@ -97,9 +97,8 @@ def write(folder: Path, job: Job, outcome: Outcome, seconds: float, environment:
 
 
 def outcome_of(folder: Path, job: Job, truth: Dataset) -> Outcome:
-    """What a job's files say, now that its command has ended well; `truth` is the data it is measured on.
-
-    Raises DataError where a training is not as long as was asked for.
+    """The outcome of a finished command, from its files; `truth` is the validation data. Raises DataError for a
+    training that is too short.
     """
     job_folder = folder / job.folder
     if job.step == "data":
@@ -133,9 +132,8 @@ def _measured(path: Path, truth: Dataset) -> Outcome:
 
 
 def seconds_of_steps(metrics: Path) -> float:
-    """The time of all steps: each line has the median of the last 20, and counts for those since the line before.
-
-    It holds what went into the weights, once: not the start, nor what a killed run did after its last checkpoint.
+    """The time of all steps. Each line has the median of the last 20, and stands for the steps since the line before.
+    Start-up and repeated steps of a killed run are not included.
     """
     total, before = 0.0, -1
     for line in metrics.read_text(encoding="utf-8").splitlines():

@@ -1,4 +1,4 @@
-"""The ladder as a whole: read, plan, run what is not done, and keep the table up to date."""
+"""The whole ladder: read, plan, run unfinished jobs, and update the table."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from scripts.ladder.table import said_of
 
 
 class Request(NamedTuple):
-    """What `python -m scripts.ladder` was asked for. `data_name` is the data's name where `data` is a file."""
+    """The parameters of `python -m scripts.ladder`. `data_name` is the name of the data where `data` is a file."""
 
     data: str
     data_name: str
@@ -36,9 +36,9 @@ class Request(NamedTuple):
 
 
 class Ladder:
-    """A ladder that is read and planned. Raises DataError for data, settings or rungs that cannot be used.
+    """A ladder, read and planned. Raises DataError for unusable data, settings or rungs.
 
-    `done` has what finished jobs left, by identity; data and trainings are done although their output is gone.
+    `done` has the results of finished jobs by identity; data and trainings count even if their output was removed.
     """
 
     def __init__(self, request: Request) -> None:
@@ -58,7 +58,7 @@ class Ladder:
         return range(self.request.seeds)
 
     def plan_again(self) -> None:
-        """When data has been built, what is trained on it is known."""
+        """Once data has been built, the trainings on it can be planned."""
         self._find(self.data_jobs.values())
         self.plan = self._planned()
         self._find(self.plan.jobs.values())
@@ -81,11 +81,11 @@ class Ladder:
         return planner.plan
 
     def wanted(self) -> list[Job]:
-        """The jobs of the chosen rungs, whether they are done or not, in order."""
+        """The jobs of the chosen rungs, finished or not, in order."""
         return self.plan.needed([rung.name for rung in self.chosen], self.seeds)
 
     def left(self) -> list[Job]:
-        """Those of them that are to be run: what is not done, and what that needs where its output is gone."""
+        """The jobs to run: unfinished ones, and their dependencies whose output was removed."""
         left: list[Job] = []
         needed = set[str]()
         for job in reversed(self.wanted()):
@@ -99,7 +99,7 @@ class Ladder:
         return [self._row(rung) for rung in self.rungs]
 
     def _row(self, rung: Composed) -> table.Row:
-        """With numbers, where every seed has them."""
+        """The row of a rung, with numbers once every seed has them."""
         empty = table.Row(rung.folder, rung.name, rung.rung.about, rung.rung.section, rung.rung.paper, rung.trains)
         measured = [self.done.get(self.plan.measured[rung.name, seed]) for seed in self.seeds]
         trained = [self.done.get(self.plan.trainings[rung.name, seed]) for seed in self.seeds]
@@ -113,7 +113,7 @@ class Ladder:
         )
 
     def about(self) -> About:
-        """What the table as it stands is of."""
+        """The subject of the table as it is."""
         shown = [row.name for row in self.rows() if row.measured]
         environments = [
             self.done[job.identity].environment
@@ -137,13 +137,13 @@ class Ladder:
         )
 
     def _seconds(self, rung: Composed, seed: int) -> float:
-        """Of the measured job, and of the predictions that it fused."""
+        """The seconds of the measured job, and of the predictions that it fused."""
         identity = self.plan.measured[rung.name, seed]
         needs = [need for need in self.plan.jobs[identity].needs if self.plan.jobs[need].step == "predict"]
         return sum(self.done[item].seconds for item in (identity, *needs) if item in self.done)
 
     def _parameters(self, rung: Composed) -> dict[str, float | None]:
-        """Of all models that are fused; nothing to add for a rung with one."""
+        """The parameters of all fused models; of a single one otherwise."""
         models = [self.done.get(self.plan.trainings[name, 0]) for name in rung.rung.fuse]
         counts = [item.result["parameters"] or 0 for item in models if item]
         return {"parameters": sum(counts)} if counts else {}
@@ -158,16 +158,16 @@ def _chosen(rungs: list[Composed], names: Sequence[str]) -> list[Composed]:
 
 
 def listing(ladder: Ladder) -> list[str]:
-    """Every job with what it runs, and whether it is done."""
+    """Every job with its command, and whether it is finished."""
     jobs, left = ladder.wanted(), {job.identity for job in ladder.left()}
     lines = [f"{'to do' if job.identity in left else 'done '}  {job!s:<22} {job.step:<8} {job.folder}" for job in jobs]
     return [*lines, f"{len(jobs) - len(left)} of {len(jobs)} jobs are done"]
 
 
 def climb(ladder: Ladder, say: Callable[[str], None], progress: Progress) -> None:
-    """Run what is not done. Raises DataError for a step that fails, and where another ladder is at work here."""
+    """Run the unfinished jobs. Raises DataError for a command that fails, and where another ladder is running here."""
     with _alone(ladder.output):
-        # Also at once: where it cannot be written, that is known before hours of work.
+        # Written first, so that an unwritable page is noticed before hours of work.
         write_page(ladder)
         if not ladder.left():
             return
@@ -185,7 +185,7 @@ def _alone(output: Path) -> Iterator[None]:
         try:
             stack.enter_context(held(output / ".lock", output))
         except DataError as error:
-            # What `held` says was written for builds.
+            # `held` words its error for builds.
             if error.headline != f"{output}: another build is writing it":
                 raise
             raise DataError(f"{output}: another ladder is at work in it; wait for it, or stop it") from None
@@ -223,7 +223,7 @@ def _said(job: Job, outcome: Outcome, seconds: float) -> str:
 
 
 def write_page(ladder: Ladder) -> None:
-    """ladder.md and ladder.json beside the ladder's folder."""
+    """Write ladder.md and ladder.json beside the ladder's folder."""
     rows, about, output = ladder.rows(), ladder.about(), ladder.output
     text = json.dumps(table.as_json(rows, about.as_json()), indent=1, ensure_ascii=False)
     try:

@@ -1,4 +1,4 @@
-"""What the ladder's YAML files say: rungs, each the difference from the one before, and settings for a kind of data."""
+"""The ladder's YAML files: rungs, each the difference from the one before, and settings for a kind of data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from train.config import CONFIGS, SCHEDULES, read_yaml
 
 RUNGS = Path(__file__).parent / "rungs"
 SETTINGS = Path(__file__).parent / "settings"
-# Data that is no smaller than the paper's.
+# Data at least as large as the paper's.
 SETTINGS_OF = {"sample": "sample", "vipriors": "paper", "coco-small": "paper"}
 
 DataName = Literal["original", "balanced", "expanded"]
@@ -30,16 +30,16 @@ class Paper(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Predict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Options of `python -m train predict`; what is not said stays as it was."""
+    """Options of `python -m train predict`; omitted ones are inherited."""
 
     raw: bool | None = None
     tta: bool | None = None
 
 
 class Rung(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What differs from the rung before.
+    """The differences from the rung before.
 
-    `config` has Detectron2's keys, `part` names further ones that the settings decide on, `ensemble` the keys of an
+    `config` has Detectron2's keys, `part` names further ones that the settings define, `ensemble` the keys of an
     ensemble recipe, `fuse` the rungs whose models are fused. A rung with none of the first three trains nothing.
     """
 
@@ -55,8 +55,9 @@ class Rung(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How the ladder is run on a kind of data: the model and schedule to start from (names in train/configs/), with
-    `config` over them; the iterations of a training, and of those from a rung on; what the rungs' `part`s are."""
+    """How the ladder runs on a kind of data: the model and schedule to start from (names in train/configs/) with
+    `config` over them; iterations of a training, and from some rung on; the rungs' `part`s.
+    """
 
     about: str
     model: str
@@ -68,7 +69,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 class Composed(NamedTuple):
-    """A rung with everything that the rungs before it have settled. `config` is still without its iterations."""
+    """A rung merged with all before it. `config` still lacks its iterations."""
 
     folder: str
     name: str
@@ -95,7 +96,7 @@ def find_settings(name_or_path: str | None, data: str) -> tuple[str, Settings]:
 
 
 def base_of(settings: Settings) -> Tree:
-    """The configuration that the first rung starts from: model, schedule, what the settings say."""
+    """The configuration of the first rung: model, schedule, settings."""
     model = read_yaml(yaml_files.find(settings.model, CONFIGS, option="settings: model"))
     schedule = read_yaml(yaml_files.find(settings.schedule, SCHEDULES, option="settings: schedule"))
     return merged(merged(model, schedule), settings.config)
@@ -107,7 +108,7 @@ def name_of(folder: str) -> str:
 
 
 def compose(rungs: dict[str, Rung], settings: Settings, base: Tree) -> list[Composed]:
-    """Every rung over the ones before it. Raises DataError, naming rung and key, where they do not fit together."""
+    """Every rung merged with those before it. Raises DataError, naming rung and key, where they do not fit."""
     _check(rungs, settings)
     found: list[Composed] = []
     config, iterations, ensemble = base, settings.iterations, Tree()
@@ -152,7 +153,7 @@ def _check(rungs: dict[str, Rung], settings: Settings) -> None:
 
 
 def merged(lower: Tree, upper: Tree) -> Tree:
-    """Both, `upper` where both have a value; neither is changed."""
+    """Merged copies, with `upper`'s value where both have one."""
     return lower | {
         key: merged(lower[key], value) if isinstance(value, dict) and isinstance(lower.get(key), dict) else value
         for key, value in upper.items()
@@ -160,7 +161,7 @@ def merged(lower: Tree, upper: Tree) -> Tree:
 
 
 def _typed(path: Path, kind: type[Kind]) -> Kind:
-    """A file over those that it names as `_BASE_`."""
+    """A file merged over those that it names as `_BASE_`."""
     try:
         return msgspec.convert(read_yaml(path), kind, strict=True)
     except msgspec.ValidationError as error:

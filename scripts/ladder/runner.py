@@ -1,4 +1,4 @@
-"""Run jobs as processes of their own, several at a time, and end them well whatever happens."""
+"""Runs jobs as processes, several at a time, and stops them in order, whatever happens."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from scripts.ladder.jobs import Job
 
 ROOT = Path(__file__).resolve().parents[2]
 LOG = "log.txt"
-# Lines of its log that are shown of a command that failed.
+# Log lines shown of a failed command.
 SHOWN = 12
-# Seconds that a training has to end its step and save.
+# Seconds for a training to finish its step and save.
 GRACE = 60.0
 PAUSE = 0.1
-# Here, since little may be done between fork and exec.
+# Loaded here, since little may be done between fork and exec.
 _PRCTL = getattr(ctypes.CDLL(None), "prctl", None)
 
 
@@ -37,9 +37,9 @@ class _Running(NamedTuple):
 def run(
     jobs: Sequence[Job], folder: Path, *, slots: int, finished: set[str], done: Callable[[Job, float], None]
 ) -> None:
-    """Run the jobs, at most `slots` at a time, each as soon as what it needs is `finished`; in their order otherwise.
+    """Run the jobs, at most `slots` at a time, in order, each once its dependencies are `finished`.
 
-    `done` is called with each and its seconds. Raises DataError for a command that fails, which ends the others.
+    `done` is called with each job and its seconds. Raises DataError for a command that fails, which stops the others.
     """
     waiting, finished = list(jobs), set(finished)
     with _ended_at_last() as running:
@@ -82,11 +82,11 @@ def _popen(arguments: list[str], log: IO[bytes], slots: int) -> subprocess.Popen
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     environment = {**os.environ, "PYTHONPATH": paths, "NO_ALBUMENTATIONS_UPDATE": "1"}
     if slots > 1:
-        # Each has a core of its own.
+        # One core each.
         environment["OMP_NUM_THREADS"] = "1"
     log.write(f"$ python {' '.join(arguments)}\n".encode())
     log.flush()
-    # A session of its own: Ctrl-C in the terminal reaches us alone, and we pass it on, once.
+    # A session of its own: Ctrl-C in the terminal reaches only us, and we forward it once.
     return subprocess.Popen(
         [sys.executable, *arguments],
         stdin=subprocess.DEVNULL,
@@ -99,9 +99,9 @@ def _popen(arguments: list[str], log: IO[bytes], slots: int) -> subprocess.Popen
 
 
 def _end_with_parent() -> None:
-    """Where we are killed, the kernel tells the child to save and end, so that the next ladder finds its run free.
+    """If we are killed, the kernel tells the child to save and exit, so that the next ladder finds its run free.
 
-    Linux only: elsewhere the child works on, and the next ladder is refused its folder for so long.
+    Linux only: elsewhere the child continues, and the next ladder cannot lock its folder until it ends.
     """
     pr_set_pdeathsig = 1
     if _PRCTL is not None:
@@ -124,7 +124,7 @@ def _check(item: _Running, folder: Path) -> None:
 
 @contextmanager
 def _ended_at_last() -> Iterator[list[_Running]]:
-    """A list whose processes do not outlive the block. SIGTERM ends it as Ctrl-C does, with its own exit code."""
+    """A list of processes that do not outlive the block. SIGTERM ends it like Ctrl-C, with its own exit code."""
     running: list[_Running] = []
 
     def stop(number: int, _frame: object) -> None:
@@ -143,7 +143,7 @@ def _ended_at_last() -> Iterator[list[_Running]]:
 
 
 def _end(running: list[_Running]) -> None:
-    """Let them save and stop; kill what does not in time."""
+    """Let processes save and stop; kill those that do not in time."""
     try:
         _signal(running, signal.SIGINT)
         deadline = time.monotonic() + GRACE

@@ -1,4 +1,4 @@
-"""The data of a ladder: its splits by name, the datasets that augment makes of the first, and digests of them."""
+"""The data of a ladder: its splits, the datasets compiled from the training split, and their digests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RECIPES = Path(__file__).resolve().parents[2] / "augment" / "recipes"
 
 
 class Split(NamedTuple):
-    """A split as it is read, and the digest of its annotations and of its images' names and bytes."""
+    """A split, and the digest of its annotations and of the names and bytes of its images."""
 
     files: Input
     dataset: Dataset
@@ -27,20 +27,21 @@ class Split(NamedTuple):
 
 
 class Built(NamedTuple):
-    """A dataset: the digest of all of it, its images, and those with an object that is no crowd."""
+    """A built dataset: its digest, the number of its images, and of those with an object other than a crowd."""
 
     digest: str
     images: int
     with_objects: int
 
     def trainable(self, keep_empty: bool) -> int:
-        """Images that `fit` trains on: with an object that is no crowd, unless those without are kept. At least one,
-        so that it can be planned; of none, `fit` says so."""
+        """The number of images that `fit` trains on: those with an object other than a crowd, unless empty ones are
+        kept. At least one, so that planning works; `fit` reports none.
+        """
         return max(1, self.images if keep_empty else self.with_objects)
 
 
 def read_split(data: str, name: spec.SplitName) -> Split:
-    """Raises DataError for data that is not there or not good."""
+    """Raises DataError for data that is missing or invalid."""
     files = spec.input_of(data, name)
     read = coco.read(files.annotations)
     return Split(files, read.dataset, digest([read.sha256, _digests(files, read.dataset)]))
@@ -73,8 +74,11 @@ def _data_job(recipe: str, train: Split) -> Job:
 def training_data(
     data: str, train: Split, jobs: dict[str, Job], folder: Path, built: dict[str, Built], *, keep_empty: bool
 ) -> dict[str, Data]:
-    """Everything that is trained on, by name. `built` is what job.json says of datasets, by their jobs' identities, for
-    those that have been removed since; what was not built yet has a digest that stands for it."""
+    """All training data by name.
+
+    `built` has the recorded datasets of jobs, by identity, for those that were removed since; data not built yet gets a
+    placeholder digest.
+    """
     found = {"original": Data(data, train.digest, _of(train.dataset, "").trainable(keep_empty))}
     for recipe, job in jobs.items():
         built_at, known = folder / job.folder / "dataset", built.get(job.identity)
@@ -86,8 +90,8 @@ def training_data(
 
 
 def read_built(folder: Path, known: Built | None = None) -> Built:
-    """What a dataset that augment built is; its annotations are not read again if it is the `known` one."""
-    # SHA256SUMS has the digest of the annotations and of every image.
+    """The dataset that augment built; its annotations are not read again if it is the `known` one."""
+    # SHA256SUMS covers the annotations and every image.
     sums = [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ("SHA256SUMS", "manifest.json")]
     if known is not None and known.digest == digest(sums):
         return known
@@ -100,5 +104,5 @@ def _of(dataset: Dataset, sums: str) -> Built:
 
 
 def keeps_empty(config: dict[str, Any]) -> bool:
-    """As Detectron2 has it, images without an object are left out where nothing else is said."""
+    """Detectron2's default: images without an object are left out."""
     return not config.get("DATALOADER", {}).get("FILTER_EMPTY_ANNOTATIONS", True)

@@ -1,4 +1,4 @@
-"""From numbers to the table that people read. Pure."""
+"""From numbers to the table and its page. Pure functions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scripts.ladder.rungs import Paper
 
 # COCO's numbers in the table: key -> column.
 METRICS = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "ap_small": "small", "ap_medium": "medium", "ap_large": "large"}
-# The images that these were measured on, and those of them that a training had seen.
+# The number of images measured on, and of those seen in training.
 IMAGES, SEEN = "images", "images_seen_in_training"
 Numbers = dict[str, float | None]
 
@@ -25,9 +25,11 @@ class Spread(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A rung; one entry a seed, or none while a seed is missing. `measured` has COCO's numbers from 0 to 1 with the
-    images they are of, `doubts` why more of these may have been trained on ("" where all is known), `trained` what is
-    known of the training, `seconds` the time of the predictions, and of their fusion, that were measured."""
+    """A rung, with one entry per seed, or none while a seed is missing.
+
+    `measured` has COCO's numbers as fractions with their images, `doubts` why more of these may have been trained on
+    ("" for none), `trained` the facts of the training, `seconds` the time of the measured predictions and their fusion.
+    """
 
     folder: str
     name: str
@@ -42,7 +44,7 @@ class Row(NamedTuple):
 
 
 def spread(values: Sequence[float | None]) -> Spread | None:
-    """Of at least one value; None where one of them is not defined."""
+    """Of at least one value; None where one is undefined."""
     known = [value for value in values if value is not None]
     if not known or len(known) < len(values):
         return None
@@ -54,7 +56,7 @@ def metric(row: Row, key: str) -> Spread | None:
 
 
 def change(before: Row, row: Row) -> Spread | None:
-    """Of AP, seed by seed."""
+    """The change of AP, seed by seed."""
     if len(before.measured) != len(row.measured):
         return None
     pairs = [(old["ap"], new["ap"]) for old, new in zip(before.measured, row.measured, strict=True)]
@@ -62,7 +64,7 @@ def change(before: Row, row: Row) -> Spread | None:
 
 
 def percent(value: Spread | None, *, sign: bool = False) -> str:
-    """`12.3 ± 0.4`, of fractions."""
+    """Fractions as `12.3 ± 0.4`."""
     if value is None:
         return "-"
     shown = f"{100 * value.mean:+.1f}" if sign else f"{100 * value.mean:.1f}"
@@ -70,7 +72,7 @@ def percent(value: Spread | None, *, sign: bool = False) -> str:
 
 
 def table(rows: Sequence[Row]) -> list[str]:
-    """Markdown lines."""
+    """Lines of Markdown."""
     head = ["rung", "what changes", "section", "paper's AP", *METRICS.values(), "change of AP"]
     head += ["images seen", "time a seed", "parameters"]
     lines = [head, ["---"] * 4 + ["---:"] * (len(head) - 4)]
@@ -84,14 +86,14 @@ def table(rows: Sequence[Row]) -> list[str]:
 
 
 def said_of(numbers: Numbers, doubt: str) -> str:
-    """What stands next to an AP on images that a training had seen, or had perhaps; "" for none."""
+    """The note on an AP measured on images that were, or may have been, seen in training; "" for none."""
     known = seen_note(int(numbers[SEEN] or 0), int(numbers[IMAGES] or 0))
     unknown = f"seen in training or not is unknown: {doubt}" if doubt else ""
     return "; ".join(filter(None, (known, unknown)))
 
 
 def notes_on_seen(row: Row) -> str:
-    """Of all seeds, each once."""
+    """The distinct notes of all seeds."""
     said = [said_of(*found) for found in zip(row.measured, row.doubts, strict=True)]
     return "; ".join(dict.fromkeys(filter(None, said)))
 
@@ -101,7 +103,7 @@ def _in_brackets(text: str) -> str:
 
 
 def _of_both(before: Row, row: Row) -> str:
-    """What stands next to the change from one AP to another."""
+    """The note on a change between two APs."""
     old, new = notes_on_seen(before), notes_on_seen(row)
     named = [f"{item.name}: {said}" for item, said in ((before, old), (row, new)) if said]
     return _in_brackets(new if old == new else "; ".join(named))
@@ -126,7 +128,9 @@ def _work(row: Row) -> list[str]:
 
 
 def findings(rows: Sequence[Row]) -> list[str]:
-    """A sentence for each rung that does not help: its change of AP is no gain, or lies within one spread of none."""
+    """A sentence for each rung that does not help: its change of AP is no gain, or within one standard deviation of
+    none.
+    """
     lines = []
     for before, row in pairwise(rows):
         found = change(before, row)
@@ -156,7 +160,7 @@ def document(rows: Sequence[Row], notes: Sequence[str], title: str) -> str:
 
 
 def as_json(rows: Sequence[Row], about: dict[str, Any]) -> dict[str, Any]:
-    """Everything of the page, unrounded, with the numbers of every seed."""
+    """The page's content as JSON, unrounded, with the numbers of every seed."""
     found = []
     for at, row in enumerate(rows):
         entry = {key: value for key, value in row._asdict().items() if key != "paper"}

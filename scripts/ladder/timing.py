@@ -1,4 +1,4 @@
-"""The same number of iterations for any number of images, in the epochs that `python -m train fit` counts in. Pure."""
+"""Equal numbers of iterations for any number of images, in the epochs of `python -m train fit`. Pure functions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from train.run.schedule import iterations
 
 
 def in_epochs(count: int, images: int, batch: int) -> float:
-    """The least float that fit takes for `count` whole iterations, not one less."""
+    """The smallest number of epochs that `fit` turns into `count` iterations, not one less."""
     epochs = count * batch / images
     while iterations(epochs, images, batch) < count:
         epochs = math.nextafter(epochs, math.inf)
@@ -18,8 +18,9 @@ def in_epochs(count: int, images: int, batch: int) -> float:
 
 
 def timed(config: Tree, count: int, images: int) -> Tree:
-    """A configuration whose schedule, in shape, is run in `count` iterations: its steps and its warm-up keep their
-    shares of the run, and fall on the same iterations whatever the number of images."""
+    """A configuration whose schedule keeps its shape in `count` iterations: steps and warm-up keep their shares of the
+    run, independent of the number of images.
+    """
     solver = config["SOLVER"]
     batch, whole = int(solver["IMS_PER_BATCH"]), Fraction(str(solver["EPOCHS"]))
 
