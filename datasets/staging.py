@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -13,53 +15,95 @@ from typing import IO
 
 from datasets.errors import DataError
 
+PARTIAL = ".partial"
+# In OUT.partial: what tells that the folder is ours, the lock of the process at work, and what becomes OUT.
+MARKER, LOCK, CONTENT = "build.json", "lock", "dataset"
+# Of a folder that is made in one go, and is worth nothing to another process.
+_IN_ONE_GO = {"resumes": False}
+
 
 @contextmanager
 def staging(output: Path) -> Iterator[Path]:
-    """An empty folder beside `output`, renamed to `output` when the block succeeds, and removed when it fails.
+    """An empty folder that becomes `output` when the block succeeds, and is removed when it fails.
 
-    A lock file beside it, `OUTPUT.partial.lock`, identifies the folder as ours: what a killed process left is removed
-    first. Raises DataError where another process holds the lock, where the folder is somebody else's, or where nothing
-    can be written.
+    It lies in OUT.partial (see `claimed`); what a killed process left there is removed first. Raises DataError where
+    another process is at work, where OUT.partial is somebody else's or has an unfinished build, and where nothing can
+    be written.
     """
-    folder = output.with_name(f"{output.name}.partial")
-    lock = folder.with_name(f"{folder.name}.lock")
-    with held(lock, output) as file:
-        ours = not folder.exists() or file.read() == _identity(folder) or _is_empty(folder)
+    with claimed(output) as folder:
+        if (folder / MARKER).exists() and not is_in_one_go(folder):
+            raise DataError(f"{folder}: holds an unfinished build; finish it, remove it, or name another --output")
+        clear(folder, keep_lock=True)
         try:
-            if not ours:
-                raise DataError(f"{folder}: a build needs this name and found something else there; move it away")
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
-            file.truncate(0)
-            file.write(_identity(folder))
-            file.flush()
-            yield folder
-            folder.replace(output)
-        except BaseException:
-            if ours:
-                shutil.rmtree(folder, ignore_errors=True)
-            raise
+            write_durably(folder / MARKER, f"{json.dumps(_IN_ONE_GO)}\n")
+            content = folder / CONTENT
+            content.mkdir()
+            yield content
+            content.replace(output)
         finally:
-            # Where our folder could not be removed, the lock file stays to identify it.
-            if not (ours and folder.exists()):
-                lock.unlink(missing_ok=True)
+            clear(folder)
 
 
-def _identity(folder: Path) -> str:
-    """Distinguishes a folder from another one of the same name."""
-    return str(folder.stat().st_ino)
+def is_in_one_go(folder: Path) -> bool:
+    """Whether OUT.partial was left by `staging`, so that nobody can go on with it."""
+    try:
+        return bool(json.loads((folder / MARKER).read_bytes()) == _IN_ONE_GO)
+    except (OSError, ValueError):
+        return False
 
 
-def _is_empty(folder: Path) -> bool:
-    return folder.is_dir() and not any(folder.iterdir())
+def partial_of(output: Path) -> Path:
+    """OUT.partial, where `output` is made."""
+    return output.with_name(f"{output.name}{PARTIAL}")
 
 
 @contextmanager
-def held(lock: Path, output: Path) -> Iterator[IO[str]]:
-    """The lock file, created with its parent folders, open for reading and appending, and locked.
+def claimed(output: Path) -> Iterator[Path]:
+    """OUT.partial, locked for this process; made if it is missing.
 
-    Raises DataError about `output` where that fails.
+    Raises DataError where another process is at work there, and where it is somebody else's.
+    """
+    folder = partial_of(output)
+    check_ours(folder)
+    with held(folder / LOCK, output):
+        yield folder
+
+
+def check_ours(folder: Path) -> None:
+    """Raises DataError for a folder that only has the name of OUT.partial."""
+    try:
+        names = {path.name for path in folder.iterdir()}
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise cannot_write(folder, error) from None
+    if MARKER not in names and not names <= {LOCK, f"{MARKER}.tmp"}:
+        raise DataError(f"{folder}: a build needs this name and found something else there; move it away")
+
+
+def clear(folder: Path, *, keep_lock: bool = False) -> None:
+    """Remove OUT.partial; its marker goes last, in case this is interrupted too."""
+    last = {MARKER, LOCK}
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.name not in last:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    (folder / MARKER).unlink(missing_ok=True)
+    if not keep_lock:
+        (folder / LOCK).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def cannot_write(path: Path, error: OSError) -> DataError:
+    return DataError(f"{error.filename or path}: cannot be written: {error.strerror or error}")
+
+
+@contextmanager
+def held(lock: Path, output: Path, *, work: str = "build", forks: bool = False) -> Iterator[IO[str]]:
+    """The lock file, created with its parent folders, open for reading and appending, and locked for one `work`.
+
+    With `forks`, children that this process forks do not share the lock, which they would otherwise hold for as long
+    as they outlive it. Raises DataError about `output` where that fails.
     """
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
@@ -67,23 +111,25 @@ def held(lock: Path, output: Path) -> Iterator[IO[str]]:
     except OSError as error:
         raise DataError(f"{output}: cannot be written: {error.strerror} ({error.filename})") from None
     with opened as file:
-        _hold(file, lock, output)
+        _hold(file, lock, output, work, forks)
         file.seek(0)
         yield file
 
 
-def _hold(file: IO[str], lock: Path, output: Path) -> None:
+def _hold(file: IO[str], lock: Path, output: Path, work: str, forks: bool) -> None:
     """Lock the open file. Raises DataError where another process holds the lock."""
+    # POSIX locks belong to a process, those of flock to the open file, which forked children share.
+    take = fcntl.lockf if forks else fcntl.flock
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        take(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # The previous holder may have removed the file between open and lock.
         lost = os.fstat(file.fileno()).st_ino != lock.stat().st_ino
-    except (BlockingIOError, FileNotFoundError):
+    except (BlockingIOError, PermissionError, FileNotFoundError):
         lost = True
     except OSError as error:
         raise DataError(f"{lock}: cannot be locked: {error.strerror}; its file system has to support flock") from None
     if lost:
-        raise DataError(f"{output}: another build is writing it")
+        raise DataError(f"{output}: another {work} is writing it")
 
 
 def write_durably(path: Path, text: str) -> None:

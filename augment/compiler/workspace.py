@@ -21,9 +21,20 @@ from typing import Any, NamedTuple
 from augment.compiler import manifest
 from datasets import build_layout
 from datasets.errors import DataError
-from datasets.staging import held, sync_file_system, sync_folder, write_durably
+from datasets.staging import (
+    CONTENT,
+    MARKER,
+    cannot_write,
+    claimed,
+    clear,
+    is_in_one_go,
+    partial_of,
+    sync_file_system,
+    sync_folder,
+    write_durably,
+)
 
-BUILD, JOURNAL, DATASET, LOCK = "build.json", "journal", "dataset", "lock"
+JOURNAL = "journal"
 
 
 class Workspace(NamedTuple):
@@ -43,11 +54,7 @@ class Workspace(NamedTuple):
         sync_file_system(self.dataset)
         self.dataset.replace(self.output)
         sync_folder(self.output.parent)
-        _clear(self.folder)
-
-
-def folder_of(output: Path) -> Path:
-    return output.with_name(f"{output.name}.partial")
+        clear(self.folder)
 
 
 @contextmanager
@@ -58,19 +65,17 @@ def opened(output: Path, wanted: dict[str, Any], *, restart: bool) -> Iterator[W
     unfinished build of another identity, naming the differences; `restart` removes that one. Errors that leave the
     block, and Ctrl-C, say what is kept and how to go on.
     """
-    folder = folder_of(output)
-    _check_ours(folder)
-    with held(folder / LOCK, output):
+    with claimed(output) as folder:
         try:
-            if restart:
-                _clear(folder, keep_lock=True)
+            if restart or is_in_one_go(folder):
+                clear(folder, keep_lock=True)
             space = _prepared(output, folder, wanted)
         except OSError as error:
-            raise _cannot_write(folder, error) from None
+            raise cannot_write(folder, error) from None
         try:
             yield space
         except OSError as error:
-            raise _with_advice(_cannot_write(space.dataset, error), space) from None
+            raise _with_advice(cannot_write(space.dataset, error), space) from None
         except DataError as error:
             raise _with_advice(error, space) from None
         except KeyboardInterrupt:
@@ -78,21 +83,20 @@ def opened(output: Path, wanted: dict[str, Any], *, restart: bool) -> Iterator[W
         finally:
             if not _is_begun(space):
                 with contextlib.suppress(OSError):
-                    _clear(folder)
+                    clear(folder)
 
 
 def discard_finished(output: Path) -> None:
     """Clear what a build leaves that was killed right after its dataset appeared."""
-    folder = folder_of(output)
+    folder = partial_of(output)
     with contextlib.suppress(DataError, OSError):
-        if folder.is_dir() and not (folder / DATASET).exists():
-            _check_ours(folder)
-            with held(folder / LOCK, output):
-                _clear(folder)
+        if folder.is_dir() and not (folder / CONTENT).exists():
+            with claimed(output):
+                clear(folder)
 
 
 def _prepared(output: Path, folder: Path, wanted: dict[str, Any]) -> Workspace:
-    description = folder / BUILD
+    description = folder / MARKER
     if description.exists():
         found = _read(description)
         if found.get("format") != wanted.get("format"):
@@ -111,7 +115,7 @@ def _prepared(output: Path, folder: Path, wanted: dict[str, Any]) -> Workspace:
         write_durably(description, f"{json.dumps(wanted, indent=1, ensure_ascii=False)}\n")
     for left in folder.glob("unfinished-*"):
         shutil.rmtree(left)
-    space = Workspace(output, folder, folder / DATASET, folder / f"unfinished-{secrets.token_hex(4)}")
+    space = Workspace(output, folder, folder / CONTENT, folder / f"unfinished-{secrets.token_hex(4)}")
     for needed in (
         space.unfinished,
         space.dataset / build_layout.IMAGES,
@@ -129,31 +133,6 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise DataError(f"{path}: expected the description of a build, found none; --restart begins anew")
     return found
-
-
-def _check_ours(folder: Path) -> None:
-    """Raises DataError for a folder of this name that is no workspace."""
-    try:
-        names = {path.name for path in folder.iterdir()}
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    except OSError as error:
-        raise _cannot_write(folder, error) from None
-    if BUILD not in names and not names <= {LOCK, f"{BUILD}.tmp"}:
-        raise DataError(f"{folder}: a build needs this name and found something else there; move it away")
-
-
-def _clear(folder: Path, *, keep_lock: bool = False) -> None:
-    """Remove the workspace; its marker goes last, in case this is interrupted too."""
-    last = {BUILD, LOCK}
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if path.name not in last:
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-    (folder / BUILD).unlink(missing_ok=True)
-    if not keep_lock:
-        (folder / LOCK).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            folder.rmdir()
 
 
 def _is_begun(space: Workspace) -> bool:
@@ -179,7 +158,3 @@ def _with_advice(error: DataError, space: Workspace) -> DataError:
     """The error, with advice on what is kept, unless it has its own."""
     error.advice = _advice(space, error.advice) or error.advice
     return error
-
-
-def _cannot_write(path: Path, error: OSError) -> DataError:
-    return DataError(f"{error.filename or path}: cannot be written: {error.strerror or error}")

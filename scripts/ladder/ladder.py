@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -166,7 +165,7 @@ def listing(ladder: Ladder) -> list[str]:
 
 def climb(ladder: Ladder, say: Callable[[str], None], progress: Progress) -> None:
     """Run the unfinished jobs. Raises DataError for a command that fails, and where another ladder is running here."""
-    with _alone(ladder.output):
+    with held(ladder.output / ".lock", ladder.output, work="ladder"):
         # Written first, so that an unwritable page is noticed before hours of work.
         write_page(ladder)
         if not ladder.left():
@@ -177,19 +176,6 @@ def climb(ladder: Ladder, say: Callable[[str], None], progress: Progress) -> Non
         ladder.plan_again()
         _run(ladder, ladder.left(), ran_on, say, progress)
         write_page(ladder)
-
-
-@contextmanager
-def _alone(output: Path) -> Iterator[None]:
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(held(output / ".lock", output))
-        except DataError as error:
-            # `held` words its error for builds.
-            if error.headline != f"{output}: another build is writing it":
-                raise
-            raise DataError(f"{output}: another ladder is at work in it; wait for it, or stop it") from None
-        yield
 
 
 def _run(ladder: Ladder, jobs: list[Job], ran_on: Environment, say: Callable[[str], None], progress: Progress) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,9 @@ from typing import Any
 import pytest
 
 from datasets.errors import DataError
-from datasets.staging import staging, sync_file_system, sync_folder, write_durably
+from datasets.staging import held, staging, sync_file_system, sync_folder, write_durably
+
+ROOT = Path(__file__).parents[2]
 
 
 def names(folder: Path) -> list[str]:
@@ -26,9 +30,8 @@ def write_build(folder: Path, marks: str = "new") -> None:
 
 
 def leave_behind(copy: Path, output: Path) -> None:
-    """Put a copy of a build's folder where a killed build would have left it, with its lock file."""
-    folder = copy.rename(output.with_name(f"{output.name}.partial"))
-    folder.with_name(f"{folder.name}.lock").write_text(str(folder.stat().st_ino))
+    """Put a copy of OUT.partial where a killed process would have left it."""
+    copy.rename(output.with_name(f"{output.name}.partial"))
 
 
 def cut_short(output: Path, act: Callable[[Path], None], error: BaseException | None = None) -> None:
@@ -63,7 +66,7 @@ def test_what_a_killed_build_left_is_taken_over(tmp_path: Path) -> None:
     def keep(folder: Path) -> None:
         (folder / "images" / "old.jpg").touch()
         (folder / "link").symlink_to(tmp_path)
-        shutil.copytree(folder, tmp_path / "kept", symlinks=True)
+        shutil.copytree(folder.parent, tmp_path / "kept", symlinks=True)
 
     with pytest.raises(KeyboardInterrupt):
         cut_short(tmp_path / "out", keep)
@@ -141,13 +144,26 @@ def test_a_folder_that_only_has_the_name_is_left_alone(tmp_path: Path) -> None:
         pytest.fail("somebody's files taken for a build's at the second try")
 
 
-def test_a_lock_file_without_its_folder_gives_no_right_to_another(tmp_path: Path) -> None:
-    (tmp_path / "out.partial.lock").write_text("12345")
+def test_an_unfinished_build_is_not_thrown_away(tmp_path: Path) -> None:
     (tmp_path / "out.partial").mkdir()
-    (tmp_path / "out.partial" / "thesis.tex").write_text("mine")
-    with pytest.raises(DataError, match="move it away"), staging(tmp_path / "out"):
-        pytest.fail("somebody's files taken for a build's")
-    assert (tmp_path / "out.partial" / "thesis.tex").read_text() == "mine"
+    (tmp_path / "out.partial" / "build.json").write_text('{"format": 2}')
+    with pytest.raises(DataError, match="holds an unfinished build"), staging(tmp_path / "out"):
+        pytest.fail("hours of work thrown away")
+    assert (tmp_path / "out.partial" / "build.json").exists()
+
+
+def test_what_forks_do_not_share_is_held_all_the_same(tmp_path: Path) -> None:
+    """A POSIX lock does not keep out its own process; another one it does."""
+    code = (
+        "import sys, pathlib; from datasets.staging import held\n"
+        "with held(pathlib.Path(sys.argv[1]), pathlib.Path('out'), work='training', forks=True): pass"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "lock")]
+    with held(tmp_path / "lock", tmp_path / "out", work="training", forks=True):
+        refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert "DataError: out: another training is writing it" in refused.stderr
+    subprocess.run(command, cwd=ROOT, check=True)
 
 
 def test_where_nothing_can_be_written_the_error_says_so(tmp_path: Path) -> None:

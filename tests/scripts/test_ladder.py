@@ -159,7 +159,7 @@ def test_what_cannot_be_written_is_refused_before_anything_is_run(
 ) -> None:
     monkeypatch.setattr(subprocess, "Popen", refuse)
     output = tmp_path / "runs/ladder"
-    with held(output / ".lock", output), pytest.raises(DataError, match="another ladder is at work in it"):
+    with held(output / ".lock", output), pytest.raises(DataError, match="another ladder is writing it"):
         climb(arguments)
     (tmp_path / "runs/ladder.md").mkdir()
     with pytest.raises(DataError, match=r"ladder\.md: cannot be written"):

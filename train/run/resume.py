@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple
 
 from datasets.errors import DataError
 from datasets.seen import NOTHING, SeenImages
+from datasets.staging import held
 from train import compat, config  # noqa: F401 - compat before detectron2
 from train.checkpoints import checkpoint
 from train.checkpoints.checkpoint import Loaded
@@ -26,18 +26,8 @@ LOCK = ".lock"
 
 @contextmanager
 def locked(output: Path) -> Iterator[None]:
-    """Lock the run's folder for this process."""
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        file = (output / LOCK).open("a")
-    except OSError as error:
-        raise DataError(f"{output}: cannot be written: {error.strerror} ({error.filename})") from None
-    with file:
-        try:
-            # Not flock, which forked loader workers would hold for seconds after this process was killed.
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise DataError(f"{output}: another training is writing it") from None
+    """Lock the run's folder for this process; forked loader workers do not hold it."""
+    with held(output / LOCK, output, work="training", forks=True):
         yield
 
 
