@@ -46,7 +46,7 @@ def sample(output: Path) -> None:
     click.echo(f"{output}: " + ", ".join(f"{split.name} {split.images}" for split in SPLITS) + " images")
 
 
-@main.command(short_help="Check annotation files and their images, as every stage reads them.")
+@main.command(short_help="Check annotation files and their images.")
 @options.inputs
 @click.option("--strict", is_flag=True, help="Make every repair of the input an error.")
 @click.option("--thorough", is_flag=True, help="Decode every image whole, which finds all damage and takes longer.")

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datasets import percent
-from datasets.boxes import xywh_to_xyxy
+from datasets.boxes import iou_xyxy, xywh_to_xyxy
 from datasets.records import Dataset
 from datasets.results import Results
 
@@ -167,7 +167,7 @@ def agreement(boxes: Boxes, others: Boxes, read: Callable[[Floats], Floats] = xy
     compared = 0
     for id_ in np.intersect1d(boxes.image_ids, others.image_ids):
         here, there = (slice(*np.searchsorted(ids, [id_, id_ + 1])) for ids in (boxes.image_ids, others.image_ids))
-        meet = _iou(corners[here], other_corners[there]) >= MEETS
+        meet = iou_xyxy(corners[here], other_corners[there]) >= MEETS
         (found,) = np.nonzero(meet.any(axis=1))
         compared += len(meet)
         own.append(boxes.category_ids[here][found])
@@ -175,17 +175,6 @@ def agreement(boxes: Boxes, others: Boxes, read: Callable[[Floats], Floats] = xy
         met.append(others.category_ids[there][meet[found].argmax(axis=1)])
     empty = np.empty(0, dtype=np.int64)
     return Agreement(compared, np.concatenate([empty, *own]), np.concatenate([empty, *met]))
-
-
-def _iou(boxes: Floats, others: Floats) -> Floats:
-    """(N, 4), (M, 4) corners -> (N, M) IoU; 0 for boxes with swapped corners."""
-    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    shared = np.prod(np.clip(high - low, 0.0, None), axis=2)
-    areas, other_areas = (np.prod(np.clip(item[:, 2:] - item[:, :2], 0.0, None), axis=1) for item in (boxes, others))
-    union = areas[:, None] + other_areas - shared
-    iou: Floats = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-    return iou
 
 
 def format_by_agreement(boxes: Boxes, others: Boxes) -> str:

@@ -135,8 +135,8 @@ def _deal(count: int, rng: np.random.Generator) -> list[list[Shape]]:
     pack = [shape for shape, share in zip(SHAPES, shares, strict=True) for _ in range(share)]
     hands: list[list[Shape]] = [[] for _ in range(count)]
     for index in rng.permutation(len(pack)).tolist():
-        index = int(rng.integers(count))
-        hands[index if index != EMPTY else 0].append(pack[index])
+        image = int(rng.integers(count))
+        hands[image if image != EMPTY else 0].append(pack[index])
     return hands
 
 

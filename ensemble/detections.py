@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from datasets.boxes import xywh_to_xyxy
+from datasets.boxes import xywh_to_xyxy, xyxy_to_xywh
 from datasets.results import Results
 from ensemble.groups import Floats, Indices
 
@@ -58,11 +58,10 @@ def from_results(results: Results, model: int = 0) -> Detections:
 
 def to_results(detections: Detections) -> Results:
     """As results, `xywh`, in the same order."""
-    boxes = detections.boxes_xyxy
     return Results(
         image_ids=detections.image_ids,
         category_ids=detections.category_ids,
-        boxes_xywh=np.hstack([boxes[:, :2], np.maximum(boxes[:, 2:] - boxes[:, :2], 0.0)]),
+        boxes_xywh=xyxy_to_xywh(detections.boxes_xyxy),
         scores=detections.scores,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Container
+from collections.abc import Container
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from PIL import Image as PillowImage
 from pycocotools import mask as coco_mask
 
 from datasets.sources import Input
+from tests.protocols import Draw
 
 CATEGORIES = [
     {"id": 1, "name": "person", "supercategory": "person"},
@@ -149,7 +150,7 @@ def _save(drawing: Drawing, path: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def draw() -> Callable[..., Input]:
+def draw() -> Draw:
     """`draw_coco`: draw(folder, only=(7, 3), masks=False) writes a dataset and returns where it is."""
     return draw_coco
 

@@ -12,17 +12,17 @@ from __future__ import annotations
 
 import gzip
 import json
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
+import click
 import numpy as np
 import pytest
 
-from datasets import cli
 from datasets.__main__ import main as datasets
 from ensemble.__main__ import main as ensemble
+from tests.command_line import Ended, in_shell
 
 WIDTH, HEIGHT = 640, 480
 CATEGORIES = [{"id": id_, "name": name} for id_, name in ((1, "person"), (3, "car"), (18, "dog"), (44, "bottle"))]
@@ -83,12 +83,6 @@ KINDS = [
 ]  # fmt: skip
 
 
-class Ended(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
 class Made(NamedTuple):
     folder: Path
     truth: dict[str, Any]
@@ -137,19 +131,16 @@ def made(tmp_path: Path) -> Made:
     return made
 
 
-Run = Callable[..., Ended]
+class Run(Protocol):
+    """run(stage, "fuse", *options): as a shell would, with the truth as --annotations."""
+
+    def __call__(self, stage: click.Command, command: str, *options: str) -> Ended: ...
 
 
 @pytest.fixture
-def run(made: Made, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """run(stage, "fuse", *options): as a shell would, with the truth as --annotations."""
-
-    def run(stage: Any, command: str, *options: str) -> Ended:
-        arguments = [command, "--annotations", str(made.folder / "truth.json"), *options]
-        monkeypatch.setattr(sys, "argv", ["python", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            cli.run(stage, "python")
-        return Ended(int(stop.value.code or 0), *capsys.readouterr())
+def run(made: Made) -> Run:
+    def run(stage: click.Command, command: str, *options: str) -> Ended:
+        return in_shell(stage, "python", command, "--annotations", made.folder / "truth.json", *options)
 
     return run
 

@@ -23,6 +23,7 @@ from augment.verify.dataset import Verified, verify
 from datasets.errors import DataError
 from datasets.parallel import Run
 from datasets.sources import Input
+from tests.protocols import Edit, Make, Python
 
 
 def quiet(what: str, done: int, of: int) -> None:
@@ -48,7 +49,7 @@ def make_build(
 
 
 @pytest.fixture(scope="session")
-def make() -> Callable[..., Built]:
+def make() -> Make:
     """make(input or inputs, output, recipe, run=, progress=, restart=, **request): build in this process."""
     return make_build
 
@@ -106,7 +107,7 @@ def write_lines(path: Path, document: dict[str, Any]) -> None:
 
 
 @pytest.fixture(scope="session")
-def edit() -> Callable[..., None]:
+def edit() -> Edit:
     """edit(folder, change, file="annotations/instances.json"): change a JSON file of a build in place, and sign it."""
 
     def edited(folder: Path, change: Callable[[Any], Any], file: str = "annotations/instances.json") -> None:
@@ -155,7 +156,7 @@ def tree() -> Callable[[Path], dict[str, bytes]]:
 
 
 @pytest.fixture(scope="session")
-def python() -> Callable[..., subprocess.CompletedProcess[str]]:
+def python() -> Python:
     """python("-c", "...", cwd=...): another process that finds the project from any folder."""
     root = str(Path(__file__).resolve().parents[2])
 

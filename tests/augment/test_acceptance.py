@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from augment.compiler.build import Built
-from datasets.sources import Input
+from tests.protocols import Draw, Make
 
 Read = Callable[[Path], dict[str, Any]]
 
@@ -26,8 +25,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 def folder(
     request: pytest.FixtureRequest,
     built: Callable[[str], Path],
-    draw: Callable[..., Input],
-    make: Callable[..., Built],
+    draw: Draw,
+    make: Make,
     tmp_path: Path,
 ) -> Path:
     if request.param == "everything":

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -15,36 +14,17 @@ from tqdm import tqdm
 
 from augment.__main__ import main
 from augment.compiler import build
-from datasets.cli import run as run_command
 from datasets.sources import Input
+from tests.command_line import Cli, in_shell
+from tests.protocols import Draw, Python
 
-Draw = Callable[..., Input]
 Tree = Callable[[Path], dict[str, bytes]]
 
 
-class Ended(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Cli = Callable[..., Ended]
-
-
 @pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    """cli("verify", folder): what a shell would see of `python -m augment verify FOLDER`; a bug shows its traceback."""
-
-    def run(*arguments: object) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["augment", *map(str, arguments)])
-        capsys.readouterr()
-        try:
-            run_command(main, "python -m augment")
-        except SystemExit as stop:
-            return Ended(int(stop.code or 0), *capsys.readouterr())
-        return Ended(0, *capsys.readouterr())
-
-    return run
+def cli() -> Cli:
+    """cli(...): what a shell would see of `python -m augment ...`."""
+    return partial(in_shell, main, "python -m augment")
 
 
 def given(*inputs: Input) -> list[object]:
@@ -68,7 +48,7 @@ def test_help_has_an_example(command: list[str], flag: str) -> None:
     assert " ".join(["python -m augment", *command]) in example
 
 
-def test_help_imports_nothing_that_takes_time(python: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+def test_help_imports_nothing_that_takes_time(python: Python) -> None:
     heavy = "{'numpy', 'cv2', 'msgspec', 'PIL', 'albumentations', 'multiprocessing'}"
     done = python("-c", f"import sys, augment.__main__; print(*{heavy} & set(sys.modules))")
     assert (done.returncode, done.stdout.split()) == (0, [])
@@ -118,9 +98,7 @@ def test_build_then_verify_then_build_again(cli: Cli, source: Input, tree: Tree,
     assert tree(out) == before
 
 
-def test_what_was_asked_for_beyond_repairs_makes_another_build(
-    cli: Cli, draw: Callable[..., Input], tmp_path: Path
-) -> None:
+def test_what_was_asked_for_beyond_repairs_makes_another_build(cli: Cli, draw: Draw, tmp_path: Path) -> None:
     """A box far outside and one of negative size; the manifest counts both and says what was asked for."""
     data = draw(tmp_path / "data")
     document = json.loads(data.annotations.read_bytes())

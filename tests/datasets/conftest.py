@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 
 from datasets import coco
 from datasets.errors import DataError
+from tests.protocols import Read, Refused, Tiff
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def document() -> dict[str, Any]:
 
 
 @pytest.fixture
-def read(tmp_path: Path) -> Callable[..., coco.ReadFile]:
+def read(tmp_path: Path) -> Read:
     """read(document or bytes, strict=..., provenance=...): writes the file and reads it."""
 
     def read(content: Any, **options: Any) -> coco.ReadFile:
@@ -61,10 +61,10 @@ def read(tmp_path: Path) -> Callable[..., coco.ReadFile]:
 
 
 @pytest.fixture
-def refused(read: Callable[..., coco.ReadFile]) -> Callable[..., DataError]:
+def refused(read: Read) -> Refused:
     """Like `read`, for a file that must be refused: the error."""
 
-    def refused(content: Any, **options: bool) -> DataError:
+    def refused(content: Any, **options: Any) -> DataError:
         with pytest.raises(DataError) as caught:
             read(content, **options)
         assert "instances.json: " in caught.value.headline
@@ -74,7 +74,7 @@ def refused(read: Callable[..., coco.ReadFile]) -> Callable[..., DataError]:
 
 
 @pytest.fixture(scope="session")
-def tiff() -> Callable[..., bytes]:
+def tiff() -> Tiff:
     """tiff(orientation, order="<" or ">", kind=3, thumbnail=b""): the TIFF block of an EXIF, without `Exif\\0\\0`."""
 
     def tiff(orientation: int, order: str = "<", kind: int = 3, thumbnail: bytes = b"") -> bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,12 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from datasets import as_written, checks, coco
-from datasets.coco import ReadFile
 from datasets.errors import DataError
 from datasets.evaluation import evaluate
 from datasets.results import Results
+from tests.protocols import Read
 
 Document = dict[str, Any]
-Read = Callable[..., ReadFile]
 
 
 def first(document: Document, **changes: Any) -> Document:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pycocotools import mask as pycocotools
 
-from datasets.boxes import Boxes, area_xyxy, clip_xyxy, xywh_to_xyxy
+from datasets.boxes import Boxes, area_xyxy, clip_xyxy, iou_xyxy, xywh_to_xyxy, xyxy_to_xywh
 
 WINDOW = (10, 20, 30, 60)
 # x0, y0, x1, y1 with quarters of a pixel, also inside out.
@@ -76,3 +77,28 @@ def test_clipping_twice_is_clipping_once(box: tuple[float, float, float, float])
 
     assert np.array_equal(clip_xyxy(clipped, WINDOW), clipped)
     assert area_xyxy(clipped)[0] <= area_xyxy(found)[0]
+
+
+@given(st.lists(corners, max_size=5))
+@settings(max_examples=50, deadline=None)
+def test_formats_convert_back_and_forth(rows: list[tuple[float, float, float, float]]) -> None:
+    """In quarters of a pixel, sums and differences are exact."""
+    xywh = xyxy_to_xywh(boxes(*rows))
+    assert (xywh[:, 2:] >= 0).all()
+    assert np.array_equal(xyxy_to_xywh(xywh_to_xyxy(xywh)), xywh)
+
+
+@given(st.lists(corners, min_size=1, max_size=4), st.lists(corners, min_size=1, max_size=4))
+@settings(max_examples=100, deadline=None)
+def test_iou_is_that_of_pycocotools(
+    rows: list[tuple[float, float, float, float]], others: list[tuple[float, float, float, float]]
+) -> None:
+    some, other = xyxy_to_xywh(boxes(*rows)), xyxy_to_xywh(boxes(*others))
+    found = iou_xyxy(xywh_to_xyxy(some), xywh_to_xyxy(other))
+    expected = np.array(pycocotools.iou(some, other, [False] * len(other)))
+    # pycocotools divides 0 by 0 where both boxes have no area.
+    assert np.allclose(found, np.nan_to_num(expected), atol=1e-12)
+
+
+def test_an_inverted_box_overlaps_nothing() -> None:
+    assert iou_xyxy(boxes((4, 4, 0, 0), (0, 0, 4, 4)), boxes((0, 0, 4, 2))).tolist() == [[0.0], [8 / 16]]

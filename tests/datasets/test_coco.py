@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from datasets import coco
-from datasets.coco import ReadFile
 from datasets.errors import DataError
+from tests.protocols import Read, Refused
 
-Read = Callable[..., ReadFile]
-Refused = Callable[..., DataError]
 Document = dict[str, Any]
 
 

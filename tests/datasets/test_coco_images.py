@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from datasets import coco
-from datasets.coco import ReadFile, ReadImages
+from datasets.coco import ReadImages
 from datasets.errors import DataError
+from tests.protocols import Read
 
 Document = dict[str, Any]
 ReadOnly = Callable[[Document], ReadImages]
@@ -31,7 +32,7 @@ def read_images(tmp_path: Path) -> ReadOnly:
 
 
 def test_images_categories_and_checksum_are_those_that_read_finds(
-    document: Document, read: Callable[..., ReadFile], read_images: ReadOnly
+    document: Document, read: Read, read_images: ReadOnly
 ) -> None:
     dataset, _, sha256, _ = read(document)
 

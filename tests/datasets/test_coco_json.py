@@ -5,17 +5,13 @@ from __future__ import annotations
 import copy
 import gzip
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from datasets import checks, respell
-from datasets.coco import ReadFile
-from datasets.errors import DataError
+from tests.protocols import Read, Refused
 
-Read = Callable[..., ReadFile]
-Refused = Callable[..., DataError]
 Document = dict[str, Any]
 
 PROVENANCE = {

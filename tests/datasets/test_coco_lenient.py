@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,9 @@ from PIL import Image as PillowImage
 
 from datasets import checks, coco, respell
 from datasets.checks import Leniency
-from datasets.coco import ReadFile
-from datasets.errors import DataError
 from datasets.sources import Input, read_inputs, told_apart
+from tests.protocols import Read, Refused
 
-Read = Callable[..., ReadFile]
-Refused = Callable[..., DataError]
 Document = dict[str, Any]
 
 

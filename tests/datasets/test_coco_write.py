@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,14 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from datasets import coco
-from datasets.coco import ReadFile
 from datasets.masks import mask_to_rle, polygons_to_rle, rle_to_mask
 from datasets.records import Annotation, Category, Dataset, Image, Rle
 from datasets.stream import DatasetWriter, annotation_body
+from tests.protocols import Read
 
 # pycocotools 2.0 returns an array type that numpy 2 complains about.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
-Read = Callable[..., ReadFile]
 Document = dict[str, Any]
 
 

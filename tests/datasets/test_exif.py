@@ -6,7 +6,6 @@ import contextlib
 import io
 import struct
 import zlib
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,8 +18,7 @@ from PIL import Image as PillowImage
 from datasets import images
 from datasets.exif import set_upright
 from datasets.images import Reading
-
-Tiff = Callable[..., bytes]
+from tests.protocols import Tiff
 
 WIDTH, HEIGHT = 30, 20
 PICTURE = PillowImage.fromarray(np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8))

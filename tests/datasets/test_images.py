@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,7 @@ from PIL import ImageOps
 
 from datasets import images
 from datasets.images import Pixels, Reading
-
-Tiff = Callable[..., bytes]
+from tests.protocols import Tiff
 
 WIDTH, HEIGHT = 36, 24
 

@@ -7,7 +7,6 @@ import io
 import re
 import struct
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,7 @@ from PIL import Image as PillowImage
 
 from datasets import images
 from datasets.images import Reading
-
-Tiff = Callable[..., bytes]
+from tests.protocols import Tiff
 
 WIDTH, HEIGHT = 36, 24
 PICTURE = PillowImage.fromarray(np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8))

@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import io
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Protocol
 
 import pytest
 from click.testing import CliRunner
 from PIL import Image as PillowImage
 
-from datasets import checks, cli, provenance
+from datasets import checks, provenance
 from datasets.__main__ import main
 from datasets.digests import sha256_file
 from datasets.errors import DataError
+from tests.command_line import Ended, in_shell
 from tests.conftest import picture
 
 
-class Ended(NamedTuple):
-    code: int
-    out: str
-    err: str
+class Evaluate(Protocol):
+    """evaluate(detections, *options): what a shell would see of `python -m datasets evaluate` on the document."""
 
+    def __call__(self, detections: Any, *options: str) -> Ended: ...
 
-Evaluate = Callable[..., Ended]
 
 # The one object of the document, and a detection in its crowd.
 DETECTIONS = [
@@ -36,20 +33,13 @@ DETECTIONS = [
 
 
 @pytest.fixture
-def evaluate(
-    document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Evaluate:
-    """evaluate(detections, *options): what a shell would see of `python -m datasets evaluate` on the document."""
-
+def evaluate(document: dict[str, Any], tmp_path: Path) -> Evaluate:
     def evaluate(detections: Any, *options: str) -> Ended:
         annotations, results = tmp_path / "instances.json", tmp_path / "results.json"
         annotations.write_text(json.dumps(document))
         results.write_text(json.dumps(detections))
-        files = ["--annotations", str(annotations), "--results", str(results)]
-        monkeypatch.setattr(sys, "argv", ["datasets", "evaluate", *files, *options])
-        with pytest.raises(SystemExit) as stop:
-            cli.run(main, "python -m datasets")
-        return Ended(int(stop.value.code or 0), *capsys.readouterr())
+        files = ["--annotations", annotations, "--results", results]
+        return in_shell(main, "python -m datasets", "evaluate", *files, *options)
 
     return evaluate
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 from PIL import Image as PillowImage
@@ -16,7 +16,14 @@ from datasets.images import Reading
 from datasets.orientation import STORED, UPRIGHT, Evidence, follow, proves, weigh
 from datasets.sources import Input, Inputs, examine_images, read_inputs
 
-Lay = Callable[..., Input]
+File = tuple[str, int, tuple[int, int], tuple[int, int]]
+"""File name, orientation, stored size, recorded size."""
+
+
+class Lay(Protocol):
+    """lay(name, file, ...): an input of these pictures."""
+
+    def __call__(self, name: str, *files: File) -> Input: ...
 
 
 @pytest.mark.parametrize(
@@ -71,9 +78,7 @@ def test_following_a_convention_is_what_examine_does_when_it_is_told_it(
 
 @pytest.fixture
 def lay(tmp_path: Path) -> Lay:
-    """lay(name, (file name, orientation, stored size, recorded size), ...): an input of these pictures."""
-
-    def lay(name: str, *files: tuple[str, int, tuple[int, int], tuple[int, int]]) -> Input:
+    def lay(name: str, *files: File) -> Input:
         item = Input(tmp_path / f"{name}.json", tmp_path / name)
         item.images.mkdir()
         records = []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from datasets.errors import DataError
 from datasets.records import Image
 from datasets.seen import NOTHING, UNKNOWN, SeenImages, ids_in, seen_note, trained_on
 from datasets.sources import Input
+from tests.protocols import Draw
 
 ROOT = Path(__file__).parents[2]
 DIGEST = sha256(b"a picture").hexdigest()
@@ -107,7 +107,7 @@ def test_training_data_is_a_build_or_an_annotation_file(drawn: Input, tmp_path: 
         trained_on([tmp_path / "none.json"])
 
 
-def test_images_are_found_by_their_files_where_the_folder_is_given(draw: Callable[..., Input], tmp_path: Path) -> None:
+def test_images_are_found_by_their_files_where_the_folder_is_given(draw: Draw, tmp_path: Path) -> None:
     source = draw(tmp_path, only=(7, 12))
     images = [
         Image(id=1, file_name="tall.jpg", width=60, height=80),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 from PIL import Image as PillowImage
@@ -16,13 +16,16 @@ from datasets.images import Reading
 from datasets.sources import Input, Inputs, examine_images, read_checked, read_inputs
 
 Document = dict[str, Any]
-Lay = Callable[..., Input]
+
+
+class Lay(Protocol):
+    """lay(name, document): writes NAME.json, the folder NAME and every image, 40 x 30 px and of one colour."""
+
+    def __call__(self, name: str, document: Document, colour: str = "red") -> Input: ...
 
 
 @pytest.fixture
 def lay(tmp_path: Path) -> Lay:
-    """lay(name, document): writes NAME.json, the folder NAME and every image, 40 x 30 px and of one colour."""
-
     def lay(name: str, document: Document, colour: str = "red") -> Input:
         item = Input(tmp_path / f"{name}.json", tmp_path / name)
         item.images.mkdir()

@@ -5,17 +5,15 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import sys
 from pathlib import Path
-from typing import Any, NamedTuple
-from unittest import mock
+from typing import Any
 
 import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from datasets.cli import run as run_command
 from ensemble.__main__ import main
+from tests.command_line import Ended, in_shell
 
 Record = dict[str, Any]
 
@@ -25,25 +23,9 @@ EMPTY = 31
 CATEGORIES = (1, 3, 18)
 
 
-class Ended(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
 def cli(*arguments: object) -> Ended:
-    """What a shell would see of `python -m ensemble ARGUMENTS`; a bug shows its traceback."""
-    out, err = io.StringIO(), io.StringIO()
-    with (
-        mock.patch.object(sys, "argv", ["ensemble", *map(str, arguments)]),
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-    ):
-        try:
-            run_command(main, "python -m ensemble")
-        except SystemExit as stop:
-            return Ended(int(stop.code or 0), out.getvalue(), err.getvalue())
-    raise AssertionError("run_command always leaves the process")
+    """What a shell would see of `python -m ensemble ARGUMENTS`."""
+    return in_shell(main, "python -m ensemble", *arguments)
 
 
 def below_inputs(out: str) -> list[str]:

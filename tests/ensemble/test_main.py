@@ -11,9 +11,9 @@ import yaml
 from click.testing import CliRunner
 
 from ensemble.__main__ import main
+from tests.command_line import Ended
 from tests.ensemble.files import (
     EMPTY,
-    Ended,
     Record,
     annotated,
     below_inputs,

@@ -14,7 +14,8 @@ from datasets.digests import sha256_file
 from datasets.provenance import Provenance
 from ensemble import recipe, tune
 from ensemble.recipe import Model, Recipe
-from tests.ensemble.files import Ended, annotated, below_inputs, cli, oracle, predicted, write
+from tests.command_line import Ended
+from tests.ensemble.files import annotated, below_inputs, cli, oracle, predicted, write
 
 Tune = Callable[..., Ended]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import runpy
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from click.testing import CliRunner
 
 from datasets.errors import DataError
 from datasets.sources import Input, read_checked
+from tests.protocols import Draw
 
 SCRIPT = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "repeat_dataset.py"))
 
@@ -67,7 +67,7 @@ def test_copies_are_files_of_their_own(drawn: Input, tmp_path: Path) -> None:
     assert not path.samefile(drawn.images / "tall.jpg")
 
 
-def test_several_datasets_become_one(draw: Callable[..., Input], tmp_path: Path) -> None:
+def test_several_datasets_become_one(draw: Draw, tmp_path: Path) -> None:
     repeat([draw(tmp_path / "a", only=(7,)), draw(tmp_path / "b", only=(12,))], tmp_path / "out", 5)
     assert [image["width"] for image in read(tmp_path / "out")["images"]] == [60, 90, 60, 90, 60]
 
@@ -79,7 +79,7 @@ def test_an_output_with_something_in_it_is_refused(drawn: Input, tmp_path: Path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_a_file_that_cannot_be_linked_is_named_and_nothing_is_left(draw: Callable[..., Input], tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_linked_is_named_and_nothing_is_left(draw: Draw, tmp_path: Path) -> None:
     source = draw(tmp_path / "data", only=(7, 12))
     (source.images / "grey.jpg").unlink()
     with pytest.raises(DataError, match=r"grey\.jpg: cannot be placed as .*: No such file.*; .* need --copy"):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import yaml
@@ -15,8 +15,8 @@ from PIL import Image as PillowImage
 
 from datasets import results
 from datasets.checks import Leniency
-from datasets.cli import run as run_command
 from datasets.sources import Input
+from tests.command_line import Cli, in_shell
 from tests.conftest import CATEGORIES, picture
 from tests.train.made import content, tiny_config, weights_config, write_list
 from train import config
@@ -29,29 +29,10 @@ from train.run import fit
 from train.run.fit import Request
 
 
-class Ended(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Cli = Callable[..., Ended]
-
-
 @pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    """cli("models"): what a shell would see of `python -m train models`; a bug shows its traceback."""
-
-    def run(*arguments: object) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["train", *map(str, arguments)])
-        capsys.readouterr()
-        try:
-            run_command(main, "python -m train")
-        except SystemExit as stop:
-            return Ended(int(stop.code or 0), *capsys.readouterr())
-        return Ended(0, *capsys.readouterr())
-
-    return run
+def cli() -> Cli:
+    """cli(...): what a shell would see of `python -m train ...`."""
+    return partial(in_shell, main, "python -m train")
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h"])

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from datasets.boxes import xyxy_to_xywh
 from datasets.results import Results
 from train.data.records import Categories
 
@@ -66,13 +67,12 @@ def _to_results(
     image_id: int,
     categories: Categories,
 ) -> Results:
-    boxes = boxes_xyxy.astype(np.float64)
-    corners = np.hstack([boxes[:, :2], np.maximum(boxes[:, 2:] - boxes[:, :2], 0)]).round(BOX_DECIMALS)
+    boxes_xywh = xyxy_to_xywh(boxes_xyxy.astype(np.float64)).round(BOX_DECIMALS)
     order = np.argsort(-scores, kind="stable")
     return Results(
         image_ids=np.full(len(scores), image_id, dtype=np.int64),
         category_ids=categories.ids_of(classes.astype(np.int64))[order],
-        boxes_xywh=corners[order],
+        boxes_xywh=boxes_xywh[order],
         scores=np.clip(scores.astype(np.float64), 0, 1).round(SCORE_DECIMALS)[order],
     )
 

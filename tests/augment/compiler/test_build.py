@@ -15,14 +15,12 @@ import pytest
 from PIL import Image as PillowImage
 from PIL import ImageOps
 
-from augment.compiler.build import Built
 from augment.operations.parameters import OPERATION_NAMES, Copy, Original, Recipe
 from datasets.errors import DataError
 from datasets.sources import Input
 from tests.conftest import TURNED
+from tests.protocols import Draw, Make
 
-Draw = Callable[..., Input]
-Make = Callable[..., Built]
 Read = Callable[[Path], dict[str, Any]]
 
 

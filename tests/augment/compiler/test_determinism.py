@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,12 @@ import msgspec
 import pytest
 
 from augment import recipe
-from augment.compiler.build import Built
 from augment.executors.local import executor
 from augment.operations.parameters import Copy, Recipe
 from datasets.sources import Input
+from tests.protocols import Draw, Make, Python
 
-Draw = Callable[..., Input]
-Make = Callable[..., Built]
 Read = Callable[[Path], dict[str, Any]]
-Python = Callable[..., subprocess.CompletedProcess[str]]
 Tree = Callable[[Path], dict[str, bytes]]
 
 # The `everything` of the fixtures, without balance: that one decision looks at the whole dataset.

@@ -18,8 +18,8 @@ from augment.operations.parameters import Copy, LabelRule, Original, Recipe
 from augment.operations.plan import Variant
 from datasets.records import Image
 from datasets.sources import Input, Source
+from tests.protocols import Draw
 
-Draw = Callable[..., Input]
 RECIPES = ["expanded", "balanced", "everything"]
 
 

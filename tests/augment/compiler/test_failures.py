@@ -14,16 +14,14 @@ from PIL import Image as PillowImage
 
 from augment import recipe
 from augment.compiler import estimate
-from augment.compiler.build import Built
 from augment.compiler.inputs import Request, prepare
 from augment.executors.local import executor
 from datasets.checks import Leniency
 from datasets.errors import DataError
 from datasets.parallel import Run
 from datasets.sources import Input
+from tests.protocols import Draw, Make
 
-Draw = Callable[..., Input]
-Make = Callable[..., Built]
 Tree = Callable[[Path], dict[str, bytes]]
 
 
@@ -98,13 +96,13 @@ def test_another_build_is_refused_and_what_differs_is_named(
     make(source, tmp_path / "out")
     before = tree(tmp_path / "out")
     seeded = msgspec.structs.replace(recipe.load("expanded"), seed=1)
-    for chosen, more, named in (
-        (seeded, {}, "recipe.seed: expected 1, found 0"),
-        ("balanced", {}, "recipe.name: expected 'balanced', found 'expanded'"),
-        ("expanded", {"limit": 1}, "limit: expected 1, found None"),
+    for chosen, limit, named in (
+        (seeded, None, "recipe.seed: expected 1, found 0"),
+        ("balanced", None, "recipe.name: expected 'balanced', found 'expanded'"),
+        ("expanded", 1, "limit: expected 1, found None"),
     ):
         with pytest.raises(DataError, match="holds another build") as caught:
-            make(source, tmp_path / "out", chosen, **more)
+            make(source, tmp_path / "out", chosen, limit=limit)
         assert named in caught.value.problems
     picture = source.images / "tall.jpg"
     picture.write_bytes(picture.read_bytes() + b"\0")

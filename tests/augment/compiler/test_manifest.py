@@ -13,14 +13,11 @@ import pytest
 
 from augment import recipe
 from augment.compiler import manifest
-from augment.compiler.build import Built
 from datasets import __version__, build_layout
 from datasets.checks import Repairs
 from datasets.errors import DataError
 from datasets.sources import Input
-
-Draw = Callable[..., Input]
-Make = Callable[..., Built]
+from tests.protocols import Draw, Make
 
 
 def identity_of(folder: Path) -> dict[str, Any]:

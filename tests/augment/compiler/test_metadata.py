@@ -10,17 +10,15 @@ from typing import Any
 
 import pytest
 
-from augment.compiler.build import Built
 from augment.executors.local import executor
 from augment.operations.parameters import Copy, Original, Pixel, Recipe
 from augment.verify.dataset import Verified
 from datasets.checks import Leniency
 from datasets.source_digests import SourceDigest, read_source_digests
 from datasets.sources import Input
+from tests.protocols import Draw, Make
 
 Check = Callable[[Path], Verified]
-Draw = Callable[..., Input]
-Make = Callable[..., Built]
 Tree = Callable[[Path], dict[str, bytes]]
 
 

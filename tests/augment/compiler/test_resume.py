@@ -19,19 +19,17 @@ import msgspec
 import pytest
 
 from augment import recipe
-from augment.compiler.build import Built
 from augment.executors.local import executor
 from benchmarks.torture import forked
 from benchmarks.torture.kills import Forks, Moment
 from datasets.errors import DataError
 from datasets.sources import Input
+from tests.protocols import Draw, Make
 
 ROOT = Path(__file__).resolve().parents[3]
 # Enough for builds to be met at work.
 REPEATS = 20
 
-Draw = Callable[..., Input]
-Make = Callable[..., Built]
 Tree = Callable[[Path], dict[str, bytes]]
 
 
@@ -254,13 +252,13 @@ def test_another_recipe_seed_or_input_is_refused_and_restart_begins_anew(
 ) -> None:
     before = tree(tmp_path / "out.partial")
     seeded = msgspec.structs.replace(recipe.load("expanded"), seed=1)
-    for chosen, more, named in (
-        (seeded, {}, "recipe.seed: expected 1, found 0"),
-        ("balanced", {}, "recipe.name: expected 'balanced', found 'expanded'"),
-        ("expanded", {"limit": 1}, "limit: expected 1, found None"),
+    for chosen, limit, named in (
+        (seeded, None, "recipe.seed: expected 1, found 0"),
+        ("balanced", None, "recipe.name: expected 'balanced', found 'expanded'"),
+        ("expanded", 1, "limit: expected 1, found None"),
     ):
         with pytest.raises(DataError, match="holds an unfinished build of something else; --restart") as caught:
-            make(stopped, tmp_path / "out", chosen, **more)
+            make(stopped, tmp_path / "out", chosen, limit=limit)
         assert named in caught.value.problems
     text = stopped.annotations.read_text()
     stopped.annotations.write_text(text + " ")

@@ -8,9 +8,8 @@ from __future__ import annotations
 import itertools
 import os
 import signal
-import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -19,6 +18,7 @@ import pytest
 from augment.executors.local import CALLS_PER_WORKER, TASKS_PER_CALL, executor
 from datasets.errors import DataError
 from datasets.parallel import Run, cores
+from tests.protocols import Python
 
 THREADS = "[info['num_threads'] for info in __import__('threadpoolctl').threadpool_info()]"
 # Starts a pool, says which process works for it and dies without a chance to clean up.
@@ -94,7 +94,7 @@ def test_a_worker_that_is_killed_is_an_error_and_not_a_hang() -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc to see processes in")
 def test_workers_end_with_a_parent_that_was_killed(
-    python: Callable[..., subprocess.CompletedProcess[str]],
+    python: Python,
 ) -> None:
     parent = python("-c", KILLED)
     assert parent.returncode == -signal.SIGKILL

@@ -9,23 +9,22 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from augment.compiler.build import Built
 from augment.executors import ray_cluster
 from augment.executors.local import executor
 from datasets.errors import DataError
 from datasets.sources import Input
+from tests.protocols import Make
 
 pytest.importorskip("ray", reason="Ray is not installed: the extra [ray]")
 
 ROOT = Path(__file__).resolve().parents[3]
 REPEATS = 60
 
-Make = Callable[..., Built]
 
 # As `python -m augment`, from a folder that has a package `datasets` of its own.
 ELSEWHERE = (

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -12,6 +10,7 @@ import pytest
 from augment.operations import pixel
 from augment.operations.transforms import ALL_TRANSFORMS, COPY_TRANSFORMS, PAPER_TRANSFORMS, SETTINGS
 from datasets.images import Pixels
+from tests.protocols import Python
 
 # The paper's section 2.2, in the order in which the integers 0..29 name them.
 THIRTY = (
@@ -97,7 +96,7 @@ def test_a_seed_gives_the_same_pixels_whatever_was_made_before(name: str, image:
 
 
 def test_a_seed_gives_the_same_pixels_in_another_process(
-    python: Callable[..., subprocess.CompletedProcess[str]],
+    python: Python,
 ) -> None:
     names = ALL_TRANSFORMS[::-1]
     here = [f"{name} {hashlib.sha256(pixel.apply(name, 7, IMAGES['noise']).tobytes()).hexdigest()}" for name in names]
@@ -122,7 +121,7 @@ def test_compression_is_strong_enough_to_matter() -> None:
     assert np.abs(pixel.apply("ImageCompression", 0, grey_pixels).astype(int) - grey_pixels).mean() > 5
 
 
-def test_torch_is_not_imported_along(python: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+def test_torch_is_not_imported_along(python: Python) -> None:
     """albumentations imports it where it is installed: half a GB in every worker."""
     code = (
         "import sys, augment.operations.pixel, importlib.util\n"

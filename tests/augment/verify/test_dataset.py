@@ -12,16 +12,14 @@ import msgspec
 import pytest
 
 from augment import recipe
-from augment.compiler.build import Built
 from augment.operations.parameters import Original, Pixel, RandomCrop, Recipe
 from augment.verify.dataset import Verified
 from datasets.errors import DataError
 from datasets.sources import Input
+from tests.protocols import Draw, Edit, Make
 
 Check = Callable[[Path], Verified]
-Draw = Callable[..., Input]
 Faults = Callable[[Path], list[str]]
-Make = Callable[..., Built]
 
 
 @pytest.mark.parametrize("name", ["expanded", "balanced", "everything"])
@@ -176,7 +174,7 @@ def test_any_folder_is_no_build(check: Check, tmp_path: Path) -> None:
 
 
 def test_a_manifest_with_a_recipe_that_is_none_is_refused(
-    copied: Callable[[str], Path], check: Check, edit: Callable[..., None]
+    copied: Callable[[str], Path], check: Check, edit: Edit
 ) -> None:
     folder = copied("balanced")
     edit(folder, lambda m: m["recipe"].update(colour=1), "manifest.json")

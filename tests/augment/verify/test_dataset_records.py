@@ -12,9 +12,9 @@ import pytest
 from augment.executors.local import executor
 from augment.verify.dataset import verify
 from datasets.errors import DataError
+from tests.protocols import Edit
 
 Dataset = dict[str, Any]
-Edit = Callable[..., None]
 Faults = Callable[[Path], list[str]]
 
 

@@ -9,25 +9,23 @@ from typing import Any
 
 import pytest
 
-from augment.compiler.build import Built
 from augment.operations.parameters import Copy, Original, Pixel, Recipe
 from augment.verify.dataset import Verified
 from datasets.errors import DataError
 from datasets.sources import Input
+from tests.protocols import Draw, Edit, Make
 
 Check = Callable[[Path], Verified]
-Draw = Callable[..., Input]
-Edit = Callable[..., None]
 Faults = Callable[[Path], list[str]]
 Lines = list[dict[str, Any]]
-Make = Callable[..., Built]
 Sign = Callable[[Path], None]
 
 # The sources of the drawn dataset: ids 7, 3, 12, 20, 21, 30, 31, 40; 21 is the one whose EXIF tag was taken out.
+Rewrite = Callable[[Path, Callable[[Lines], Any]], None]
 
 
 @pytest.fixture
-def rewrite(sign: Sign, edit: Edit) -> Callable[..., None]:
+def rewrite(sign: Sign, edit: Edit) -> Rewrite:
     """rewrite(folder, change): change the lines of sources.jsonl in place, and give it good digests everywhere."""
 
     def rewritten(folder: Path, change: Callable[[Lines], Any]) -> None:
@@ -134,7 +132,7 @@ CHANGES: dict[str, tuple[Callable[[Lines], Any], list[str]]] = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_change_that_everything_agrees_with_is_found(
-    copied: Callable[[str], Path], faults: Faults, rewrite: Callable[..., None], change: str
+    copied: Callable[[str], Path], faults: Faults, rewrite: Rewrite, change: str
 ) -> None:
     folder = copied("expanded")
     act, expected = CHANGES[change]
@@ -146,7 +144,7 @@ def test_a_change_that_everything_agrees_with_is_found(
 
 
 def test_many_faults_are_counted_and_the_first_are_shown(
-    copied: Callable[[str], Path], check: Check, rewrite: Callable[..., None]
+    copied: Callable[[str], Path], check: Check, rewrite: Rewrite
 ) -> None:
     folder = copied("expanded")
     rewrite(folder, lambda lines: lines.extend({**lines[0], "id": 1000 + n} for n in range(500)))
@@ -243,7 +241,7 @@ def test_of_two_files_of_a_name_only_the_one_that_was_turned_may_differ(
 
 
 def test_sources_without_images_are_checked_by_their_digest_and_number(
-    drawn: Input, make: Make, faults: Faults, rewrite: Callable[..., None], tmp_path: Path
+    drawn: Input, make: Make, faults: Faults, rewrite: Rewrite, tmp_path: Path
 ) -> None:
     """Of these, only image 31 has copies."""
     copies = Recipe(name="copies", operations=(Copy(),))
@@ -265,7 +263,7 @@ def test_sources_without_images_are_checked_by_their_digest_and_number(
 
 
 def test_lines_of_inputs_out_of_their_order_are_found(
-    draw: Draw, make: Make, faults: Faults, rewrite: Callable[..., None], tmp_path: Path
+    draw: Draw, make: Make, faults: Faults, rewrite: Rewrite, tmp_path: Path
 ) -> None:
     make([draw(tmp_path / "a", only=(7, 12)), draw(tmp_path / "b", only=(7,))], tmp_path / "out")
     rewrite(tmp_path / "out", lambda lines: lines.insert(0, lines.pop()))
@@ -276,7 +274,7 @@ def test_lines_of_inputs_out_of_their_order_are_found(
 
 
 def test_without_originals_sources_are_checked_by_the_image_records(
-    drawn: Input, make: Make, faults: Faults, rewrite: Callable[..., None], tmp_path: Path
+    drawn: Input, make: Make, faults: Faults, rewrite: Rewrite, tmp_path: Path
 ) -> None:
     make(drawn, tmp_path / "out", Recipe(name="pixels", operations=(Pixel(),)))
     rewrite(tmp_path / "out", lambda lines: lines[0].update(id=99))

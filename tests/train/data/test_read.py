@@ -14,9 +14,8 @@ import pytest
 from datasets.checks import Leniency
 from datasets.errors import DataError
 from datasets.sources import Input
+from tests.protocols import Draw
 from train.data.read import TrainingData, read_training, read_validation
-
-Draw = Callable[..., Input]
 
 
 def training(source: Input, *, keep_empty: bool = False, masks: bool | None = None) -> TrainingData:

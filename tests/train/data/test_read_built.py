@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import pytest
 from datasets.build_layout import INSTANCES, MANIFEST
 from datasets.sources import Input
 from datasets.spec import input_of
+from tests.protocols import Draw
 from train import compat  # noqa: F401 - before detectron2
 from train.data.read import TrainingData, read_training, read_validation
 
@@ -28,8 +28,6 @@ from detectron2.data.detection_utils import check_image_size, read_image
 from detectron2.structures import BoxMode
 
 ROOT = Path(__file__).resolve().parents[3]
-
-Draw = Callable[..., Input]
 
 
 def build(source: Input, output: Path, *options: str) -> Path:

@@ -61,7 +61,7 @@ A, B = Member(2, 1, 0, 0), Member(2, 1, 1, 0)
 
 
 @pytest.mark.parametrize(
-    ("places", "expected"),
+    ("members", "expected"),
     [
         ([A, B], []),
         ([Member(1, 2, 0, 1), Member(1, 2, 0, 0)], []),

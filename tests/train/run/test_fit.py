@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import yaml
 from datasets.errors import DataError
 from datasets.sources import Input
 from datasets.spec import input_of
+from tests.protocols import Draw
 from train.checkpoints import checkpoint
 from train.run import fit, resume
 from train.run.fit import Request
@@ -186,7 +186,7 @@ def test_resuming_with_another_configuration_names_every_difference(whole: Path,
     assert caught.value.problems == ["SEED: was 0, is 3", "SOLVER.BASE_LR: was 0.24, is 0.5"]
 
 
-def test_resuming_with_another_dataset_is_refused(whole: Path, draw: Callable[..., Input], tmp_path: Path) -> None:
+def test_resuming_with_another_dataset_is_refused(whole: Path, draw: Draw, tmp_path: Path) -> None:
     # The same but for one image.
     other = draw(tmp_path / "other", only=(7, 3, 12, 20, 21, 30, 40))
     path = tmp_path / "other.yaml"
@@ -271,9 +271,7 @@ def test_a_batch_that_cannot_be_divided(spec: str, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_box_only_data_trains_without_masks(
-    draw: Callable[..., Input], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_box_only_data_trains_without_masks(draw: Draw, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     boxes = draw(tmp_path / "boxes", masks=False)
     path = tmp_path / "boxes.yaml"
     split = {"annotations": str(boxes.annotations), "images": str(boxes.images)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from datasets.errors import DataError
 from datasets.seen import SeenImages
 from datasets.sources import Input
 from datasets.spec import input_of
+from tests.protocols import Draw
 from tests.train.made import quiet
 from tests.train.run.test_fit import overrides
 from train.checkpoints import checkpoint, lineage
@@ -132,7 +132,7 @@ def test_a_schedule_of_fine_tuning_needs_weights(data: str, few: Path, tmp_path:
 
 
 def test_what_was_seen_goes_into_the_checkpoint_and_down_the_line(
-    draw: Callable[..., Input], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    draw: Draw, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """First one image, then another; measured on both, and on a third that is the first under another name."""
     sources = {name: draw(tmp_path / name, only=only) for name, only in (("first", (7,)), ("second", (3,)))}
