@@ -7,6 +7,7 @@ from collections.abc import Container
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import hypothesis
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -16,6 +17,10 @@ from pycocotools import mask as coco_mask
 
 from datasets.sources import Input
 from tests.protocols import Draw
+
+# No test measures time: on a busy machine the first example alone may take long.
+hypothesis.settings.register_profile("scarcedet", deadline=None)
+hypothesis.settings.load_profile("scarcedet")
 
 CATEGORIES = [
     {"id": 1, "name": "person", "supercategory": "person"},
