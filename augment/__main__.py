@@ -156,12 +156,12 @@ def plan(as_json: bool, executor: AbstractContextManager[Run], request: Request)
     is_flag=True,
     help="Hard-link originals instead of copying them: writing to one in OUTPUT then writes to the source.",
 )
-@click.option("--restart", is_flag=True, help="Remove what a stopped build left at OUTPUT.partial, and begin anew.")
+@click.option("--restart", is_flag=True, help="Remove what a stopped build left at OUTPUT.partial, and start over.")
 def build(output: Path, link: bool, restart: bool, executor: AbstractContextManager[Run], request: Request) -> None:
     """Build the expanded dataset: OUTPUT/images, annotations/instances.json, sources.jsonl, manifest.json, SHA256SUMS.
 
     The same input, recipe and seed give the same bytes for any number of workers. A build that was stopped, by
-    whatever, goes on when the same command is given again; until it is finished, it is at OUTPUT.partial.
+    whatever, resumes when the same command is given again; until it is complete, it is at OUTPUT.partial.
 
     \b
     Example:

@@ -18,7 +18,7 @@ _KINDS = {
     stat.S_IFIFO: "a pipe",
     stat.S_IFSOCK: "a socket",
 }
-_WAY_OUT = "name a file; one that nobody wants can be removed afterwards"
+_WAY_OUT = "name a file; an unwanted one can be removed afterwards"
 
 
 def file_to_write(

@@ -45,7 +45,7 @@ _OTHER_FORMS = (
 # Records parsed between two releases of the text's memory.
 _RELEASE_EVERY = 4096
 # Error text of an id that is too large.
-TOO_LARGE = "; number the records anew, since JSON tools mix numbers up beyond 2^53"
+TOO_LARGE = "; renumber the records, since JSON tools mix numbers up beyond 2^53"
 
 Buffer = bytes | memoryview
 

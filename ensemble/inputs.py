@@ -57,7 +57,7 @@ class Inputs(NamedTuple):
             raise DataError(
                 f"{len(self.problems)} thing(s) about the results files cannot be right",
                 self.problems,
-                advice="--trust goes on all the same.",
+                advice="--trust continues anyway.",
             )
 
 

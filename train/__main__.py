@@ -89,7 +89,7 @@ gpus_option = click.option(
 @click.option("--dist-url", metavar="URL", help="Where they meet: tcp://ADDRESS-OF-MACHINE-0:PORT.")
 @click.option("--resume", is_flag=True, help="Go on with the run in RUN, or begin it where there is none.")
 @options.leniency
-@click.option("--allow-pretrained", is_flag=True, help="Let MODEL.WEIGHTS be weights from elsewhere; goes on record.")
+@click.option("--allow-pretrained", is_flag=True, help="Let MODEL.WEIGHTS be third-party weights; this is recorded.")
 @click.argument("overrides", nargs=-1, metavar="[KEY VALUE]...")
 def fit(
     images: AskedFor,

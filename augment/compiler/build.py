@@ -136,7 +136,7 @@ def _rendered(
             progress("checking rendered images", len(found), len(entries))
     problems.raise_if_any(
         f"{space.folder}: {{n}} source image(s) of this unfinished build are not what they were",
-        advice="put these files back and give the same command again, or begin anew with them as they are: --restart",
+        advice="put these files back and give the same command again, or start over with them as they are: --restart",
     )
     journal.keep(len(found))
     return found
@@ -199,9 +199,9 @@ def _settled(item: _Numbered, result: SourceResult, before: _Rendered | None, sp
         return before.entry
     if before is not None and result.entry != before.entry:
         raise DataError(
-            f"{space.folder}: the images of {item.source.path}, made anew, have other bytes than before the stop: "
+            f"{space.folder}: the images of {item.source.path}, rendered again, have other bytes than before: "
             "this machine computes otherwise than that one",
-            advice="go on where the build was begun, or begin anew here: --restart",
+            advice="continue where the build was started, or start over here: --restart",
         )
     return result.entry
 
@@ -212,8 +212,8 @@ def _check_complete(images: Path, expected: int) -> None:
         found = sum(1 for _ in files)
     if found != expected:
         raise DataError(
-            f"{images}: expected {expected:,} files, found {found:,}; somebody else changed the folder",
-            advice="the same command makes anew what is missing; where there are files too many, begin anew: --restart",
+            f"{images}: expected {expected:,} files, found {found:,}; something else changed the folder",
+            advice="the same command renders what is missing; where there are files too many, start over: --restart",
         )
 
 

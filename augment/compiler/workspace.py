@@ -102,12 +102,12 @@ def _prepared(output: Path, folder: Path, wanted: dict[str, Any]) -> Workspace:
         if found.get("format") != wanted.get("format"):
             raise DataError(
                 f"{folder}: holds an unfinished build that another version began (format {found.get('format')}, "
-                f"expected {wanted.get('format')}); --restart begins anew, another --output leaves it as it is"
+                f"expected {wanted.get('format')}); --restart starts over, another --output keeps it"
             )
         problems = manifest.differences(wanted, found)
         if problems:
             raise DataError(
-                f"{folder}: holds an unfinished build of something else; --restart begins anew, another --output "
+                f"{folder}: holds an unfinished build of something else; --restart starts over, another --output "
                 "leaves it as it is",
                 problems,
             )
@@ -129,9 +129,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read: {error}; --restart begins anew") from None
+        raise DataError(f"{path}: cannot be read: {error}; --restart starts over") from None
     if not isinstance(found, dict):
-        raise DataError(f"{path}: expected the description of a build, found none; --restart begins anew")
+        raise DataError(f"{path}: expected the description of a build, found none; --restart starts over")
     return found
 
 
@@ -151,7 +151,7 @@ def _advice(space: Workspace, remedy: str = "") -> str:
     if not done:
         return ""
     sources = "1 source image is" if done == 1 else f"{done:,} source images are"
-    return f"{sources} rendered and kept in {space.folder}; {remedy or 'give the same command again to go on'}"
+    return f"{sources} rendered and kept in {space.folder}; {remedy or 'give the same command again to resume'}"
 
 
 def _with_advice(error: DataError, space: Workspace) -> DataError:

@@ -112,7 +112,7 @@ def _ordered(
     except BrokenProcessPool:
         raise DataError(
             "a worker process died, as happens when memory runs out",
-            advice="give the same command again to go on, with fewer --workers where there are large images",
+            advice="give the same command again to resume, with fewer --workers where there are large images",
         ) from None
     finally:
         # Whoever stops early may clear away what the workers write, so none may be at work any more.

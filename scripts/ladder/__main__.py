@@ -41,7 +41,7 @@ def main(
 ) -> None:
     """Run the paper's ladder, rung by rung, and write what each brings: runs/DATA/ladder.md.
 
-    What is finished is kept: the same command goes on where it was stopped. A job is run again where its data (any
+    What is finished is kept: the same command continues where it was stopped. A job is run again where its data (any
     byte of images or annotations), rung, settings, recipe, seed, --gpus or the version of scarcedet differ, where its
     results file is gone, or where something that is to be run needs its dataset or checkpoint and that is gone. Changed
     code of the same version, its defaults, other libraries and another machine run nothing again: the page lists all

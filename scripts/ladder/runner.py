@@ -118,7 +118,7 @@ def _check(item: _Running, folder: Path) -> None:
     raise DataError(
         f"{item.job}: {item.job.step} failed with exit code {code}: {shown}\n{log} ends with:",
         lines,
-        advice="what is finished stays; put this right, and the same command goes on",
+        advice="what is finished is kept; fix this, and the same command continues",
     )
 
 
@@ -134,7 +134,7 @@ def _ended_at_last() -> Iterator[list[_Running]]:
     try:
         yield running
     except KeyboardInterrupt:
-        raise KeyboardInterrupt("what is finished is kept; the same command goes on") from None
+        raise KeyboardInterrupt("what is finished is kept; the same command continues") from None
     finally:
         try:
             _end(running)

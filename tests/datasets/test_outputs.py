@@ -11,7 +11,7 @@ import pytest
 from datasets.errors import DataError
 from datasets.outputs import file_to_write, temporary_of
 
-WAY_OUT = "name a file; one that nobody wants can be removed afterwards"
+WAY_OUT = "name a file; an unwanted one can be removed afterwards"
 
 
 def refusal(output: Path, *inputs: Path, beside: tuple[Path, ...] = ()) -> str:

@@ -87,7 +87,7 @@ def test_corners_for_sizes_cannot_be_right(images: Images, tmp_path: Path) -> No
     with pytest.raises(DataError) as caught:
         found.check(trust=False)
     assert caught.value.problems == [problem]
-    assert caught.value.advice == "--trust goes on all the same."
+    assert caught.value.advice == "--trust continues anyway."
     found.check(trust=True)
 
 

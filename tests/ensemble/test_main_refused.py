@@ -154,7 +154,7 @@ def test_fractions_are_refused_unless_they_are_trusted(command: str, folder: Pat
     bad = write(folder / "bad.json", [GOOD | {"bbox": [0.25, 0.25, 0.5, 0.75]}, GOOD | {"bbox": [0, 0, 1, 1]}])
 
     assert refused(command, *options(folder, "good.json", "bad.json")) == (
-        f"1 thing(s) about the results files cannot be right\n  {bad}: {FRACTIONS}\n--trust goes on all the same."
+        f"1 thing(s) about the results files cannot be right\n  {bad}: {FRACTIONS}\n--trust continues anyway."
     )
     code, out, err = cli(command, *options(folder, "good.json", "bad.json"), "--trust")
     assert (code, err) == (0, "")

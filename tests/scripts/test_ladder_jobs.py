@@ -160,7 +160,7 @@ def test_a_step_that_fails_is_named_with_its_log_and_the_others_save_and_stop(mo
     assert f"{modules}/bad/seed1/log.txt ends with:" in text
     assert "line 49" in text
     assert "line 37" not in text
-    assert "the same command goes on" in text
+    assert "the same command continues" in text
     assert not (modules / "never").exists()
 
 
@@ -181,7 +181,7 @@ cli.run(click.command()(lambda: runner.run(jobs, out, slots=2, finished=set(), d
 @pytest.mark.parametrize(
     ("sent", "code", "said"),
     [
-        (signal.SIGINT, 130, "interrupted; what is finished is kept; the same command goes on"),
+        (signal.SIGINT, 130, "interrupted; what is finished is kept; the same command continues"),
         (signal.SIGTERM, 143, ""),
     ],
 )

@@ -29,7 +29,7 @@ def root(seed: int) -> dict[str, Any]:
     return {"pretrained": False, "from": RANDOM, "seed": seed}
 
 
-def foreign(path: Path, sha256: str) -> dict[str, Any]:
+def third_party(path: Path, sha256: str) -> dict[str, Any]:
     """The lineage of third-party weights, which --allow-pretrained admits."""
     return {"pretrained": True, "from": path.name, "sha256": sha256, "allowed_by": "--allow-pretrained"}
 

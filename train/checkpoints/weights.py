@@ -87,7 +87,7 @@ def start(model: nn.Module, parent: Parent | None, *, seed: int, categories: lis
     if parent is None:
         return Start(lineage.root(seed), [], [])
     if parent.loaded is None:
-        return _start_foreign(model, parent.path)
+        return _start_third_party(model, parent.path)
     content = parent.loaded.content
     theirs = [(int(id_), str(name)) for id_, name in content["categories"]]
     notes, log = load_matching(model, content["model"], parent.path, same_categories=theirs == categories)
@@ -98,7 +98,7 @@ def start(model: nn.Module, parent: Parent | None, *, seed: int, categories: lis
     return Start(lineage.descent(parent.loaded), notes, log)
 
 
-def _start_foreign(model: nn.Module, path: Path) -> Start:
+def _start_third_party(model: nn.Module, path: Path) -> Start:
     """Third-party weights, read by Detectron2's checkpointer: its own, torchvision's, its model zoo's."""
     from train import compat  # noqa: F401 - before detectron2
 
@@ -115,7 +115,7 @@ def _start_foreign(model: nn.Module, path: Path) -> Start:
         raise DataError(f"MODEL.WEIGHTS {path}: expected weights of this model, found none that fit")
     digest = sha256_file(path)
     return Start(
-        lineage.foreign(path, digest),
+        lineage.third_party(path, digest),
         [f"{path.name}: pre-trained weights, {len(taken)} of {len(before)} tensors taken"],
         [f"{'taken over' if name in taken else 'as drawn'}: {name}" for name in before],
     )

@@ -89,7 +89,7 @@ def conclude(ended: Sequence[Ended], asked: int | None, machines: int) -> None:
     if killed:
         raise DataError(
             f"a training process ended with exit code {killed[0]} (-9: killed, as happens when memory runs out); what "
-            "it had saved is there, and --resume goes on from it"
+            "it had saved is there, and --resume continues from it"
         )
     stopped = [item.code for item in ended if item.code in STOPPED]
     if asked is not None or stopped:

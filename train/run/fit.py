@@ -117,7 +117,7 @@ def fit(request: Request) -> None:
                     checkpoint.forget_old_epochs(request.output, cfg.SOLVER.MAX_TO_KEEP)
                 say(f"{request.output}: this run is complete; nothing to do")
                 return
-        remedy = "The same command with --resume goes on from the last checkpoint."
+        remedy = "The same command with --resume continues from the last checkpoint."
         with naming_lost_workers(cfg.DATALOADER.NUM_WORKERS, remedy):
             _train(_Run(request, cfg, data, validation, seen, schedule, division, before, parent, say))
 
@@ -152,9 +152,7 @@ def _configuration(request: Request, resumes: bool) -> Any:
             overrides = (*overrides, "MODEL.WEIGHTS", str(_init_file(request.init)))
     cfg = config.load(request.model, request.schedule, overrides)
     if cfg.SOLVER.FINETUNE and not cfg.MODEL.WEIGHTS and not resumes:
-        raise DataError(
-            f"the schedule {request.schedule} goes on with trained weights: expected --init RUN, found none"
-        )
+        raise DataError(f"the schedule {request.schedule} needs trained weights: expected --init RUN, found none")
     return cfg
 
 
@@ -315,7 +313,7 @@ def _loop(trainer: Trainer, run: _Run, first: int) -> None:
         try:
             trainer.train(first, run.schedule.last)
         except StoppedError:
-            run.say(f"stopped at iteration {trainer.iter + 1:,}, all saved; --resume goes on from there")
+            run.say(f"stopped at iteration {trainer.iter + 1:,}, all saved; --resume continues from there")
             leave(asked.first)
         except DivergedError as error:
             raise DataError(diverged(error, run.request.output, run.cfg)) from None

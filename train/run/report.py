@@ -46,7 +46,7 @@ def out_of_memory(error: Exception, output: Path, cfg: Any, division: Division) 
     """The error of a run that exceeds GPU memory, with what makes a step smaller, cheapest first."""
     remedies = []
     if not cfg.MODEL.CHECKPOINT_ACTIVATIONS:
-        resumes = " (goes on with --resume)" if (output / checkpoint.LAST).is_file() else ""
+        resumes = " (continues with --resume)" if (output / checkpoint.LAST).is_file() else ""
         remedies.append(f"MODEL.CHECKPOINT_ACTIVATIONS True{resumes}")
     if division.part > 1:
         turns = cfg.SOLVER.IMS_PER_BATCH // division.processes
@@ -57,7 +57,7 @@ def out_of_memory(error: Exception, output: Path, cfg: Any, division: Division) 
     return (
         f"{devices.first_line(error)}\n"
         f"The GPU's memory is too small for a step of this run. Try, one after the other: {'; '.join(remedies)}. Where "
-        "no --resume is named, begin anew with another --output"
+        "no --resume is named, start over with another --output"
     )
 
 

@@ -39,12 +39,12 @@ def find_before(output: Path, *, resume: bool) -> Loaded | None:
         return None
     if not resume:
         raise DataError(
-            f"{output}: expected a new folder, found a run; --resume goes on with it, another --output begins anew"
+            f"{output}: expected a new folder, found a run; --resume continues it, another --output starts a new one"
         )
     loaded = checkpoint.read(path)
     missing = sorted({"optimizer", "scaler", "best", "processes", "data"} - loaded.content.keys())
     if missing:
-        raise DataError(f"{path}: expected a checkpoint to go on from, found none of {', '.join(missing)}")
+        raise DataError(f"{path}: expected a checkpoint to resume from, found none of {', '.join(missing)}")
     return loaded
 
 
@@ -165,12 +165,12 @@ def check_same_run(
     ]
     if problems:
         raise DataError(
-            f"{output}: this run was begun with another configuration or dataset; choose another --output, or go on as "
-            "it was begun",
+            f"{output}: this run was started with another configuration or dataset; choose another --output, or "
+            "continue it as it was started",
             problems,
         )
     if before.content["processes"] != division.processes:
         say(
-            f"{division.processes} processes instead of {before.content['processes']}: the run goes on, but not bit by "
-            "bit as it would have"
+            f"{division.processes} processes instead of {before.content['processes']}: the run continues, but not "
+            "bit by bit as it would have"
         )

@@ -169,7 +169,7 @@ def test_a_worker_that_is_killed_is_an_error_and_the_build_goes_on(many: Input, 
     assert code == 1
     assert "a worker process died" in err
     assert "source images are rendered and kept in" in err
-    assert "give the same command again to go on" in err
+    assert "give the same command again to resume" in err
     assert "Traceback" not in err
     code, text, err = ended(start(many, out, "--workers", "2"))
     assert (code, err) == (0, "")
@@ -188,7 +188,7 @@ def test_ctrl_c_says_how_to_go_on(many: Input, sums: bytes, make: Make, tmp_path
     kept = finished(out)
     assert err.strip() == (
         f"interrupted; {kept} source images are rendered and kept in {out}.partial; "
-        "give the same command again to go on"
+        "give the same command again to resume"
     )
     assert make(many, out).kept == kept >= 10
     assert (out / "SHA256SUMS").read_bytes() == sums
@@ -288,7 +288,7 @@ def test_a_build_that_an_earlier_format_began_is_refused_and_restart_begins_anew
     path = tmp_path / "out.partial" / "build.json"
     path.write_text(json.dumps({**json.loads(path.read_bytes()), "format": 1}))
     before = tree(tmp_path / "out.partial")
-    with pytest.raises(DataError, match=r"another version began \(format 1, expected 2\); --restart begins anew"):
+    with pytest.raises(DataError, match=r"another version began \(format 1, expected 2\); --restart starts over"):
         make(stopped, tmp_path / "out")
     assert tree(tmp_path / "out.partial") == before
     assert make(stopped, tmp_path / "out", restart=True).kept == 0
@@ -309,7 +309,7 @@ def test_all_images_that_changed_since_they_were_compiled_are_named(
     ]
     assert caught.value.advice == (
         f"2 source images are rendered and kept in {tmp_path / 'out.partial'}; put these files back and give the same "
-        "command again, or begin anew with them as they are: --restart"
+        "command again, or start over with them as they are: --restart"
     )
     for path, data in before.items():
         path.write_bytes(data)
@@ -328,7 +328,7 @@ def test_a_machine_that_computes_otherwise_is_noticed(stopped: Input, make: Make
     words = second.split()
     words[3] = "0" * 64
     journal.write_text(f"{first}{' '.join(words)}\n")
-    with pytest.raises(DataError, match=r"(?s)grey\.jpg, made anew, have other bytes .*--restart") as caught:
+    with pytest.raises(DataError, match=r"(?s)grey\.jpg, rendered again, have other bytes .*--restart") as caught:
         make(stopped, tmp_path / "out")
     assert "give the same command again" not in str(caught.value)
     make(stopped, tmp_path / "out", restart=True)

@@ -67,7 +67,7 @@ def test_a_build_of_something_else_is_refused_and_restart_removes_it(tmp_path: P
     other = {**WANTED, "recipe": {"seed": 1}}
     before = names(tmp_path)
     with (
-        pytest.raises(DataError, match="--restart begins anew") as caught,
+        pytest.raises(DataError, match="--restart starts over") as caught,
         workspace.opened(tmp_path / "out", other, restart=False),
     ):
         pytest.fail("another build went on")
@@ -84,7 +84,7 @@ def test_a_build_that_another_version_began_is_refused_and_restart_removes_it(tm
     newer = {**WANTED, "format": 3}
     before = names(tmp_path)
     with (
-        pytest.raises(DataError, match=r"another version began \(format 2, expected 3\); --restart begins anew"),
+        pytest.raises(DataError, match=r"another version began \(format 2, expected 3\); --restart starts over"),
         workspace.opened(tmp_path / "out", newer, restart=False),
     ):
         pytest.fail("the build of another version went on")
@@ -98,7 +98,7 @@ def test_a_description_that_is_none_is_an_error_and_restart_helps(tmp_path: Path
     (tmp_path / "out.partial").mkdir()
     (tmp_path / "out.partial" / "build.json").write_bytes(content)
     with (
-        pytest.raises(DataError, match=r"build\.json: .*; --restart begins anew"),
+        pytest.raises(DataError, match=r"build\.json: .*; --restart starts over"),
         workspace.opened(tmp_path / "out", WANTED, restart=False),
     ):
         pytest.fail("went on with nobody knows what")

@@ -79,8 +79,8 @@ def test_it_says_what_it_was_made_of(run: Path, tmp_path: Path) -> None:
 def test_the_average_of_pretrained_weights_is_pretrained(tmp_path: Path) -> None:
     cfg = weights_config(1)
     for epoch in (1, 2):
-        foreign = lineage.foreign(Path("R-50.pkl"), "0" * 64)
-        save(tmp_path, epoch, build_network(cfg, seed=epoch), cfg, lineage=foreign)
+        third_party = lineage.third_party(Path("R-50.pkl"), "0" * 64)
+        save(tmp_path, epoch, build_network(cfg, seed=epoch), cfg, lineage=third_party)
     loaded = checkpoint.read(average.average(tmp_path, [1, 2], tmp_path / "a.pth"))
     assert lineage.is_pretrained(loaded.lineage)
     assert len(lineage.doubts("a.pth", loaded.lineage)) == 1

@@ -38,7 +38,7 @@ def loaded(line: Any, file: str = "model_best.pth", **more: Any) -> Loaded:
 
 
 ROOT = lineage.root(7)
-FOREIGN = lineage.foreign(Path("/zoo/R-50.pkl"), "c" * 64)
+FOREIGN = lineage.third_party(Path("/zoo/R-50.pkl"), "c" * 64)
 
 
 def test_random_weights_are_from_scratch() -> None:
@@ -55,8 +55,8 @@ def test_descendants_of_random_weights_are_too() -> None:
 
 
 def test_one_foreign_ancestor_is_enough() -> None:
-    foreign = lineage.descent(loaded(FOREIGN, "foreign child.pth"))
-    line = lineage.average([loaded(foreign, "theirs.pth")])
+    third_party = lineage.descent(loaded(FOREIGN, "foreign child.pth"))
+    line = lineage.average([loaded(third_party, "theirs.pth")])
     assert line["pretrained"] is True
     assert [str(doubt) for doubt in lineage.doubts("a.pth", line)] == [
         "foreign child.pth starts from R-50.pkl, which was trained elsewhere"

@@ -221,9 +221,9 @@ def test_foreign_weights_are_taken_only_where_that_is_allowed(way: str, name: st
 
 def test_descendants_of_foreign_weights_need_the_permission_too(tmp_path: Path) -> None:
     cfg = weights_config(3)
-    foreign = tmp_path / "foreign.pth"
-    torch.save(weights(build(3, seed=0)), foreign)
-    line = start(build(3, seed=1), foreign, allowed=True).lineage
+    third_party = tmp_path / "foreign.pth"
+    torch.save(weights(build(3, seed=0)), third_party)
+    line = start(build(3, seed=1), third_party, allowed=True).lineage
     last = "child.pth"
     for generation in ("child", "grandchild"):
         network = build_network(cfg, seed=0)

@@ -179,6 +179,6 @@ def test_a_signal_to_the_group_of_two_processes_saves(
             os.killpg(process.pid, number)
         rest, said = process.stdout.read(), process.stderr.read()
     assert process.returncode == code, (lines, rest, said)
-    assert "all saved; --resume goes on from there" in rest
+    assert "all saved; --resume continues from there" in rest
     assert said.strip() == ("interrupted" if code == 130 else "")
     assert checkpoint.read(tmp_path / "run" / checkpoint.LAST).content["iteration"] > 0

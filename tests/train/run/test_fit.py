@@ -176,7 +176,7 @@ def test_resuming_what_was_never_begun_begins_it(spec: str, tmp_path: Path) -> N
 
 
 def test_a_run_is_not_overwritten(whole: Path, spec: str) -> None:
-    with pytest.raises(DataError, match="found a run; --resume goes on with it"):
+    with pytest.raises(DataError, match="found a run; --resume continues it"):
         fit.fit(request(spec, whole))
 
 
@@ -284,12 +284,12 @@ def test_box_only_data_trains_without_masks(draw: Draw, tmp_path: Path, capsys: 
 
 
 def test_pretrained_weights_are_refused_and_go_on_record(spec: str, whole: Path, tmp_path: Path) -> None:
-    foreign = tmp_path / "foreign.pth"
-    torch.save({"model": weights(whole)}, foreign)
+    third_party = tmp_path / "foreign.pth"
+    torch.save({"model": weights(whole)}, third_party)
     with pytest.raises(DataError, match="no pre-trained weights of any kind"):
-        fit.fit(request(spec, tmp_path / "refused", MODEL__WEIGHTS=str(foreign), SOLVER__MAX_ITER="1"))
+        fit.fit(request(spec, tmp_path / "refused", MODEL__WEIGHTS=str(third_party), SOLVER__MAX_ITER="1"))
     allowed = tmp_path / "allowed"
-    fit.fit(request(spec, allowed, MODEL__WEIGHTS=str(foreign), SOLVER__MAX_ITER="1", allow_pretrained=True))
+    fit.fit(request(spec, allowed, MODEL__WEIGHTS=str(third_party), SOLVER__MAX_ITER="1", allow_pretrained=True))
     lineage = checkpoint.read(allowed / checkpoint.LAST).lineage
     assert lineage["pretrained"] is True
     assert lineage["allowed_by"] == "--allow-pretrained"
@@ -328,7 +328,7 @@ def test_a_signal_stops_after_a_step_and_saves(spec: str, whole: Path, tmp_path:
     rest, said = process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGTERM, (lines, said)
     assert said == ""
-    assert "all saved; --resume goes on from there" in rest
+    assert "all saved; --resume continues from there" in rest
     assert run(command(spec, output, "--resume", SOLVER__CHECKPOINT_PERIOD="0")).returncode == 0
     assert_same(weights(output), weights(whole))
 

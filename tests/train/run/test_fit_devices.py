@@ -59,7 +59,7 @@ def test_memory_that_runs_out_is_one_error_with_the_remedies(
     assert text.startswith("CUDA out of memory. Tried to allocate 2.47 GiB. GPU 0 has a total capacity of 11.63 GiB")
     assert "non-PyTorch" not in text
     # A checkpoint is there, and this key may change.
-    assert "MODEL.CHECKPOINT_ACTIVATIONS True (goes on with --resume)" in text
+    assert "MODEL.CHECKPOINT_ACTIVATIONS True (continues with --resume)" in text
     assert "SOLVER.ACCUMULATE 2, one image a turn (was 2)" in text
     assert "SOLVER.AMP.ENABLED True" in text
     assert "a smaller INPUT.MIN_SIZE_TRAIN (was [64, 80])" in text

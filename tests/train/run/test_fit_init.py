@@ -120,7 +120,7 @@ def test_either_init_or_weights(data: str, few: Path, tmp_path: Path) -> None:
 
 
 def test_a_schedule_of_fine_tuning_needs_weights(data: str, few: Path, tmp_path: Path, capsys: Any) -> None:
-    with pytest.raises(DataError, match="schedule finetune-cls goes on with trained weights: expected --init RUN"):
+    with pytest.raises(DataError, match="schedule finetune-cls needs trained weights: expected --init RUN"):
         train(data, tmp_path / "run", schedule="finetune-cls")
     assert not (tmp_path / "run").exists()
     train(data, tmp_path / "run", schedule="sample-finetune-cls", init=few, categories=TOP)
