@@ -11,6 +11,7 @@ import click
 from datasets import cli, options
 
 if TYPE_CHECKING:
+    from datasets.result_names import Numbering
     from ensemble.inputs import Inputs
     from ensemble.pipeline import Images, Model, Step
     from ensemble.recipe import Recipe
@@ -53,6 +54,32 @@ def _read_about(images: options.Images, read: Images) -> str:
     """The line that says which images were read, so that no submission is made of the wrong split unawares."""
     which = "" if images.data is None else f"split {images.split} of {images.data}, "
     return f"images: {which}{images.annotations}: {len(read.images):,}, {'with' if read.truth else 'without'} objects"
+
+
+def _chosen(recipe: str, given: tuple[str, ...]) -> tuple[Path, Recipe, list[Path]]:
+    """The recipe's file, the recipe with its models in the order of the files, and these: the given, or its own."""
+    from ensemble import matching
+    from ensemble import recipe as recipes
+
+    path = recipes.find(recipe)
+    loaded = recipes.load(path)
+    files = [matching.parse(text) for text in given]
+    if not files:
+        files = [matching.Given(path.parent / model.results) for model in loaded.models]
+    return path, matching.ordered(loaded, path, files), [item.path for item in files]
+
+
+def _read(
+    where: options.Images, chosen: Recipe, paths: list[Path], trained_on: tuple[Path, ...], numberings: tuple[str, ...]
+) -> tuple[Images, list[Model], list[Numbering]]:
+    """The images, the models' results, and how each file numbers its categories."""
+    from datasets import provenance
+    from ensemble import matching, pipeline
+
+    images = pipeline.read_images(where.annotations)
+    declared = provenance.declared_training(trained_on, images.images, where.folder)
+    how = matching.numberings(numberings, paths, chosen)
+    return images, pipeline.read_models(paths, images, declared, how), how
 
 
 def _examined(models: list[Model], chosen: Recipe, images: Images, *, trust: bool, shown: bool) -> Inputs:
@@ -106,28 +133,18 @@ def fuse(
     from datasets import outputs, provenance
     from datasets.digests import sha256_file
     from datasets.results import write
-    from ensemble import matching, pipeline
-    from ensemble import recipe as recipes
+    from ensemble import pipeline
     from ensemble.check import file_names
 
     where = images.found()
-    path = recipes.find(recipe)
-    loaded = recipes.load(path)
-    files = [matching.parse(text) for text in given]
-    if not files:
-        files = [matching.Given(path.parent / model.results) for model in loaded.models]
-    chosen = matching.ordered(loaded, path, files)
-    paths = [item.path for item in files]
+    path, chosen, paths = _chosen(recipe, given)
     target = outputs.file_to_write(
         output, [path, *paths, *trained_on, where.annotations], beside=lambda written: [provenance.path_of(written)]
     )
-    read = pipeline.read_images(where.annotations)
-    declared = provenance.declared_training(trained_on, read.images, where.folder)
     weights = chosen.weights(len(paths), name=str(path))
-    models = pipeline.read_models(paths, read, declared, matching.numberings(numberings, paths, chosen))
-    about = _read_about(where, read)
+    read, models, _ = _read(where, chosen, paths, trained_on, numberings)
     if not as_json:
-        click.echo(about)
+        click.echo(_read_about(where, read))
     found = _examined(models, chosen, read, trust=trust, shown=not as_json)
     names = file_names(read) if how == "vipriors" else None
     with cli.progress_bar("step") as progress:
@@ -202,22 +219,16 @@ def tune(
     import msgspec
 
     from datasets import outputs, provenance
-    from ensemble import matching, pipeline
+    from ensemble import pipeline
     from ensemble import recipe as recipes
     from ensemble import tune as search
 
     where = images.found()
-    path = recipes.find(recipe)
-    files = [matching.parse(text) for text in given]
-    start = matching.ordered(recipes.load(path), path, files)
-    start.weights(len(files), name=str(path))
-    results = [item.path for item in files]
+    path, start, results = _chosen(recipe, given)
+    start.weights(len(results), name=str(path))
     # A recipe may be tuned further in place.
     target = outputs.file_to_write(output, [*results, *trained_on, where.annotations])
-    read = pipeline.read_images(where.annotations)
-    declared = provenance.declared_training(trained_on, read.images, where.folder)
-    how = matching.numberings(numberings, results, start)
-    models = pipeline.read_models(results, read, declared, how)
+    read, models, how = _read(where, start, results, trained_on, numberings)
     click.echo(_read_about(where, read))
     _examined(models, start, read, trust=trust, shown=True)
     # A recipe names its results files relative to itself.

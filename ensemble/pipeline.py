@@ -159,17 +159,21 @@ def unknown_ids(found: Results, images: Images) -> list[str]:
 def suppressed(detections: Detections, how: recipe.Suppression) -> Detections:
     """One model's detections after suppression (NMS, soft-NMS or none)."""
     if isinstance(how, recipe.SoftNms):
-        return suppress.soft_nms(
-            detections,
-            kind=how.kind,
-            class_agnostic=how.class_agnostic,
-            sigma=how.sigma,
-            iou_threshold=how.iou_threshold,
-            score_threshold=how.score_threshold,
-        )
+        return _soft_nms(detections, how)
     if isinstance(how, recipe.Nms):
         return suppress.nms(detections, iou_threshold=how.iou_threshold, class_agnostic=how.class_agnostic)
     return detections
+
+
+def _soft_nms(detections: Detections, how: recipe.SoftNms | recipe.FuseSoftNms) -> Detections:
+    return suppress.soft_nms(
+        detections,
+        kind=how.kind,
+        class_agnostic=how.class_agnostic,
+        sigma=how.sigma,
+        iou_threshold=how.iou_threshold,
+        score_threshold=how.score_threshold,
+    )
 
 
 def fused(parts: list[Detections], weights: list[float], how: recipe.Fusion) -> Detections:
@@ -185,14 +189,7 @@ def fused(parts: list[Detections], weights: list[float], how: recipe.Fusion) -> 
     joined = fuse.weighted(parts, weights, how.skip_threshold)
     if isinstance(how, recipe.FuseNms):
         return suppress.nms(joined, iou_threshold=how.iou_threshold, class_agnostic=how.class_agnostic)
-    return suppress.soft_nms(
-        joined,
-        kind=how.kind,
-        class_agnostic=how.class_agnostic,
-        sigma=how.sigma,
-        iou_threshold=how.iou_threshold,
-        score_threshold=how.score_threshold,
-    )
+    return _soft_nms(joined, how)
 
 
 def submittable(detections: Detections, images: Images, count: int) -> Detections:
