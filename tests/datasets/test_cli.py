@@ -11,6 +11,7 @@ import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import click
 import pytest
@@ -22,7 +23,12 @@ from datasets.errors import DataError
 ROOT = Path(__file__).resolve().parents[2]
 
 Ended = tuple[str | int | None, str, str]  # exit code, stdout, stderr
-End = Callable[..., Ended]
+
+
+class End(Protocol):
+    """end(body, *arguments): runs a command with that body and the option --count."""
+
+    def __call__(self, body: Callable[[int], None], *arguments: str) -> Ended: ...
 
 
 @pytest.fixture

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pytest
@@ -18,7 +17,19 @@ from datasets.errors import DataError
 from datasets.results import Results, unknown_ids
 
 Record = dict[str, Any]
-Read = Callable[..., Results]
+
+
+class Read(Protocol):
+    """read(records or bytes): writes a results file and reads it."""
+
+    def __call__(self, content: Any, names: dict[str, int] = ...) -> Results: ...
+
+
+class Refused(Protocol):
+    """refused(records or bytes): the error of a results file that must be refused."""
+
+    def __call__(self, content: Any) -> DataError: ...
+
 
 NAMES = {"0.jpg": 7, "sub/größe.png": -3, "😀.jpg": 2**53}
 RECORD: Record = {"image_id": "0.jpg", "category_id": 18, "bbox": [1, 2.5, 30, 0], "score": 0.75}
@@ -48,7 +59,7 @@ def read(tmp_path: Path) -> Read:
 
 
 @pytest.fixture
-def refused(read: Read) -> Callable[..., DataError]:
+def refused(read: Read) -> Refused:
     def refused(content: Any) -> DataError:
         with pytest.raises(DataError) as caught:
             read(content)
@@ -97,29 +108,27 @@ def test_no_detection_at_all_is_fine(read: Read) -> None:
         ("x" * 100, '"' + "x" * 79),
     ],
 )
-def test_what_is_no_file_name_of_an_image_is_named_by_its_place(
-    image_id: Any, found: str, refused: Callable[..., DataError]
-) -> None:
+def test_what_is_no_file_name_of_an_image_is_named_by_its_place(image_id: Any, found: str, refused: Refused) -> None:
     error = refused(json.dumps([RECORD, RECORD | {"image_id": image_id}], ensure_ascii=False).encode())
 
     assert error.headline.endswith("results.json: 1 problem(s) in the results file")
     assert error.problems == [f"$[1].image_id: expected the file name of an image, found {found}"]
 
 
-def test_a_record_without_an_image_is_named_by_its_place(refused: Callable[..., DataError]) -> None:
+def test_a_record_without_an_image_is_named_by_its_place(refused: Refused) -> None:
     error = refused([{key: value for key, value in RECORD.items() if key != "image_id"}])
 
     assert error.problems == ["$[0].image_id: expected the file name of an image, found none"]
 
 
-def test_every_offender_is_listed_twenty_and_then_a_count(refused: Callable[..., DataError]) -> None:
+def test_every_offender_is_listed_twenty_and_then_a_count(refused: Refused) -> None:
     error = refused([RECORD, *[RECORD | {"image_id": 7}] * 30])
 
     assert error.headline.endswith(": 30 problem(s) in the results file")
     assert [problem.split(":")[0] for problem in error.problems] == [f"$[{1 + n}].image_id" for n in range(20)]
 
 
-def test_other_wrong_values_are_refused_by_the_same_places_as_without(refused: Callable[..., DataError]) -> None:
+def test_other_wrong_values_are_refused_by_the_same_places_as_without(refused: Refused) -> None:
     error = refused([RECORD, RECORD | {"score": 1.5}, RECORD, RECORD | {"bbox": [1, 2, -3, 4]}])
 
     assert error.problems == [
@@ -139,11 +148,11 @@ def test_other_wrong_values_are_refused_by_the_same_places_as_without(refused: C
         (b'[{"image_id": "\\ud800"}]', ": not valid JSON"),
     ],
 )
-def test_what_is_no_list_of_records_is_refused(content: bytes, found: str, refused: Callable[..., DataError]) -> None:
+def test_what_is_no_list_of_records_is_refused(content: bytes, found: str, refused: Refused) -> None:
     assert refused(content).headline.endswith(found)
 
 
-def test_numbers_that_are_not_finite_are_refused_by_their_places(refused: Callable[..., DataError]) -> None:
+def test_numbers_that_are_not_finite_are_refused_by_their_places(refused: Refused) -> None:
     assert refused([RECORD, RECORD | {"score": float("nan")}]).problems == [
         "$[1].score: expected a finite number, found nan"
     ]

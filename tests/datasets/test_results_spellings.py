@@ -5,9 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import tracemalloc
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
@@ -18,7 +17,21 @@ from datasets.records import Category, Image
 from datasets.result_names import Names
 
 Record = dict[str, Any]
-Read = Callable[..., tuple[list[tuple[int, int, list[float], float]], dict[str, int]]]
+
+
+class Read(Protocol):
+    """read(records or bytes): writes a results file and reads it."""
+
+    def __call__(
+        self, content: Any, names: Names | None = ...
+    ) -> tuple[list[tuple[int, int, list[float], float]], dict[str, int]]: ...
+
+
+class Refused(Protocol):
+    """refused(records or bytes): the error of a results file that must be refused."""
+
+    def __call__(self, content: Any, names: Names | None = ...) -> DataError: ...
+
 
 RECORD: Record = {"image_id": 139, "category_id": 18, "bbox": [1, 2.5, 30, 4], "score": 0.75}
 PLAIN = (139, 18, [1.0, 2.5, 30.0, 4.0], 0.75)
@@ -63,7 +76,7 @@ def read(tmp_path: Path) -> Read:
 
 
 @pytest.fixture
-def refused(read: Read) -> Callable[..., DataError]:
+def refused(read: Read) -> Refused:
     def refused(content: Any, names: Names | None = NAMES) -> DataError:
         with pytest.raises(DataError) as caught:
             read(content, names)
@@ -119,9 +132,7 @@ def test_a_stem_may_have_dots_and_any_letters(read: Read) -> None:
         ("category_id", "3", "'3', which is that of category 4 and of category 3"),
     ],
 )
-def test_a_name_of_none_or_of_several_is_refused(
-    key: str, value: str, said: str, refused: Callable[..., DataError]
-) -> None:
+def test_a_name_of_none_or_of_several_is_refused(key: str, value: str, said: str, refused: Refused) -> None:
     error = refused([RECORD, RECORD | {key: value}, RECORD | {key: value}])
     assert [problem.partition(": ")[0] for problem in error.problems] == [f"$[1].{key}", f"$[2].{key}"]
     assert all(said in problem for problem in error.problems)
@@ -150,13 +161,13 @@ def test_gzip_is_read(read: Read) -> None:
 
 
 @pytest.mark.parametrize("length", [2, 12, 30])
-def test_a_damaged_gzip_is_refused(length: int, refused: Callable[..., DataError]) -> None:
+def test_a_damaged_gzip_is_refused(length: int, refused: Refused) -> None:
     data = gzip.compress(json.dumps([RECORD] * 5).encode())
     assert "expected a results file compressed by gzip, found a damaged one" in refused(data[:length]).headline
 
 
 def test_a_gzip_that_unpacks_to_more_than_any_memory_is_not_unpacked(
-    refused: Callable[..., DataError], monkeypatch: pytest.MonkeyPatch
+    refused: Refused, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(result_files, "MOST_UNPACKED", 1 << 24)
     packed = gzip.compress(b" " * (1 << 25))
@@ -182,24 +193,24 @@ def test_a_box_that_is_missing_is_that_of_the_mask(box: Record, read: Read) -> N
 @pytest.mark.parametrize(
     "mask", [{"size": [1, 1], "counts": "a"}, {"size": [10**9, 10**9], "counts": [5]}, [[1, 2]], [], "none", None]
 )
-def test_a_box_that_no_mask_tells_is_refused(mask: Any, refused: Callable[..., DataError]) -> None:
+def test_a_box_that_no_mask_tells_is_refused(mask: Any, refused: Refused) -> None:
     record = {key: value for key, value in RECORD.items() if key != "bbox"} | {"segmentation": mask}
     assert refused([record]).problems == [
         "$[0].bbox: expected [x, y, width, height] or a mask to take it from, found neither"
     ]
 
 
-def test_percents_are_refused_with_what_to_do(refused: Callable[..., DataError]) -> None:
+def test_percents_are_refused_with_what_to_do(refused: Refused) -> None:
     error = refused([RECORD, RECORD | {"score": 62.252}])
     assert error.problems == ["$[1].score: Expected `float` <= 1.0, found 62.252"]
     assert error.advice.startswith("Scores above 1 look like percents; divide them by 100: jq ")
 
 
-def test_a_score_that_is_no_percent_either_is_not_said_to_be_one(refused: Callable[..., DataError]) -> None:
+def test_a_score_that_is_no_percent_either_is_not_said_to_be_one(refused: Refused) -> None:
     assert refused([RECORD | {"score": 101}]).advice == ""
 
 
-def test_a_fault_beside_another_spelling_is_told_by_its_own_place(refused: Callable[..., DataError]) -> None:
+def test_a_fault_beside_another_spelling_is_told_by_its_own_place(refused: Refused) -> None:
     (problem,) = refused([RECORD | {"image_id": "139", "score": "high"}]).problems
     assert problem == '$[0].score: Expected `float`, got `str`, found "high"'
 

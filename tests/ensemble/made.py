@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 import numpy as np
 from hypothesis import strategies as st
@@ -17,8 +18,19 @@ BoxXYXY = tuple[float, float, float, float]
 Row = tuple[int, int, BoxXYXY, float]
 """image, category, box, score"""
 
-Fuse = Callable[..., Detections]
-"""fuse(parts, weights, iou_threshold=..., skip_threshold=...)"""
+
+class Fuse(Protocol):
+    """WBF or NMW."""
+
+    def __call__(
+        self,
+        parts: list[Detections],
+        weights: list[float],
+        *,
+        iou_threshold: float = ...,
+        skip_threshold: float = ...,
+    ) -> Detections: ...
+
 
 # What the output promises, whatever the order of the input; `rows` is the place in the input.
 KEPT = ("image_ids", "category_ids", "boxes_xyxy", "scores", "models")

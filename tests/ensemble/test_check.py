@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pytest
@@ -16,7 +15,11 @@ from ensemble.check import Checked, check, file_names
 from ensemble.pipeline import Images
 from tests.ensemble.files import EMPTY, SIZES, Record, listing, predicted, unannotated, write
 
-Refused = Callable[..., DataError]
+
+class Refused(Protocol):
+    """refused(records): the error that such a submission ends with."""
+
+    def __call__(self, content: Any, how: Any = ...) -> DataError: ...
 
 
 @pytest.fixture

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
@@ -98,7 +97,11 @@ BAD: dict[str, tuple[Any, str, list[str]]] = {
     ),
 }
 
-Refused = Callable[..., str]
+
+class Refused(Protocol):
+    """refused("fuse", ...): what stderr has after `error: `; nothing else was printed, and nothing written."""
+
+    def __call__(self, command: str, *arguments: object) -> str: ...
 
 
 @pytest.fixture

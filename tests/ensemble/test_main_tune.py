@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,8 +15,6 @@ from ensemble import recipe, tune
 from ensemble.recipe import Model, Recipe
 from tests.command_line import Ended
 from tests.ensemble.files import annotated, below_inputs, cli, oracle, predicted, write
-
-Tune = Callable[..., Ended]
 
 
 @pytest.fixture

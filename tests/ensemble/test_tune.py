@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
@@ -27,7 +27,11 @@ ELSEWHERE = [
     Recipe(models=(recipe.Model(results="x.json", weight=2), recipe.Model(results="y.json", weight=3))),
 ]
 
-Search = Callable[..., Tuned]
+
+class Search(Protocol):
+    """search(seed=1): the search with that changed."""
+
+    def __call__(self, **changed: Any) -> Tuned: ...
 
 
 @pytest.fixture

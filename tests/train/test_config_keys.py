@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 import torch
@@ -320,8 +319,14 @@ BESIDE = {
 MODEL_FOR = {CASCADE: "tiny-cascade", RESNEST: "resnest50"}
 
 
+class Base(Protocol):
+    """base(model, *overrides): the fingerprint without the key's value; each is made once."""
+
+    def __call__(self, name: str, *beside: str) -> dict[str, Any]: ...
+
+
 @pytest.fixture(scope="module")
-def base() -> Callable[..., dict[str, Any]]:
+def base() -> Base:
     """base(model, *overrides): the fingerprint without the key's value; each is made once."""
     made: dict[tuple[str, ...], dict[str, Any]] = {}
 
@@ -342,7 +347,7 @@ def test_each_key_that_is_obeyed_is_tried_or_tested_elsewhere() -> None:
 
 
 @pytest.mark.parametrize("key", sorted(config_keys.obeyed() - set(ELSEWHERE) - SINGLE))
-def test_a_key_that_is_obeyed_changes_something(key: str, base: Callable[..., dict[str, Any]]) -> None:
+def test_a_key_that_is_obeyed_changes_something(key: str, base: Base) -> None:
     name = MODEL_FOR.get(CONDITIONAL.get(key, CASCADE), "tiny") if key in CONDITIONAL else "tiny"
     beside = BESIDE.get(key, ())
     before = base(name, *beside)

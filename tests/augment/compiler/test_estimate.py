@@ -18,7 +18,7 @@ from augment.operations.parameters import Copy, LabelRule, Original, Recipe
 from augment.operations.plan import Variant
 from datasets.records import Image
 from datasets.sources import Input, Source
-from tests.protocols import Draw
+from tests.protocols import Draw, Make
 
 RECIPES = ["expanded", "balanced", "everything"]
 
@@ -45,7 +45,7 @@ def test_counts_are_those_of_the_build(drawn: Input, built: Callable[[str], Path
     assert counts == json.loads((built(name) / "manifest.json").read_bytes())["counts"]
 
 
-def test_counts_with_a_limit_are_those_of_the_build(drawn: Input, make: Callable[..., Any], tmp_path: Path) -> None:
+def test_counts_with_a_limit_are_those_of_the_build(drawn: Input, make: Make, tmp_path: Path) -> None:
     make(drawn, tmp_path / "out", "everything", limit=3)
     counts = planned(drawn, recipe.load("everything"), limit=3)[1]
     assert counts == json.loads((tmp_path / "out" / "manifest.json").read_bytes())["counts"]
@@ -68,18 +68,14 @@ def test_bytes_are_within_a_factor_of_two(drawn: Input, built: Callable[[str], P
     assert whole / 2 < planned(drawn, recipe.load(name))[0].bytes < whole * 2
 
 
-def test_bytes_of_originals_alone_are_within_a_factor_of_two(
-    drawn: Input, make: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_bytes_of_originals_alone_are_within_a_factor_of_two(drawn: Input, make: Make, tmp_path: Path) -> None:
     only = Recipe(name="originals", operations=(Original(),))
     make(drawn, tmp_path / "out", only)
     whole = size(tmp_path / "out") - (tmp_path / "out" / "manifest.json").stat().st_size
     assert whole / 2 < planned(drawn, only)[0].bytes < whole * 2
 
 
-def test_bytes_of_sources_without_images_are_those_of_their_lines(
-    draw: Draw, make: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_bytes_of_sources_without_images_are_those_of_their_lines(draw: Draw, make: Make, tmp_path: Path) -> None:
     """Nothing is rare among two images, so nothing is copied."""
     source = draw(tmp_path / "data", only=(7, 12))
     only = Recipe(name="copies", operations=(Copy(),))
@@ -87,9 +83,7 @@ def test_bytes_of_sources_without_images_are_those_of_their_lines(
     assert planned(source, only)[0].bytes == (tmp_path / "out" / "sources.jsonl").stat().st_size
 
 
-def test_bytes_hold_where_only_images_between_the_samples_are_copied(
-    draw: Draw, make: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_bytes_hold_where_only_images_between_the_samples_are_copied(draw: Draw, make: Make, tmp_path: Path) -> None:
     """Rare images are what balance copies, and few of them are among the sampled ones."""
     # 7 has a person and a car; 31 has the only toothbrush. 60 sources, the rare one last.
     source = draw(tmp_path / "data", only=(7, 31))
@@ -105,6 +99,7 @@ def test_bytes_hold_where_only_images_between_the_samples_are_copied(
     source.annotations.write_text(json.dumps(document))
     balanced = Recipe(name="balanced", operations=(Original(), Copy(target_boxes=20)))
     built = make(source, tmp_path / "out", balanced)
+    assert built.counts is not None
     assert built.counts.images["copy"] == 20
     whole = size(tmp_path / "out") - (tmp_path / "out" / "manifest.json").stat().st_size
     assert whole / 2 < planned(source, balanced)[0].bytes < whole * 2

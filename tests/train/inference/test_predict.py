@@ -6,9 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -60,7 +59,10 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-Run = Callable[..., Results]
+class Run(Protocol):
+    """run("KEY", "VALUE", raw=True): the results that are read back from the file that `predict` wrote."""
+
+    def __call__(self, *overrides: str, **changed: Any) -> Results: ...
 
 
 @pytest.fixture

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 import torch
@@ -46,8 +45,14 @@ def request_(weights: Path, tmp_path: Path) -> Request:
     return Request(weights, write_list(tmp_path / "images.json", SIZES), tmp_path / "images", output)
 
 
+class Refusal(Protocol):
+    """refusal(tta=True): the error that such a request ends with, no model having been built and nothing written."""
+
+    def __call__(self, **changed: Any) -> DataError: ...
+
+
 @pytest.fixture
-def refusal(monkeypatch: pytest.MonkeyPatch, request_: Request) -> Callable[..., DataError]:
+def refusal(monkeypatch: pytest.MonkeyPatch, request_: Request) -> Refusal:
     """refusal(tta=True): the error that such a request ends with, no model having been built and nothing written."""
 
     def build(*_: Any, **__: Any) -> nn.Module:
@@ -63,9 +68,6 @@ def refusal(monkeypatch: pytest.MonkeyPatch, request_: Request) -> Callable[...,
         return caught.value
 
     return refused
-
-
-Refusal = Callable[..., DataError]
 
 
 def test_all_image_files_that_are_bad_are_named(refusal: Refusal, request_: Request) -> None:
