@@ -32,7 +32,7 @@ def check_pixels(data: bytes, file_format: str) -> None:
     """Decode all of a JPEG or PNG file with a valid head; raises ValueError, `expected ..., found ...`, for damage."""
     fault = _jpeg_fault(data) if file_format == "JPEG" else _png_fault(data)
     if fault:
-        raise ValueError(f"expected a whole {file_format} picture, found damaged pixel data ({fault})")
+        raise ValueError(f"expected a whole {file_format} image, found damaged pixel data ({fault})")
 
 
 def _jpeg_fault(data: bytes) -> str:

@@ -124,7 +124,7 @@ def examine(data: bytes, width: int, height: int, *, on_stored_pixels: bool = Fa
     if max(header.width, header.height) > MAX_SIDE:
         raise ValueError(
             f"expected sides of at most {MAX_SIDE:,} px, the most that a JPEG can have, found {header.width:,} x "
-            f"{header.height:,}; cut or shrink the picture, and its annotations with it"
+            f"{header.height:,}; cut or shrink the image, and its annotations with it"
         )
     _check_whole(data, header.format)
     is_upright = header.upright_size == (width, height)
@@ -154,7 +154,7 @@ def decode(data: bytes, reading: Reading, order: Order = "RGB") -> Pixels:
     color = cv2.IMREAD_COLOR_RGB if order == "RGB" else cv2.IMREAD_COLOR
     pixels = cv2.imdecode(buffer, color | cv2.IMREAD_IGNORE_ORIENTATION)
     if pixels is None:
-        raise ValueError(f"expected a whole {reading.format} picture, found pixel data that cannot be decoded")
+        raise ValueError(f"expected a whole {reading.format} image, found pixel data that cannot be decoded")
     return _turn(np.asarray(pixels, dtype=np.uint8), reading.orientation)
 
 
@@ -168,7 +168,7 @@ def encode_jpeg(pixels: Pixels, quality: int, order: Order = "RGB") -> memoryvie
     bgr = swapped(pixels) if order == "RGB" else pixels
     done, buffer = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
-        raise DataError(f"a picture of {pixels.shape[1]} x {pixels.shape[0]} px cannot be encoded as JPEG")
+        raise DataError(f"an image of {pixels.shape[1]} x {pixels.shape[0]} px cannot be encoded as JPEG")
     return buffer.data
 
 

@@ -133,7 +133,7 @@ def best_boxes(results: Results, image_ids: Ids, count: int) -> Boxes:
     return Boxes(*(column[places] for column in columns))
 
 
-def compared_pictures(image_ids: Ids) -> Ids:
+def compared_images(image_ids: Ids) -> Ids:
     """A sample of the images, evenly spaced."""
     ids = np.unique(image_ids)
     return ids if len(ids) <= PICTURES else ids[np.linspace(0, len(ids) - 1, PICTURES).astype(np.int64)]
@@ -234,7 +234,7 @@ def against_objects(dataset: Dataset, results: Results) -> list[str]:
     sizes = Sizes({image.id: (image.width, image.height) for image in dataset.images})
     other = format_by_place(results, sizes)
     if other:
-        return [f"many boxes lie outside their pictures; they look like {other}"]
+        return [f"many boxes lie outside their images; they look like {other}"]
     objects = [item for item in dataset.annotations if not item.iscrowd]
     truth = Results(
         np.array([item.image_id for item in objects], dtype=np.int64),
@@ -242,9 +242,9 @@ def against_objects(dataset: Dataset, results: Results) -> list[str]:
         np.array([item.bbox for item in objects], dtype=np.float64).reshape(-1, 4),
         np.ones(len(objects)),
     )
-    pictures = compared_pictures(truth.image_ids)
-    best = best_boxes(results, pictures, BEST)
-    there = best_boxes(truth, pictures, len(objects))
+    image_ids_compared = compared_images(truth.image_ids)
+    best = best_boxes(results, image_ids_compared, BEST)
+    there = best_boxes(truth, image_ids_compared, len(objects))
     found = agreement(best, there)
     share = f"{percent.share(found.met)} of the best boxes meet an object"
     other = format_by_agreement(best, there)

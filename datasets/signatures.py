@@ -24,7 +24,7 @@ _PICTURES = (
     (0, b"%PDF", "PDF"),
 )
 _OTHERS = (
-    (0, b"version https://git-lfs", "a Git LFS pointer", "fetch the picture, `git lfs pull`"),
+    (0, b"version https://git-lfs", "a Git LFS pointer", "fetch the image, `git lfs pull`"),
     (0, b"PK\x03\x04", "a ZIP archive", "unpack it"),
     (0, b"\x1f\x8b", "a gzip archive", "unpack it"),
 )
@@ -46,7 +46,7 @@ def describe(data: bytes) -> str:
             return f"{name}; {remedy}"
     start = data[:256].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if start.startswith((b"<!doctype html", b"<html")):
-        return "a web page; download the picture again"
+        return "a web page; download the image again"
     if start.startswith(b"<svg") or (start.startswith(b"<?xml") and b"<svg" in data[:1024]):
         return f"SVG; {_CONVERT}"
     return ""

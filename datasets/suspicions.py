@@ -31,7 +31,7 @@ def find(annotations: Sequence[Annotation], categories: Sequence[Category]) -> l
 
 def _nothing(annotations: Sequence[Annotation]) -> Iterator[str]:
     if not annotations:
-        yield "no annotation that can be used; pictures without an object serve as background beside others"
+        yield "no annotation that can be used; images without an object serve as background beside others"
 
 
 def _crowds(annotations: Sequence[Annotation]) -> Iterator[str]:
@@ -47,7 +47,7 @@ def _fractions(annotations: Sequence[Annotation]) -> Iterator[str]:
     if count > SHARE * len(annotations):
         yield (
             f"{count:,} of {len(annotations):,} boxes have no number above {FRACTION:g}; they look like fractions of "
-            "the picture, where pixels are expected"
+            "the image, where pixels are expected"
         )
 
 

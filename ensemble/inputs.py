@@ -31,7 +31,7 @@ class InputRow(NamedTuple):
     """
 
     name: str
-    pictures: int
+    images: int
     boxes: int
     outside: float
     furthest: float
@@ -47,7 +47,7 @@ class Inputs(NamedTuple):
     """The table of inputs; `problems` are errors unless --trust is given, `notes` merely look odd."""
 
     rows: list[InputRow]
-    pictures: int
+    images: int
     problems: list[str]
     notes: list[str]
 
@@ -84,7 +84,7 @@ def _alone(model: Model, weight: float, sizes: Sizes) -> InputRow:
     out = plausibility.pixels_outside(xywh_to_xyxy(found.boxes_xywh), sizes.of(found.image_ids))
     return InputRow(
         name=str(model.path),
-        pictures=len(np.unique(found.image_ids)),
+        images=len(np.unique(found.image_ids)),
         boxes=len(found),
         outside=float(np.mean(out > plausibility.TOLERANCE)) if len(out) else 0.0,
         furthest=float(out.max(initial=0.0)),
@@ -100,14 +100,14 @@ def _cannot_be(model: Model, sizes: Sizes) -> str:
     if plausibility.are_fractions(model.results):
         return plausibility.FRACTIONS
     other = plausibility.format_by_place(model.results, sizes)
-    return f"many of its boxes lie outside their pictures; they look like {other}" if other else ""
+    return f"many of its boxes lie outside their images; they look like {other}" if other else ""
 
 
 def _odd(row: InputRow, chosen: Recipe, *, is_explained: bool) -> list[str]:
     notes = []
     if row.outside >= SOME_OUTSIDE and not is_explained:
         notes.append(
-            f"{percent.share(row.outside)} of its boxes lie outside their pictures, by up to {row.furthest:,.0f} px"
+            f"{percent.share(row.outside)} of its boxes lie outside their images, by up to {row.furthest:,.0f} px"
         )
     if row.highest is not None and row.highest < max(LOW, _threshold(chosen)):
         limit = _threshold(chosen)
@@ -165,11 +165,11 @@ def table(inputs: Inputs) -> list[str]:
     """Lines of text: a header, then one file each."""
     width = max([len("results"), *(len(row.name) for row in inputs.rows)])
     compared = any(row.met is not None for row in inputs.rows)
-    head = f"{'results':<{width}}{'pictures':>16}{'boxes':>11}{'outside':>9}{'scores':>21}{'weight':>8}"
+    head = f"{'results':<{width}}{'images':>16}{'boxes':>11}{'outside':>9}{'scores':>21}{'weight':>8}"
     lines = [head + (f"{'met':>7}{'same':>7}" if compared else "")]
     for row in inputs.rows:
         scores = "-" if row.lowest is None else f"{row.lowest:.2g} to {row.highest:.2g}"
-        line = f"{row.name:<{width}}{f'{row.pictures:,} of {inputs.pictures:,}':>16}{row.boxes:>11,}"
+        line = f"{row.name:<{width}}{f'{row.images:,} of {inputs.images:,}':>16}{row.boxes:>11,}"
         line += f"{percent.share(row.outside):>9}{scores:>21}{row.weight:>8g}"
         lines.append(line + (f"{_maybe(row.met):>7}{_maybe(row.same):>7}" if compared else ""))
     return lines

@@ -38,9 +38,11 @@ class Pairs:
         self._detections = [len(model) for model in models]
         several = len(models) > 1
         every = np.concatenate([np.empty(0, dtype=np.int64), *(model.image_ids for model in models if several)])
-        pictures = plausibility.compared_pictures(every)
-        self._best = [plausibility.best_boxes(model, pictures, plausibility.BEST) for model in models if several]
-        self._all = [plausibility.best_boxes(model, pictures, HELD_AGAINST) for model in models if several]
+        image_ids_compared = plausibility.compared_images(every)
+        self._best = [
+            plausibility.best_boxes(model, image_ids_compared, plausibility.BEST) for model in models if several
+        ]
+        self._all = [plausibility.best_boxes(model, image_ids_compared, HELD_AGAINST) for model in models if several]
         self._found: dict[tuple[int, int], Agreement] = {
             (at, other): plausibility.agreement(self._best[at], self._all[other])
             for at, other in permutations(range(len(self._best)), 2)
@@ -108,7 +110,7 @@ class Pairs:
         met = max(self._found[way].met for way in ways)
         sure = min(float(self._best[at].scores.mean()) for at in (first, second)) >= SURE
         if met < OTHER_PICTURES and sure:
-            return Verdict(first, second, None, "they look like those of other pictures")
+            return Verdict(first, second, None, "they look like those of other images")
         return None
 
     def notes(self, names: Sequence[str]) -> list[str]:
@@ -118,7 +120,7 @@ class Pairs:
             found = self._found[at, other]
             both = f"{names[at]} and {names[other]}"
             if not found.compared and self._detections[at] and self._detections[other]:
-                notes.append(f"{both}: no picture in common")
+                notes.append(f"{both}: no image in common")
             elif found.compared >= ENOUGH and found.met < HARDLY_MEETS:
                 notes.append(f"{both}: hardly any boxes meet ({percent.share(found.met)})")
             elif len(found.own) >= ENOUGH and found.same < SAME_WELL:

@@ -37,8 +37,8 @@ REFUSED: Mapping[str, str] = {
     "TEST.PRECISE_BN.": "this trainer has no such thing",
     "TEST.AUG.ENABLED": "`predict --tta`",
     "OUTPUT_DIR": "--output",
-    "CUDNN_BENCHMARK": "pictures of many sizes would be tried out anew at every step",
-    "VIS_PERIOD": "`scripts/draw_variants.py` shows training pictures",
+    "CUDNN_BENCHMARK": "kernels would be tried out again for every image size at every step",
+    "VIS_PERIOD": "`scripts/draw_variants.py` shows training images",
     "GLOBAL.HACK": "nothing here reads it",
 }
 # Keys whose default is an active number in Detectron2, so that even the default is refused when set explicitly.

@@ -80,9 +80,7 @@ def test_a_jpeg_whose_middle_was_overwritten_is_found_though_opencv_decodes_it(n
     reading = images.examine(bytes(data), WIDTH, HEIGHT)
     assert images.decode(bytes(data), reading).shape == (HEIGHT, WIDTH, 3)
 
-    with pytest.raises(
-        ValueError, match=r"expected a whole JPEG picture, found damaged pixel data \(Corrupt JPEG data"
-    ):
+    with pytest.raises(ValueError, match=r"expected a whole JPEG image, found damaged pixel data \(Corrupt JPEG data"):
         decode(bytes(data), reading)
 
 

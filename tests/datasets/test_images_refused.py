@@ -132,7 +132,7 @@ def test_pixel_data_that_cannot_be_decoded_is_refused() -> None:
     data = png(WIDTH, HEIGHT, pixels=b"no zlib stream")
     reading = images.examine(data, WIDTH, HEIGHT)
 
-    with pytest.raises(ValueError, match="expected a whole PNG picture, found pixel data that cannot be decoded"):
+    with pytest.raises(ValueError, match="expected a whole PNG image, found pixel data that cannot be decoded"):
         images.decode(data, reading)
 
 

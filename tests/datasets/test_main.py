@@ -199,7 +199,7 @@ def test_check_decodes_and_follows_links_when_it_is_told_to(document: dict[str, 
     for options, problems in (
         ([], ["b.png: expected a file in the image folder, found a symbolic link"]),
         (["--follow-links"], []),
-        (["--follow-links", "--thorough"], ["a.png: expected a whole JPEG picture, found damaged pixel data"]),
+        (["--follow-links", "--thorough"], ["a.png: expected a whole JPEG image, found damaged pixel data"]),
     ):
         ended = CliRunner().invoke(main, [*command, *options])
         assert isinstance(ended.exception, DataError) == bool(problems)
@@ -267,4 +267,4 @@ def test_evaluate_says_what_results_look_like(evaluate: Evaluate, document: dict
     code, out, _ = evaluate(detections)
 
     assert code == 0
-    assert "note: many boxes lie outside their pictures; they look like x, y, x, y\n" in out
+    assert "note: many boxes lie outside their images; they look like x, y, x, y\n" in out

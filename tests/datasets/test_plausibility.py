@@ -60,7 +60,7 @@ WRITTEN: dict[str, Callable[[Results], Results]] = {
 
 
 def pair(found: Results, other: Results) -> tuple[Boxes, Boxes]:
-    pictures = plausibility.compared_pictures(found.image_ids)
+    pictures = plausibility.compared_images(found.image_ids)
     return plausibility.best_boxes(found, pictures, 10), plausibility.best_boxes(other, pictures, 100)
 
 
@@ -164,7 +164,7 @@ def test_how_far_boxes_reach_out_of_their_picture() -> None:
 
 def test_many_pictures_are_stood_for_by_some_that_are_spread_evenly() -> None:
     ids = np.arange(10_000)
-    chosen = plausibility.compared_pictures(ids)
+    chosen = plausibility.compared_images(ids)
     assert len(chosen) == 300
     assert (chosen[0], chosen[-1]) == (0, 9999)
 

@@ -55,8 +55,8 @@ def test_a_format_is_named_with_the_conversion(data: bytes, name: str) -> None:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer; fetch the picture"),
-        (b"\n<!DOCTYPE html><html>not found</html>", "a web page; download the picture again"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer; fetch the image"),
+        (b"\n<!DOCTYPE html><html>not found</html>", "a web page; download the image again"),
         (b"RIFF\0\0\0\0WAVEfmt ", "something else or a damaged head"),
         (media(b"isom", b"mp42"), "something else or a damaged head"),
     ],

@@ -219,7 +219,7 @@ def test_bad_image_files_can_be_skipped_and_are_told(document: Document, lay: La
     assert [(item.input, item.id, item.file_name) for item in found.skipped] == [(0, 9, "sub/b.png"), (1, 5, "a.png")]
     assert [item.why.partition(",")[0] for item in found.skipped] == [
         "expected a JPEG or PNG file",
-        "expected a whole PNG picture",
+        "expected a whole PNG image",
     ]
 
 

@@ -44,7 +44,7 @@ def test_each_file_has_a_row(images: Images, tmp_path: Path) -> None:
     found = examined(images, tmp_path, predicted(1), predicted(2))
 
     assert (found.problems, found.notes) == ([], [])
-    assert [(row.name, row.pictures, row.boxes, row.weight) for row in found.rows] == [
+    assert [(row.name, row.images, row.boxes, row.weight) for row in found.rows] == [
         (str(tmp_path / "a.json"), len(SIZES) - 1, 48, 1.0),
         (str(tmp_path / "b.json"), len(SIZES) - 1, 48, 0.5),
     ]
@@ -55,7 +55,7 @@ def test_each_file_has_a_row(images: Images, tmp_path: Path) -> None:
         assert row.met is not None
         assert row.met > 0.5
     head, first, second = inputs.table(found)
-    assert head.split() == ["results", "pictures", "boxes", "outside", "scores", "weight", "met", "same"]
+    assert head.split() == ["results", "images", "boxes", "outside", "scores", "weight", "met", "same"]
     assert first.split()[:5] == [str(tmp_path / "a.json"), "4", "of", "5", "48"]
     assert len(head) == len(first) == len(second)
 
@@ -70,7 +70,7 @@ def test_boxes_outside_their_pictures_are_a_note_with_how_far(images: Images, tm
     outside = {"image_id": 7, "category_id": 1, "bbox": [width - 5, 0, 25, 10], "score": 0.5}
     found = examined(images, tmp_path, [*predicted(1), outside])
     assert found.problems == []
-    assert found.notes == [f"{tmp_path / 'a.json'}: 2 % of its boxes lie outside their pictures, by up to 20 px"]
+    assert found.notes == [f"{tmp_path / 'a.json'}: 2 % of its boxes lie outside their images, by up to 20 px"]
     assert (found.rows[0].outside, found.rows[0].furthest) == (1 / 49, 20.0)
 
 

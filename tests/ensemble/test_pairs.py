@@ -71,7 +71,7 @@ def test_sure_models_that_do_not_meet_saw_other_pictures() -> None:
     small = made()
     small.boxes_xywh[:, 2:] = np.minimum(small.boxes_xywh[:, 2:], 40)
     (problem,) = problems(small, elsewhere(small))
-    assert "they look like those of other pictures" in problem
+    assert "they look like those of other images" in problem
     small.scores[:] *= 0.1
     unsure = Pairs([small, elsewhere(small)])
     assert unsure.problems(NAMES, CATEGORIES, leave_out=set()) == []
@@ -82,7 +82,7 @@ def test_models_of_different_pictures_cannot_be_compared() -> None:
     first, second = made(), made()
     found = Pairs([first, Results(second.image_ids + 100, *(getattr(second, name) for name in FIELDS))])
     assert found.problems(NAMES, CATEGORIES, leave_out=set()) == []
-    assert found.notes(NAMES) == ["a and b: no picture in common"]
+    assert found.notes(NAMES) == ["a and b: no image in common"]
     assert found.met(0) is None
 
 

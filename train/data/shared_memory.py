@@ -23,14 +23,14 @@ TARGETS = 6 * 4096
 
 
 class Load(NamedTuple):
-    """What one loader of a process passes: batches of `batch` images of up to `picture` bytes."""
+    """What one loader of a process passes: batches of `batch` images of up to `image_bytes` bytes."""
 
     batch: int
-    picture: int
+    image_bytes: int
 
     def needed(self, workers: int) -> int:
         """Bytes needed while all workers prefetch and one batch is in use."""
-        return (AHEAD * workers + 1) * self.batch * (self.picture + TARGETS) if workers else 0
+        return (AHEAD * workers + 1) * self.batch * (self.image_bytes + TARGETS) if workers else 0
 
 
 def training_load(cfg: Any, records: Iterable[Record], batch: int) -> Load:
@@ -80,7 +80,7 @@ def problem(loads: list[Load], workers: int, processes: int, available: int | No
         return None
     fewer = next(count for count in range(workers, -1, -1) if needed(count) <= available)
     return (
-        f"{FOLDER}: expected {_mib(needed(workers))} MiB for the pictures that {workers} loader workers "
+        f"{FOLDER}: expected {_mib(needed(workers))} MiB for the images that {workers} loader workers "
         + (f"of each of {processes} processes " if processes > 1 else "")
         + f"prepare ahead, found {_mib(available, up=False)} MiB free. In a container, `docker run --shm-size="
         f"{_gib(needed(workers))}g` or `--ipc=host` gives more; else say DATALOADER.NUM_WORKERS {fewer}"

@@ -130,6 +130,6 @@ def long(seconds_left: float) -> list[str]:
     if days < LONG_DAYS:
         return []
     return [
-        f"warning: at this pace the run takes {days:,.0f} more days; smaller pictures (INPUT.MIN_SIZE_TRAIN), a "
+        f"warning: at this pace the run takes {days:,.0f} more days; smaller images (INPUT.MIN_SIZE_TRAIN), a "
         "smaller model, fewer epochs (SOLVER.EPOCHS), SOLVER.AMP.ENABLED True or more GPUs (--gpus) make it shorter"
     ]

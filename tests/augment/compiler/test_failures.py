@@ -216,7 +216,7 @@ def test_pixels_that_cannot_be_decoded_end_the_build_with_the_file_s_name(
     spoil_pixels(source.images / "tall.jpg")
     with pytest.raises(
         DataError,
-        match=r"(?s)tall\.jpg: expected a whole JPEG picture.*\nreplace the file and .*: --restart --skip-bad",
+        match=r"(?s)tall\.jpg: expected a whole JPEG image.*\nreplace the file and .*: --restart --skip-bad",
     ):
         make(source, tmp_path / "out")
     (source.images / "tall.jpg").write_bytes(good)
@@ -300,7 +300,7 @@ def test_skip_bad_leaves_out_what_cannot_be_used_and_the_manifest_lists_it(
     assert used["images"] == 8 - 3
     assert [(item["id"], item["file_name"]) for item in used["skipped"]] == [(n, names[n]) for n in (7, 12, 31)]
     assert [item["why"].partition(",")[0] for item in used["skipped"]] == [
-        "expected a whole JPEG picture",
+        "expected a whole JPEG image",
         "expected an image file",
         "expected a whole PNG file",
     ]

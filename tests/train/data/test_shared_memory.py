@@ -35,7 +35,7 @@ def test_all_workers_are_ahead_while_a_batch_is_in_use() -> None:
 def test_too_little_is_named_with_what_helps() -> None:
     # 9 x 8 x (12,960,000 + 24,576) bytes are 891.6 MiB; with 0 workers nothing is needed.
     assert problem([PAPER], 4, 1, 64 * MIB) == (
-        "/dev/shm: expected 892 MiB for the pictures that 4 loader workers prepare ahead, found 64 MiB free. In a "
+        "/dev/shm: expected 892 MiB for the images that 4 loader workers prepare ahead, found 64 MiB free. In a "
         "container, `docker run --shm-size=1g` or `--ipc=host` gives more; else say DATALOADER.NUM_WORKERS 0"
     )
 
@@ -62,11 +62,11 @@ def test_a_system_without_it_is_not_refused(tmp_path: Path) -> None:
 def test_pictures_have_the_size_that_they_are_resized_to(drawn_data: TrainingData) -> None:
     shorter, longest = 80, 128  # of tests/train/conftest.py
     cfg = small_config()
-    largest = training_load(cfg, drawn_data.records, 2).picture
+    largest = training_load(cfg, drawn_data.records, 2).image_bytes
     assert 3 * shorter * shorter <= largest <= 3 * shorter * longest
-    assert 3 * 64 * 64 <= inference_load(cfg, drawn_data.records).picture <= 3 * 64 * 128
+    assert 3 * 64 * 64 <= inference_load(cfg, drawn_data.records).image_bytes <= 3 * 64 * 128
     sizes = [3 * record.height * record.width for record in drawn_data.records]
-    assert whole_images_load(drawn_data.records).picture == max(sizes)
+    assert whole_images_load(drawn_data.records).image_bytes == max(sizes)
 
 
 def test_a_full_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
