@@ -1,1 +1,1 @@
-"""Benchmarks. A package, so that none of the same name elsewhere on the path takes its place."""
+"""Benchmarks. A package, so that no other of that name on the path is imported instead."""

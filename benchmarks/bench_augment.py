@@ -1,7 +1,7 @@
-"""How near the compiler is to the bare work, and how far ahead of a hand-written script: `make bench`.
+"""The compiler against the bare work and against a hand-written script: `make bench`.
 
-Every line runs in a process of its own, one after the other, on the same images with the same drawn variants. Ratios
-within one run are what counts; seconds depend on the machine.
+Every line runs in a process of its own, one after the other, on the same images with the same drawn variants. Compare
+ratios within one run; seconds depend on the machine.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def build_command(data: list[str], workers: int) -> list[str]:
 
 
 def draw_jobs(data: list[str], target: Path) -> None:
-    """What our build will make of each source, for the other lines to make too."""
+    """Our build's variants of each source, for the other lines to render too."""
     from augment.compiler.inputs import Request, prepare
     from augment.recipe import load
     from datasets.sources import Input
@@ -116,7 +116,7 @@ def best(command: list[str], folder: Path, rounds: int) -> Cost:
 
 
 def in_empty(command: list[str], output: Path) -> Cost:
-    """The cost of a command whose `OUT` is `output`, or that is a script of ours and gets it as its last argument."""
+    """The cost of a command with `output` as its OUT, or of a script of ours that gets it as its last argument."""
     shutil.rmtree(output, ignore_errors=True)
     arguments = [str(output) if part == "OUT" else part for part in command]
     if arguments[0] != "-m":
@@ -126,7 +126,7 @@ def in_empty(command: list[str], output: Path) -> Cost:
 
 
 def transform_of(name: str) -> Any:
-    # It imports albumentations as a build does: without torch, which takes a second and half a GB for nothing.
+    # Imports albumentations as a build does: without torch, which takes a second and half a GB.
     import augment.operations.pixel  # noqa: F401
     from augment.operations.transforms import SETTINGS
 
@@ -143,7 +143,7 @@ def read_jobs(path: Path) -> list[Job]:
 @click.argument("jobs", type=click.Path(path_type=Path))
 @click.argument("output", type=click.Path(path_type=Path))
 def bare(jobs: Path, output: Path) -> None:
-    """The work itself in a straight line: decode once, the drawn transforms, encodes, writes; no labels, no checks."""
+    """The bare work: decode once, the drawn transforms, encode, write; no labels, no checks."""
     import cv2
     import numpy as np
 
@@ -152,7 +152,7 @@ def bare(jobs: Path, output: Path) -> None:
     count = 0
     for path, _, variants in read_jobs(jobs):
         data = Path(path).read_bytes()
-        # BGR, OpenCV's own order: only the transform needs RGB.
+        # BGR, OpenCV's native order: only transforms need RGB.
         pixels: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
         for operation, window, name, seed in variants:
             count += 1
@@ -201,7 +201,7 @@ def user(jobs: Path, output: Path) -> None:
 
 
 def compose_with(library: Any, made: dict[str, Any], window: list[int] | None, name: str | None) -> Any:
-    """A Compose of one transform; those without a window are made once."""
+    """A Compose of one transform; those without a window are cached."""
     if name is not None and name in made:
         return made[name]
     step = transform_of(name) if name is not None else library.Crop(*(window or (0, 0, 1, 1)), p=1.0)

@@ -1,7 +1,7 @@
 """Suppression and fusion of large results against `json` + ensemble-boxes: `python benchmarks/bench_ensemble.py run`.
 
-Made-up results: 5 models x 5,000 images x 100 boxes, seeded. Each side runs in a process of its own, on one core:
-reading, class-agnostic soft-NMS of each model, WBF of all, writing. Ratios within one run are what counts.
+Synthetic results: 5 models x 5,000 images x 100 boxes, seeded. Each side runs in a process of its own, on one core:
+reading, class-agnostic soft-NMS of each model, WBF of all, writing. Compare ratios within one run.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def run(models: int, images: int, boxes: int) -> None:
 
 
 def draw(folder: Path, models: int, images: int, boxes: int) -> None:
-    """Objects of 80 categories; each model sees most of them, several times, some as another category."""
+    """Objects of 80 categories; each model detects most of them, several times, some as another category."""
     rng = np.random.default_rng(0)
     listed = [{"id": n + 1, "file_name": f"{n + 1}.jpg", "width": WIDTH, "height": HEIGHT} for n in range(images)]
     categories = [{"id": n + 1, "name": str(n + 1)} for n in range(CATEGORIES)]
@@ -146,7 +146,7 @@ def ours(folder: Path, models: int) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("models", type=int)
 def theirs(folder: Path, models: int) -> None:
-    """What a user writes: `json`, boxes made fractions by hand, ensemble-boxes image by image."""
+    """What users write: `json`, boxes as fractions by hand, ensemble-boxes image by image."""
     import warnings
 
     from ensemble_boxes import soft_nms, weighted_boxes_fusion
@@ -171,7 +171,7 @@ def theirs(folder: Path, models: int) -> None:
         for image, items in by_image.items():
             boxes = np.clip(np.array([item[0] for item in items]) / scale, 0, 1)
             scores = np.array([item[1] for item in items])
-            # One label for all makes it class-agnostic; the categories are found again by their boxes.
+            # A single label makes it class-agnostic; categories are recovered from the boxes.
             category = {tuple(box): item[2] for box, item in zip(boxes.tolist(), items, strict=True)}
             kept, decayed, _ = soft_nms(
                 [boxes], [scores], [np.zeros(len(items))], sigma=SIGMA, thresh=SCORE_THRESHOLD, method=2

@@ -1,4 +1,4 @@
-"""The compiler at the paper's size: 10,819 sources to 64,914 images, stopped, gone on with and verified.
+"""The compiler at the paper's size: 10,819 sources to 64,914 images, interrupted, resumed and verified.
 
 Every line runs in processes of its own, one after the other, on the same disk. The sources are a small dataset
 repeated, each a file of its own.
@@ -92,7 +92,7 @@ def show(what: str, cost: Cost, note: str = "") -> None:
 
 
 def kill_at(command: list[str], out: Path, sources: int) -> int:
-    """Build into an empty `out`, and kill the build when so many sources are finished; returns how many were."""
+    """Start a build in an empty `out`, and kill it when this many sources are rendered; returns how many were."""
     shutil.rmtree(out)
     arguments = [sys.executable, *(str(out) if part == "OUT" else part for part in command)]
     process = subprocess.Popen(arguments, env=environment(), stdout=subprocess.DEVNULL)

@@ -1,7 +1,7 @@
-"""The training stage against stock Detectron2: the data loader and a step. `gpu_check` does it on a GPU, and more.
+"""Training against stock Detectron2: the data loader and a step. `gpu_check` measures the same on a GPU.
 
-Both sides work on the same images, sizes and weights in the same run, turn by turn. Ratios are what counts; seconds
-depend on the machine.
+Both sides use the same images, sizes and weights in the same run, alternating. Compare ratios; seconds depend on the
+machine.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def step(annotations: Path, images: Path, model_name: str, schedule: str, count:
     batches = our_batches(cfg, data, count + 2, cfg.SOLVER.IMS_PER_BATCH)
     with EventStorage():
         for index, batch in enumerate(batches):
-            # Another one goes first each time; the first two rounds warm up.
+            # The sides alternate in who goes first; the first two rounds warm up.
             order = list(sides)[index % len(sides) :] + list(sides)[: index % len(sides)]
             for name in order:
                 network, with_ignored = sides[name]
@@ -123,7 +123,7 @@ def step(annotations: Path, images: Path, model_name: str, schedule: str, count:
     print(f"{model_name} on {device}, batch {cfg.SOLVER.IMS_PER_BATCH}, shorter side {list(cfg.INPUT.MIN_SIZE_TRAIN)}")
     base = seconds["stock"]
     for name, values in seconds.items():
-        # Step by step, since every batch costs something else.
+        # Step by step, since batches differ in cost.
         ratio = statistics.median(value / other for value, other in zip(values, base, strict=True))
         print(f"{name:<22} {1000 * statistics.median(values):8.1f} ms  {ratio:.3f} x stock")
 

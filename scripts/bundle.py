@@ -25,7 +25,7 @@ from datasets import __version__, cli
 from datasets.errors import DataError
 from datasets.staging import staging
 
-if TYPE_CHECKING:  # imported where they are used: they need packaging and unearth, --help does not
+if TYPE_CHECKING:  # imported where they are used: they need packaging and unearth, which --help does not
     from scripts.bundling.budget import Budget
     from scripts.bundling.contents import Sources
     from scripts.bundling.have import Have
@@ -37,12 +37,12 @@ CARRIED = Path(__file__).resolve().parent / "bundling"
 LARGEST = 5
 # unearth only downloads Detectron2's source, and the bundle has Detectron2 itself.
 NOT_CARRIED = {"unearth"}
-# Pure Python, and on the index as source only: wheels of them are built here. --build names others.
+# Pure Python packages that the index has as source only: their wheels are built here. --build names others.
 BUILT = frozenset({"fvcore", "antlr4-python3-runtime"})
 
 
 def needed(wanted: str) -> list[Ask]:
-    """What setup.cfg asks for: its install_requires, and for "all" its extra `train`."""
+    """The requirements of setup.cfg: install_requires, and for "all" the extra `train`."""
     from packaging.requirements import Requirement
 
     from scripts.bundling.resolve import Ask
@@ -62,7 +62,7 @@ def _setup_cfg() -> configparser.ConfigParser:
 
 
 def read_target(python: str, machine: str, glibc: str) -> Target:
-    """Raises click.BadParameter for what is no version, or a Python that setup.cfg does not serve."""
+    """The target machine. Raises click.BadParameter for an invalid version, or a Python that setup.cfg excludes."""
     from packaging.specifiers import SpecifierSet
 
     from scripts.bundling.target import OLDEST, Target
@@ -82,7 +82,7 @@ def read_target(python: str, machine: str, glibc: str) -> Target:
 
 
 def check_tools() -> None:
-    """Raise DataError where what lists packages is not installed."""
+    """Raise DataError where the packages that list indexes are not installed."""
     if missing := [name for name in ("packaging", "unearth") if util.find_spec(name) is None]:
         raise DataError(f"{' and '.join(missing)}: not installed; make setup, or pip install {' '.join(missing)}")
 
@@ -103,7 +103,7 @@ def detectron2_wheel(folder: Path, archive: Path | None) -> Path:
 
 
 def rows(wheels: Path) -> list[dict[str, Any]]:
-    """Name, version, file and bytes of each wheel, in the order of their names."""
+    """Name, version, file and bytes of each wheel, sorted by name."""
     from scripts.bundling.wheels import wheel_name
 
     found = []
@@ -116,7 +116,7 @@ def rows(wheels: Path) -> list[dict[str, Any]]:
 def write_manifest(
     bundle: Path, target: Target, wanted: str, expected: Have, sources: Sources | None, datasets: Sequence[str]
 ) -> None:
-    """Write bundle.json, which check_target.py reads on the machine. No time is in it: same inputs, same bytes."""
+    """Write bundle.json, which check_target.py reads on the target machine. It has no time: same inputs, same bytes."""
     project: dict[str, Any] = {"version": __version__}
     if sources is not None:
         project |= {"commit": sources.commit, "modified": sources.modified}
@@ -260,7 +260,7 @@ def gather_wheels(
     constraint: Sequence[Path],
     archive: Path | None,
 ) -> Plan:
-    """Fill folder/wheels with what is needed and not had. Raises DataError."""
+    """Fill folder/wheels with the packages that are needed and missing there. Raises DataError."""
     from scripts.bundling.index import Index
     from scripts.bundling.pip import read_constraints
     from scripts.bundling.resolve import Ask, resolve
@@ -278,7 +278,7 @@ def gather_wheels(
         constraints = [*index.constraints(), *(ask for path in constraint for ask in read_constraints(path))]
         plan = resolve(roots, have, index, target.environment(), constraints, smallest)
     kept = {index.wheels[release] for release in plan.carried.values()}
-    for path in set(index.wheels.values()) - kept:  # tried on the way and dropped
+    for path in set(index.wheels.values()) - kept:  # tried and dropped during resolution
         path.unlink()
     index.budget.check({path.name: path.stat().st_size for path in kept})
     return plan

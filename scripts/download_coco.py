@@ -32,13 +32,13 @@ if TYPE_CHECKING:  # imported where they are used, to keep --help fast
 
 
 class Archive(NamedTuple):
-    """A zip file that holds one folder and nothing beside it."""
+    """A zip file that contains one folder and nothing else."""
 
     folder: str
     path: str  # below the base URL
     size: int
     md5: str
-    unpacked: int  # room that its files take on a disk, rounded up
+    unpacked: int  # disk space of its unpacked files, rounded up
 
     @property
     def name(self) -> str:
@@ -46,12 +46,12 @@ class Archive(NamedTuple):
 
     @property
     def part(self) -> str:
-        """What --parts calls it."""
+        """Its name in --parts."""
         return self.folder.removesuffix("2017")
 
 
-# JPEGs do not shrink in a zip; on a disk each of the 118287 and 5000 fills up its last block. The annotations do: their
-# six files are 834416290 bytes.
+# JPEGs do not shrink in a zip; on disk, each of the 118287 and 5000 files wastes part of its last block. The
+# annotations do shrink: their six files are 834416290 bytes.
 ARCHIVES = (
     Archive("train2017", "zips/train2017.zip", 19336861798, "cced6f7f71b7629ddf16f17bbcfab6b2", 19_700_000_000),
     Archive("val2017", "zips/val2017.zip", 815585330, "442b8da7639aecaf257c1dceb8ba8c80", 830_000_000),
@@ -64,19 +64,19 @@ ARCHIVES = (
     ),
 )
 BASE_URL = "http://images.cocodataset.org"
-WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds between attempts that got no further; one more of them ends the run
+WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds between attempts without progress; one more ends the run
 TIMEOUT = 60.0  # seconds without a byte
 CHUNK = 1 << 16
-MAY_PASS = (408, 429, 500, 502, 503, 504)  # HTTP statuses of a server in passing trouble
-BOMB = 2  # how many times the expected room an archive may declare before we refuse it
+MAY_PASS = (408, 429, 500, 502, 503, 504)  # HTTP statuses of a server in temporary trouble
+BOMB = 2  # how many times the expected size an archive may declare
 
 
 class TransferError(Exception):
-    """An attempt failed in a way in which the next one may not."""
+    """An attempt failed in a way that a retry may fix."""
 
 
 class ResumeError(TransferError):
-    """The server does not continue our part file; only a new start can help."""
+    """The server cannot resume our partial file; only a new download helps."""
 
 
 def choose(parts: str, archives: Sequence[Archive]) -> list[Archive]:
@@ -89,7 +89,9 @@ def choose(parts: str, archives: Sequence[Archive]) -> list[Archive]:
 
 
 def room_needed(work: Iterable[tuple[Archive, int]], keep: bool) -> int:
-    """Peak of additional disk space for pairs of an archive and how much of it is here, done one after the other."""
+    """Peak of additional disk space for pairs of an archive and the bytes already here, processed one after the
+    other.
+    """
     used = peak = 0
     for archive, have in work:
         used += archive.size - have + archive.unpacked
@@ -99,9 +101,9 @@ def room_needed(work: Iterable[tuple[Archive, int]], keep: bool) -> int:
 
 
 def body_start(status: int, headers: Message, offset: int, size: int, url: str) -> int:
-    """Where in the file the body of an answer belongs, after asking for the bytes from `offset` on.
+    """The file position of a response's body, after a request for the bytes from `offset` on.
 
-    Raises DataError where the server has no such file, TransferError where asking again may help.
+    Raises DataError where the server lacks the file, TransferError where a retry may help.
     """
     span, length = headers.get("Content-Range", ""), headers.get("Content-Length", "")
     match = re.fullmatch(r"bytes (?:([0-9]+)-[0-9]+|\*)/([0-9]+|\*)", span)
@@ -126,14 +128,16 @@ def length_of(path: Path) -> int:
 
 
 def progress(label: str, total: int, initial: int = 0) -> tqdm[NoReturn]:
-    """A bar of bytes on stderr, none where that is not a terminal."""
+    """A progress bar in bytes on stderr; none where that is not a terminal."""
     from tqdm import tqdm
 
     return tqdm(desc=label, total=total, initial=initial, unit="B", unit_scale=True, disable=None)
 
 
 def open_at(url: str, offset: int) -> HTTPResponse | HTTPError:
-    """The answer, of whatever status, to asking for the bytes from `offset` on. Raises DataError or TransferError."""
+    """The response, whatever its status, to a request for the bytes from `offset` on. Raises DataError or
+    TransferError.
+    """
     import http.client
     import urllib.error
     import urllib.request
@@ -152,7 +156,7 @@ def open_at(url: str, offset: int) -> HTTPResponse | HTTPError:
 
 
 def chunks(response: HTTPResponse | HTTPError) -> Iterator[bytes]:
-    """The body in pieces. What the network does becomes TransferError; a full disk at the caller's passes by."""
+    """The body in pieces. Network errors become TransferError; a full disk raises in the caller."""
     import http.client
 
     try:
@@ -163,11 +167,11 @@ def chunks(response: HTTPResponse | HTTPError) -> Iterator[bytes]:
 
 
 def fetch_rest(archive: Archive, url: str, part: Path) -> None:
-    """One request for what `part` lacks. Raises DataError, or TransferError if that did not complete it."""
+    """One request for the missing part of `part`. Raises DataError, or TransferError if it is still incomplete."""
     offset = length_of(part)
     with open_at(url, offset) as response:
         have = body_start(response.status or 0, response.headers, offset, archive.size, url)
-        # A server that ignored the Range sends everything, hence "wb".
+        # A server that ignores Range sends everything, hence "wb".
         with part.open("ab" if have else "wb") as file, progress(archive.name, archive.size, have) as bar:
             for chunk in chunks(response):
                 have += len(chunk)
@@ -181,7 +185,7 @@ def fetch_rest(archive: Archive, url: str, part: Path) -> None:
 
 
 def attempt(archive: Archive, url: str, part: Path) -> str:
-    """One request for what `part` lacks; why it fell short, or "" if it did not. Raises DataError."""
+    """One request for the missing part of `part`; the reason why it is still incomplete, or "". Raises DataError."""
     try:
         fetch_rest(archive, url, part)
     except ResumeError as failure:
@@ -193,13 +197,13 @@ def attempt(archive: Archive, url: str, part: Path) -> str:
 
 
 def download(archive: Archive, url: str, part: Path, waits: Sequence[float]) -> None:
-    """Complete `part`, in as many requests as it takes.
+    """Complete `part`, in as many requests as needed.
 
-    `waits` are the seconds between attempts that got no further; raises DataError after len(waits) + 1 of them in a
-    row. Further is further than ever in this run, so that no server can have us start over for ever.
+    `waits` are the seconds between attempts without progress; raises DataError after len(waits) + 1 of them in a row.
+    Progress means more bytes than ever in this run, so that no server can make us restart forever.
     """
     best, failures = length_of(part), 0
-    # A connection that breaks after the last byte is not a failure.
+    # A connection that breaks after the last byte is no failure.
     while (reason := attempt(archive, url, part)) and (have := length_of(part)) < archive.size:
         best, failures = max(best, have), 0 if have > best else failures + 1
         if failures > len(waits):
@@ -215,7 +219,7 @@ def download(archive: Archive, url: str, part: Path, waits: Sequence[float]) -> 
 
 
 def verify(path: Path, archive: Archive) -> None:
-    """Raise DataError unless `path` is the archive; one of the right size and the wrong content is removed."""
+    """Raise DataError unless `path` is the archive; a file of the right size with wrong content is removed."""
     import hashlib
 
     if length_of(path) != archive.size:
@@ -235,7 +239,7 @@ def obtain(archive: Archive, output: Path, base_url: str, waits: Sequence[float]
     path, part = output / archive.name, output / f"{archive.name}.part"
     if path.exists():
         verify(path, archive)
-        part.unlink(missing_ok=True)  # of a download that was finished by hand
+        part.unlink(missing_ok=True)  # left by a download that was completed by hand
         return path
     if length_of(part) > archive.size:
         click.echo(f"{part}: expected {archive.size} bytes, found {length_of(part)}: starting over", err=True)
@@ -247,7 +251,7 @@ def obtain(archive: Archive, output: Path, base_url: str, waits: Sequence[float]
 
 
 def member_problem(member: ZipInfo, folder: str) -> str | None:
-    """What forbids unpacking a member: a place outside of `folder`, or a kind other than file and directory."""
+    """Why a member must not be unpacked: a path outside `folder`, or neither a file nor a directory."""
     path = PurePosixPath(member.filename)
     kind = stat.S_IFMT(member.external_attr >> 16)  # 0 where the archiver recorded none
     inside = path.parts[:1] == (folder,) and ".." not in path.parts and (len(path.parts) > 1 or member.is_dir())
@@ -271,7 +275,7 @@ def check_members(members: Sequence[ZipInfo], archive: Archive) -> None:
 
 
 def unpack(path: Path, archive: Archive, output: Path) -> None:
-    """Unpack to OUTPUT/FOLDER, which appears whole or not at all. Raises DataError, for a wrong CRC too."""
+    """Unpack to OUTPUT/FOLDER, which appears whole or not at all. Raises DataError, also for a wrong CRC."""
     import zipfile
     import zlib
 
@@ -292,7 +296,7 @@ def unpack(path: Path, archive: Archive, output: Path) -> None:
 
 
 def lacking(archives: Iterable[Archive], output: Path, keep: bool) -> list[Archive]:
-    """Those not unpacked yet, with what a cut unpacking left of them cleared away; says which are there."""
+    """Archives not unpacked yet, after removing partly unpacked folders; reports those that are complete."""
     missing = []
     for archive in archives:
         folder, path = output / archive.folder, output / archive.name
@@ -306,7 +310,7 @@ def lacking(archives: Iterable[Archive], output: Path, keep: bool) -> list[Archi
 
 
 def check_room(archives: Iterable[Archive], output: Path, keep: bool) -> None:
-    """Raise DataError unless the disk can take what is still to be downloaded and unpacked."""
+    """Raise DataError unless the disk has room for what is still to be downloaded and unpacked."""
     work = []
     for archive in archives:
         have = length_of(output / archive.name) or length_of(output / f"{archive.name}.part")
@@ -317,7 +321,7 @@ def check_room(archives: Iterable[Archive], output: Path, keep: bool) -> None:
 
 
 def fetch(archives: Iterable[Archive], output: Path, base_url: str, keep: bool, waits: Sequence[float] = WAITS) -> None:
-    """Download, check and unpack whatever is not there yet. Raises DataError."""
+    """Download, verify and unpack what is missing. Raises DataError."""
     output.mkdir(parents=True, exist_ok=True)
     missing = lacking(archives, output, keep)
     check_room(missing, output, keep)

@@ -59,12 +59,12 @@ def main(folder: Path, output: Path, train: int, val: int, seed: int) -> None:
 
 
 def shuffled(ids: set[int], seed: int) -> list[int]:
-    """The ids in an order that depends on nothing but the seed: sorted by a digest of each."""
+    """The ids in an order determined by the seed alone: sorted by a digest of each."""
     return sorted(ids, key=lambda item: hashlib.sha256(f"{seed} {item}".encode()).digest())
 
 
 def subset(dataset: Dataset, ids: set[int]) -> Dataset:
-    """The images with these ids, in file order, and their annotations; all categories stay."""
+    """The images with these ids, in file order, and their annotations; all categories are kept."""
     return msgspec.structs.replace(
         dataset,
         images=[item for item in dataset.images if item.id in ids],

@@ -26,7 +26,7 @@ from datasets.records import Annotation, Image, Rle  # noqa: E402
 
 COLORS = {"kept": (0, 200, 0), "ignored": (255, 170, 0), "dropped": (255, 40, 40)}
 TITLE_HEIGHT = 22
-# Of 255: how strongly masks are tinted.
+# Opacity of masks, out of 255.
 SHADE = 45
 COLUMNS = 3
 
@@ -60,7 +60,7 @@ def main(dataset: Path, source_id: int, source_input: int, output: Path, width: 
 
 
 def draw(path: Path, image: Image, shown: list[Annotation], source: list[Annotation], width: int) -> PillowImage.Image:
-    """One picture, scaled to `width`, with a title; `source` are the original's annotations."""
+    """One image, scaled to `width`, with a title; `source` are the original's annotations."""
     scale = width / image.width
     with PillowImage.open(path) as opened:
         picture = ImageOps.exif_transpose(opened).convert("RGB")
@@ -81,7 +81,7 @@ def draw(path: Path, image: Image, shown: list[Annotation], source: list[Annotat
 
 
 def dropped(image: Image, shown: list[Annotation], source: list[Annotation]) -> list[list[float]]:
-    """What is left of the boxes that the variant dropped, `xyxy` in its own pixels; boxes outside are not there."""
+    """The visible parts of boxes that the variant dropped, `xyxy` in its own pixels; boxes outside are omitted."""
     if image.window is None:
         return []
     present = {item.source_annotation_id for item in shown}
@@ -105,7 +105,7 @@ def shade(picture: PillowImage.Image, item: Annotation, scale: float, color: tup
 
 
 def sheet(pictures: list[PillowImage.Image]) -> PillowImage.Image:
-    """The pictures in rows, on white."""
+    """The images in rows, on white."""
     rows = [pictures[start : start + COLUMNS] for start in range(0, len(pictures), COLUMNS)]
     heights = [max(picture.height for picture in row) + 6 for row in rows]
     whole = PillowImage.new("RGB", (COLUMNS * (pictures[0].width + 6), sum(heights)), "white")

@@ -33,8 +33,8 @@ DIST_INFO = f"detectron2-{VERSION}.dist-info"
 WHEEL = f"detectron2-{VERSION}-py3-none-any.whl"
 MAX_FILE = 2**24  # bytes; the largest file has 1 MB
 
-# What its modules import when they are loaded; setup.cfg's extra `train` names the same. black, future and pydot, which
-# its own setup.py also lists, serve exports that we do not use.
+# What its modules import; setup.cfg's extra `train` lists the same. Its own setup.py also lists black, future and
+# pydot, for exports that are not used here.
 REQUIRES = (
     "cloudpickle",
     "fvcore <0.1.6,>=0.1.5",
@@ -103,7 +103,7 @@ def main(archive: Path | None, wheel_dir: Path | None) -> None:
 
 
 def installed() -> str | None:
-    """Which Detectron2 this Python has, as a sentence; None without one. Raises DataError for half of one."""
+    """A sentence about the installed Detectron2; None without one. Raises DataError for a broken installation."""
     spec = util.find_spec("detectron2")
     if spec is None or spec.origin is None:
         return None
@@ -128,7 +128,7 @@ def download(folder: Path) -> Path:
     Not by pip, which refuses the archive for a direct URL among its extras.
     """
     command = [sys.executable, "-m", "unearth", "--no-binary", "--download", str(folder), REQUIREMENT]
-    if index := os.environ.get("PIP_INDEX_URL"):  # empty is unset, as for pip
+    if index := os.environ.get("PIP_INDEX_URL"):  # empty is unset, as in pip
         command[3:3] = ["--index-url", index]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     archives = sorted(folder.glob("*.tar.gz"))
@@ -139,7 +139,7 @@ def download(folder: Path) -> Path:
 
 
 def read_checked(archive: Path, sha256: str) -> bytes:
-    """The archive's bytes. Raises DataError where they are not the ones that were checked for this project."""
+    """The archive's bytes. Raises DataError where they are not the verified ones."""
     data = archive.read_bytes()
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
@@ -148,7 +148,7 @@ def read_checked(archive: Path, sha256: str) -> bytes:
 
 
 def python_files(archive: bytes) -> Iterator[tuple[str, bytes]]:
-    """(path, content) of the package's Python files and of its licence, in the order of their paths."""
+    """(path, content) of the package's Python files and its licence, sorted by path."""
     found: dict[str, bytes] = {}
     with tempfile.TemporaryFile() as file:
         file.write(archive)
@@ -183,7 +183,7 @@ def write_wheel(path: Path, files: Iterator[tuple[str, bytes]]) -> None:
     entries.append((f"{DIST_INFO}/RECORD", f"{record}{DIST_INFO}/RECORD,,\n".encode()))
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as wheel:
         for name, content in entries:
-            # ZipInfo's own time is fixed.
+            # ZipInfo's default time is fixed.
             info = zipfile.ZipInfo(name)
             info.external_attr = 0o644 << 16
             wheel.writestr(info, content, zipfile.ZIP_DEFLATED)

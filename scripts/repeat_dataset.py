@@ -57,7 +57,7 @@ def main(inputs: list[Input], count: int, output: Path, copy: bool) -> None:
 
 
 def repeated(inputs: Inputs, count: int) -> Iterator[tuple[Image, Source]]:
-    """`count` image records under new ids and names, each with its source; all sources before any comes again."""
+    """`count` image records with new ids and names, each with its source; all sources appear before any repeats."""
     for number, source in enumerate(islice(cycle(inputs.sources), count), start=1):
         name = f"{number:012d}{PurePosixPath(source.image.file_name).suffix}"
         yield msgspec.structs.replace(source.image, id=number, file_name=name), source
@@ -79,10 +79,10 @@ def write_annotations(inputs: Inputs, count: int, path: Path) -> int:
 def place_files(
     inputs: Inputs, count: int, folder: Path, put: Callable[[Path, Path], object], progress: Progress
 ) -> None:
-    """Every image file under its new name. Raises DataError naming the file that cannot be placed."""
+    """Place every image file under its new name. Raises DataError naming a file that cannot be placed."""
     for done, (image, source) in enumerate(repeated(inputs, count), start=1):
         try:
-            # The file itself, not a link to it, which might be relative.
+            # The file itself, since a link might be relative.
             put(source.path.resolve(), folder / image.file_name)
         except OSError as error:
             advice = "; files on another file system need --copy" if put is os.link else ""

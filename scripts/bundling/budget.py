@@ -12,7 +12,7 @@ SHOWN = 8
 
 
 class Budget(NamedTuple):
-    """At most `limit` bytes, None for no limit, of which `fixed` (bytes of each part by name) are spoken for."""
+    """At most `limit` bytes, None for no limit; `fixed` (bytes of each part by name) are already used."""
 
     limit: int | None
     fixed: Mapping[str, int]

@@ -1,4 +1,4 @@
-"""Checks on the machine that a bundle was carried to; run.sh runs it. Standard library only, and for any Python 3."""
+"""Checks on the target machine, run by run.sh. Standard library only, for any Python 3."""
 
 import json
 import platform
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def python_problem(bundle: Any) -> str:
-    """What is wrong with the Python that runs this, "" if nothing is."""
+    """What is wrong with the running Python; "" for nothing."""
     found = f"{sys.version_info[0]}.{sys.version_info[1]}"
     wanted = ".".join(bundle["python"].split(".")[:2])
     if found != wanted:
@@ -33,7 +33,7 @@ def numbers(version: str) -> Any:
 
 
 def packages_problem(bundle: Any) -> str:
-    """Which packages that the bundle counts on are not there, "" if all are."""
+    """Which packages that the bundle expects are missing; "" for none."""
     from importlib import metadata
 
     names = [item.metadata["Name"] for item in metadata.distributions()]

@@ -1,4 +1,4 @@
-"""Files of a bundle other than wheels: the project's own sources, datasets, and the list of everyone's SHA-256."""
+"""Files of a bundle besides wheels: the project's sources, datasets, and SHA256SUMS of everything."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from datasets.digests import sha256_file
 from datasets.errors import DataError, Problems
 
 SUMS = "SHA256SUMS"
-# Without git: what is ours in a checkout, where datasets/ also has the data and benchmarks/ or docs/ may be missing.
+# Without git: our files in a checkout, where datasets/ also contains data, and benchmarks/ or docs/ may be missing.
 FOLDERS = ("augment", "benchmarks", "datasets/specs", "docs", "ensemble", "scripts", "tests", "train")
 FILES = ("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "constraints.txt", "pyproject.toml")
 CACHES = ("__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis")
 
 
 class Item(NamedTuple):
-    """A file to copy, and where to in the bundle."""
+    """A file to copy, and its path in the bundle."""
 
     source: Path
     path: str
@@ -30,7 +30,7 @@ class Item(NamedTuple):
 
 
 class Sources(NamedTuple):
-    """The project's files; `commit` is None without git, `modified` tells that they are not as committed."""
+    """The project's files; `commit` is None without git, `modified` means that they differ from the commit."""
 
     items: list[Item]
     commit: str | None
@@ -38,8 +38,8 @@ class Sources(NamedTuple):
 
 
 def project_sources(root: Path) -> Sources:
-    """The tracked files as they are in the working tree; without git those that a checkout has."""
-    # A copy without git may lie in a checkout of something else.
+    """The tracked files of the working tree; without git, the files that a checkout has."""
+    # A copy without git may lie inside another checkout.
     if _git(root, "rev-parse", "--show-prefix") == "":
         paths = [Path(name) for name in (_git(root, "ls-files", "-z") or "").split("\0") if name]
         commit = (_git(root, "rev-parse", "--verify", "HEAD") or "").strip() or None
@@ -49,13 +49,13 @@ def project_sources(root: Path) -> Sources:
     items = [
         Item(root / path, f"project/{path.as_posix()}", (root / path).stat().st_size)
         for path in sorted(paths)
-        if (root / path).is_file()  # not one that is tracked and removed
+        if (root / path).is_file()  # not tracked and deleted
     ]
     return Sources(items, commit, modified)
 
 
 def _git(root: Path, *words: str) -> str | None:
-    """What git prints, None where it fails or is not there. Its line end after a single word is kept off."""
+    """git's output; None where it fails or is not installed."""
     try:
         done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, check=False)
     except FileNotFoundError:
@@ -73,7 +73,7 @@ def _known_files(root: Path) -> Iterator[Path]:
 
 
 def dataset_items(folders: Sequence[Path], output: Path) -> dict[str, list[Item]]:
-    """The files of each dataset, by its name in the bundle. Raises DataError with everything that cannot be carried."""
+    """The files of each dataset, by its name in the bundle. Raises DataError with everything that cannot be bundled."""
     problems = Problems()
     found: dict[str, list[Item]] = {}
     owners: dict[str, Path] = {}
@@ -111,7 +111,7 @@ def _walk(folder: Path, target: str, problems: Problems) -> Iterator[Item]:
 
 
 def _problem(path: Path, inside: Path) -> str | None:
-    """What forbids carrying a file or folder."""
+    """Why a file or folder cannot be bundled."""
     if any(letter in path.name for letter in "\n\r\\"):
         return "expected a name without line ends and backslashes, which a list of checksums cannot hold as they are"
     if path.is_symlink():
@@ -127,7 +127,7 @@ def _problem(path: Path, inside: Path) -> str | None:
 
 
 def copy(items: Sequence[Item], bundle: Path, progress: Progress) -> None:
-    """Copy with the permissions; what a link points to is copied in its place."""
+    """Copy files with their permissions; links are replaced by what they point to."""
     for index, item in enumerate(items):
         progress("copying", index, len(items))
         path = bundle / item.path
@@ -136,13 +136,13 @@ def copy(items: Sequence[Item], bundle: Path, progress: Progress) -> None:
 
 
 def write_sums(bundle: Path) -> None:
-    """SHA256SUMS as sha256sum -c reads it: every file below `bundle` but this list, in the order of their paths."""
+    """SHA256SUMS, for sha256sum -c: every file below `bundle` except itself, sorted by path."""
     paths = sorted(path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file())
     lines = [f"{sha256_file(bundle / path)}  {path}\n" for path in paths]
     (bundle / SUMS).write_text("".join(lines), encoding="utf-8")
 
 
 def check_output(output: Path) -> None:
-    """Raise DataError where there is something already."""
+    """Raise DataError where something exists already."""
     if os.path.lexists(output):
         raise DataError(f"{output}: there is something already; remove it, or name another --output")

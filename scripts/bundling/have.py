@@ -1,4 +1,4 @@
-"""Packages that the target machine has: read from --have, compared with requirements."""
+"""Packages of the target machine: parsed from --have, compared with requirements."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Have = dict[str, Version | None]  # canonical name: version, or None where it is
 
 
 def read_have(values: Iterable[str]) -> Have:
-    """What every --have says together; a later one wins. Raises click.BadParameter, DataError for a bad file.
+    """All --have values merged; later ones win. Raises click.BadParameter, DataError for a bad file.
 
-    Each is a comma-separated list of NAME and NAME==VERSION, or the path of a file made by `pip list --format json`; a
-    path is told by its ending .json or a slash.
+    Each is a comma-separated list of NAME and NAME==VERSION, or the path, ending in .json or containing a slash, of a
+    file made by `pip list --format json`.
     """
     have: Have = {}
     for value in values:
@@ -54,7 +54,7 @@ def _from_file(path: Path) -> Have:
 
 
 def _version(text: str) -> Version | None:
-    """None for what is no version by PEP 440: it is there, which is all that can be said."""
+    """None for what is not a PEP 440 version: the package exists, and nothing more is known."""
     try:
         return Version(text)
     except InvalidVersion:
@@ -62,5 +62,5 @@ def _version(text: str) -> Version | None:
 
 
 def public(version: Version) -> Version:
-    """A build such as 2.11.0+cu130 counts as 2.11.0."""
+    """The public version: 2.11.0 for a build such as 2.11.0+cu130."""
     return Version(version.public)

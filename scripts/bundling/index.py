@@ -1,4 +1,4 @@
-"""Package indexes: which releases there are for the target machine, how large they are, and having their wheels."""
+"""Package indexes: which releases fit the target machine, their sizes, and their wheels."""
 
 from __future__ import annotations
 
@@ -29,9 +29,8 @@ SHOWN = 8  # versions of each kind, in an error
 
 
 class Index:
-    """The catalogue of `resolve`: lists with unearth, fetches with pip into `folder`.
-
-    `build` names the packages of which a wheel may be built here from their source, where they have none.
+    """The catalogue of `resolve`: lists with unearth, downloads with pip into `folder`. `build` names packages whose
+    wheels may be built here from source, where they have none.
     """
 
     def __init__(
@@ -52,7 +51,7 @@ class Index:
         self._releases: dict[str, list[Release]] = {}
         self._links: dict[Release, Link] = {}
         self._requires: dict[Release, list[Requirement]] = {}
-        self._unusable: dict[str, tuple[str, str]] = {}  # file: name of the package, what is wrong
+        self._unusable: dict[str, tuple[str, str]] = {}  # file: package name, problem
         indexes = [] if settings.get("no-index", "").lower() in ("1", "true", "yes", "on") else _indexes(settings)
         find_links = settings.get("find-links", "").split()
         self.session = Session(settings, indexes)
@@ -60,10 +59,10 @@ class Index:
         self.finder = PackageFinder(
             session=cast(Any, self.session),  # its type differs with the HTTP library
             index_urls=indexes,
-            # As pip does, a folder that is not there is passed over.
+            # Like pip, skips a folder that does not exist.
             find_links=[link for link in find_links if "://" in link or Path(link).exists()],
             target_python=TargetPython(target.python, [target.abi], "cp", target.platforms()),
-            ignore_compatibility=True,  # so that an error can say what there is for others
+            ignore_compatibility=True,  # so that errors can say what exists for others
         )
         if not indexes:
             self.finder.sources = [source for source in self.finder.sources if source["type"] != "index"]
@@ -72,11 +71,11 @@ class Index:
         self.session.close()
 
     def constraints(self) -> list[Ask]:
-        """Those of pip's own settings, which pip will hold us to."""
+        """The constraints in pip's own settings, which pip will enforce."""
         return [ask for path in self.settings.get("constraint", "").split() for ask in pip.read_constraints(Path(path))]
 
     def _found(self, name: str) -> Sequence[Package]:
-        """Every wheel and source distribution that is not withdrawn, of the newest version first."""
+        """Every wheel and source distribution that is not yanked, newest version first."""
         if name not in self._packages:
             self.progress("reading the index", len(self._packages), len(self._packages) + 1)
             try:
@@ -87,7 +86,7 @@ class Index:
         return self._packages[name]
 
     def _kind(self, package: Package) -> str:
-        """What the target machine can do with a file: "fits" or why not."""
+        """What the target machine can do with a file: "fits", or why not."""
         version = Version(str(package.version))
         if version.is_prerelease:
             return "pre-release"
@@ -110,7 +109,7 @@ class Index:
                 continue
             if kind == "fits" or (kind == "source only" and name in self.build):
                 release = Release(name, Version(str(package.version)), package.link.filename)
-                # unearth puts the file that pip prefers first among those of a version, and wheels before sources.
+                # unearth lists pip's preferred file of a version first, and wheels before sources.
                 if release.version not in best:
                     best[release.version] = release
                     self._links[release] = package.link
@@ -163,7 +162,7 @@ class Index:
             return [release for release in missing if not self._take(release, arrived(fetched))]
 
     def _take(self, release: Release, found: Mapping[tuple[str, Version], Path]) -> bool:
-        """Move its wheel to `self.folder`; False where its METADATA is not valid. Raises DataError without one."""
+        """Move its wheel to `self.folder`; False where its METADATA is invalid. Raises DataError without one."""
         path = found.get((release.name, release.version))
         if path is None:
             raise DataError(f"{release.title}: pip fetched {sorted(p.name for p in found.values())} instead")
@@ -176,7 +175,7 @@ class Index:
         try:
             self._requires[release] = wheel_requires(path)
         except InvalidRequirement as error:
-            # Some old releases have specifiers that pip no longer takes; like pip, we go on to another version.
+            # Some old releases have specifiers that pip no longer accepts; like pip, we try another version.
             self._unusable[release.file] = release.name, f"its METADATA is not valid: {str(error).splitlines()[0]}"
             del self._releases[release.name]
             return False
@@ -189,7 +188,9 @@ class Index:
 
 
 def _indexes(settings: Mapping[str, str]) -> list[str]:
-    first = settings.get("index-url") or PackageFinder().sources[0]["url"]  # where nothing is set, unearth's is pip's
+    first = (
+        settings.get("index-url") or PackageFinder().sources[0]["url"]
+    )  # where nothing is set, unearth's default is pip's
     return [first, *settings.get("extra-index-url", "").split()]
 
 
@@ -197,7 +198,7 @@ def _python_fits(requires: str | None, target: Target) -> bool:
     try:
         return SpecifierSet(requires or "").contains(target.environment()["python_full_version"], prereleases=True)
     except InvalidSpecifier:
-        return True  # as pip has it
+        return True  # as in pip
 
 
 def _some(versions: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""pip: its settings, which count here too, and the runs that fetch wheels."""
+"""pip: its settings, which apply here too, and the runs that download wheels."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from datasets.errors import DataError
 from scripts.bundling.resolve import Ask, Release
 from scripts.bundling.target import Target
 
-FIXED_TIME = "315532800"  # 1980, the first year a zip file can hold: a wheel built twice has the same bytes
+FIXED_TIME = "315532800"  # 1980, the earliest year of a zip file: a wheel built twice has the same bytes
 
 
 def pip_settings() -> dict[str, str]:
-    """What pip's files and PIP_ variables say, by the name of the option. Raises DataError without pip."""
+    """The settings of pip's files and PIP_ variables, by option. Raises DataError without pip."""
     done = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False)
     if done.returncode:
         raise DataError(f"pip cannot be run: {_last_words(done.stderr.splitlines())}; make setup installs it")
@@ -28,9 +28,9 @@ def pip_settings() -> dict[str, str]:
 
 
 def read_settings(listing: str) -> dict[str, str]:
-    """The output of `pip config list`, each option once, from where pip download would take it.
+    """The output of `pip config list`, each option once, as pip download would resolve it.
 
-    Those of `pip install` count too, as far as nothing else is said: that is where an index is often set.
+    Settings of `pip install` apply too where nothing else is set, since indexes are often set there.
     """
     sections = ("install", "global", "download", ":env:")
     found: dict[str, dict[str, str]] = {section: {} for section in sections}
@@ -63,7 +63,9 @@ class Pip:
         self.settings, self.target = settings, target
 
     def download(self, releases: Sequence[Release], folder: Path, on_begun: Callable[[int], None]) -> None:
-        """Wheels of these into `folder`; `on_begun` is told how many are done. Raises DataError with pip's words."""
+        """Download wheels into `folder`; `on_begun` is called with the number started. Raises DataError with pip's
+        words.
+        """
         if not releases:
             return
         words = ["download", "--only-binary=:all:", "--python-version", self.target.version]
@@ -77,8 +79,8 @@ class Pip:
                 on_begun(max(begun - 1, 0))
 
     def build_wheel(self, release: Release, folder: Path) -> None:
-        """A wheel of its source into `folder`. Raises DataError."""
-        # pip's cache may hold one that was built at another time, with other bytes.
+        """Build a wheel from source into `folder`. Raises DataError."""
+        # pip's cache may have one built at another time, with other bytes.
         words = ["wheel", "--no-cache-dir", "--no-binary", release.name, "--wheel-dir", str(folder)]
         with self._run([*words, f"{release.name}=={release.version}"], f"{release.title} cannot be built") as lines:
             for _ in lines:
@@ -86,11 +88,11 @@ class Pip:
 
     @contextmanager
     def _run(self, words: Sequence[str], failure: str) -> Iterator[Iterator[str]]:
-        """The lines that a run of pip prints. Raises DataError with the last of them where it fails."""
+        """The lines that pip prints. Raises DataError with the last of them where it fails."""
         command = [sys.executable, "-m", "pip", *words[:1], "--no-deps", "--progress-bar", "off", *words[1:]]
         variables = {f"PIP_{option.upper().replace('-', '_')}": value for option, value in self.settings.items()}
         environment = {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1", "SOURCE_DATE_EPOCH": FIXED_TIME}
-        # Where pip download would not look itself: an index that is set for pip install.
+        # Settings that pip download itself would not read: an index set for pip install.
         for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"):
             if name in variables:
                 environment[name] = variables[name]

@@ -1,4 +1,4 @@
-"""Dependency resolution: which versions are carried, as the fixed point of what they ask of each other."""
+"""Dependency resolution: the versions to bundle, as the fixed point of each other's requirements."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from datasets.errors import DataError
 from scripts.bundling.budget import MB
 from scripts.bundling.have import Have, public
 
-ROUNDS = 1000  # no more than a guard: see `resolve`
+ROUNDS = 1000  # only a guard: see `resolve`
 
 
 class Ask(NamedTuple):
-    """A requirement and who makes it: "setup.cfg" or "albumentations 2.0.8"."""
+    """A requirement and its origin: "setup.cfg" or "albumentations 2.0.8"."""
 
     requirement: Requirement
     by: str
@@ -44,26 +44,28 @@ class Release(NamedTuple):
 
 
 class Catalogue(Protocol):
-    """Where releases come from."""
+    """A source of releases."""
 
     def releases(self, name: str) -> Sequence[Release]:
-        """One for each version that fits the target machine, the newest first."""
+        """One per version that fits the target machine, newest first."""
 
     def size(self, release: Release) -> int | None:
-        """Its bytes, None where that is not known."""
+        """Size in bytes; None where unknown."""
 
     def prepare(self, releases: Sequence[Release]) -> Sequence[Release]:
-        """Have their wheels at hand; returns those that turn out not to be usable, which `releases` then leaves out."""
+        """Make their wheels available; returns those that turn out unusable, which `releases` then omits."""
 
     def requires(self, release: Release) -> Sequence[Requirement]:
-        """What a prepared release requires, whatever the markers."""
+        """The requirements of a prepared release, with any markers."""
 
     def describe(self, name: str) -> str:
-        """Every version that was found, for an error."""
+        """Every version found, for an error."""
 
 
 class Plan(NamedTuple):
-    """`carried` and `expected` (there already) by canonical name, in its order; `unfit` are had, but carried anew."""
+    """`carried` and `expected` (installed there) by canonical name, sorted; `unfit` are installed there, but bundled
+    too.
+    """
 
     carried: dict[str, Release]
     expected: Have
@@ -78,12 +80,11 @@ def resolve(
     constraints: Sequence[Ask] = (),
     smallest: bool = False,
 ) -> Plan:
-    """The plan in which every requirement that counts is met. Raises DataError with all that cannot be.
+    """The plan that meets every applicable requirement. Raises DataError with all that cannot be met.
 
-    Each round walks from `roots` through the requirements of the versions chosen so far, and chooses again by all the
-    specifiers met on the way; so nothing lingers of a version that was dropped. A version that was chosen and then
-    excluded is not chosen again, which is why this ends: versions are finite, and between two exclusions a choice can
-    only get better.
+    Each round walks from `roots` through the requirements of the versions chosen so far, and chooses again by all
+    specifiers met on the way; so nothing of a dropped version lingers. A version that was chosen and then excluded is
+    not chosen again, so this ends: versions are finite, and between two exclusions a choice can only improve.
     """
     chosen: dict[str, Release] = {}
     excluded: dict[str, set[Version]] = defaultdict(set)
@@ -107,7 +108,7 @@ def resolve(
             else:
                 picks[name] = pick
         if picks == chosen:
-            # What excluded a version may itself have been dropped since; each name gets that second chance once.
+            # The reason for excluding a version may itself be gone; each name gets this second chance once.
             if again := [name for name in unmet if excluded[name] and name not in forgiven]:
                 forgiven.update(again)
                 for name in again:
@@ -124,7 +125,9 @@ def resolve(
 def gather(
     roots: Iterable[Ask], chosen: Mapping[str, Release], catalogue: Catalogue, environment: Mapping[str, str]
 ) -> dict[str, list[Ask]]:
-    """Every requirement that holds on the target machine, by name: of the roots and of what is chosen to meet them."""
+    """Every requirement that applies on the target machine, by name: of the roots and of the versions chosen for
+    them.
+    """
     asks: dict[str, list[Ask]] = defaultdict(list)
     seen: set[tuple[str, str]] = set()
     queue = [ask for ask in roots if applies(ask.requirement, environment, "")]
@@ -139,7 +142,7 @@ def gather(
             queue += [
                 Ask(requirement, by)
                 for requirement in catalogue.requires(release)
-                # What holds without an extra is asked for once.
+                # Requirements without an extra are collected once.
                 if applies(requirement, environment, extra) and not (extra and applies(requirement, environment, ""))
             ]
     return asks
@@ -150,7 +153,7 @@ def applies(requirement: Requirement, environment: Mapping[str, str], extra: str
 
 
 def misfits(version: Version | None, asks: Iterable[Ask]) -> list[Ask]:
-    """The requirements that a version does not meet; None, an unknown one, meets all."""
+    """The requirements that a version does not meet; an unknown version, None, meets all."""
     if version is None:
         return []
     return [ask for ask in asks if not ask.requirement.specifier.contains(public(version), prereleases=True)]
@@ -159,9 +162,9 @@ def misfits(version: Version | None, asks: Iterable[Ask]) -> list[Ask]:
 def choose(
     catalogue: Catalogue, name: str, asks: Sequence[Ask], excluded: Iterable[Version], smallest: bool
 ) -> Release | None:
-    """The newest release that meets every requirement; with `smallest` the newest of the small ones.
+    """The newest release that meets every requirement; with `smallest`, the newest of the small ones.
 
-    Small is within a megabyte of the smallest there is: a package of some kilobytes gains nothing from being old.
+    Small is within a megabyte of the smallest: a package of some kilobytes gains nothing from being old.
     """
     if any(ask.requirement.url for ask in asks):
         return None

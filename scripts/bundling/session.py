@@ -1,4 +1,4 @@
-"""The HTTP client that asks package indexes, with pip's settings."""
+"""The HTTP client for package indexes, with pip's settings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from datasets.errors import DataError
 
 
 class Session(PyPIClient):
-    """unearth's HTTP client with pip's settings; keeps the sizes that JSON pages (PEP 700) tell and unearth drops."""
+    """unearth's HTTP client with pip's settings; keeps the file sizes of JSON pages (PEP 700), which unearth drops."""
 
     def __init__(self, settings: Mapping[str, str], index_urls: Sequence[str]) -> None:
         options: dict[str, Any] = {"follow_redirects": True, "timeout": float(_timeout(settings))}
@@ -32,7 +32,7 @@ class Session(PyPIClient):
         shown = Link(str(url)).redacted
         try:
             response = super().get(url, **options)
-        except Exception as error:  # those of whichever HTTP library this unearth stands on
+        except Exception as error:  # those of the HTTP library below this unearth
             raise DataError(f"{shown}: no answer: {str(error) or type(error).__name__}") from None
         if response.status_code in (401, 403, 407) or response.status_code >= 500:
             raise DataError(f"{shown}: expected a page of an index, found HTTP status {response.status_code}")
@@ -41,17 +41,17 @@ class Session(PyPIClient):
         return response
 
     def length(self, url: str) -> int | None:
-        """The size of a file that a server states; None where it states none."""
+        """The size of a file that a server states; None for none."""
         try:
             response = self.head(url)
-        except Exception:  # as in get; a size that stays unknown is no failure
+        except Exception:  # as in get; an unknown size is no failure
             return None
         length = response.headers.get("Content-Length", "") if response.status_code == 200 else ""
         return int(length) if length.isascii() and length.isdigit() else None
 
 
 def check_trusted(session: Session, urls: Sequence[str]) -> None:
-    """Raise DataError for an index that pip would pass over, with a warning that nobody sees here."""
+    """Raise DataError for an index that pip would ignore with a warning."""
     for url in urls:
         link = Link(url)
         if link.parsed.scheme == "http" and not is_secure_origin(cast(Any, session), link):
@@ -67,7 +67,7 @@ def _timeout(settings: Mapping[str, str]) -> str:
 
 
 def json_sizes(page: bytes) -> dict[str, int]:
-    """Sizes of the files on a JSON page of an index; what is no size is left out."""
+    """Sizes of the files on a JSON page of an index; invalid sizes are skipped."""
     try:
         files = json.loads(page)["files"]
         sizes = {file["filename"]: file.get("size") for file in files}

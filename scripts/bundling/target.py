@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from packaging.tags import Tag, compatible_tags, cpython_tags
 
-# PEP 600: what the older names stand for, and the oldest glibc that wheels are made for on each machine.
+# PEP 600: the meaning of legacy tags, and the oldest glibc that wheels are built for on each machine.
 ALIASES = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
 OLDEST = {"x86_64": 5, "aarch64": 17}
 
@@ -32,7 +32,7 @@ class Target(NamedTuple):
         return f"cp{self.python[0]}{self.python[1]}"
 
     def platforms(self) -> list[str]:
-        """Every platform tag that the machine takes, newest first: pip matches the tags that it is given exactly."""
+        """Every platform tag that the machine accepts, newest first: pip matches given tags exactly."""
         tags = []
         for minor in range(self.glibc, OLDEST[self.machine] - 1, -1):
             tags.append(f"manylinux_2_{minor}_{self.machine}")
@@ -41,7 +41,7 @@ class Target(NamedTuple):
         return [*tags, f"linux_{self.machine}"]
 
     def tags(self) -> list[Tag]:
-        """Every wheel tag that the machine takes, the most specific first, the stable ABI and pure Python included."""
+        """Every wheel tag that the machine accepts, most specific first, the stable ABI and pure Python included."""
         python, platforms = self.python[:2], self.platforms()
         return [
             *cpython_tags(python, [self.abi], platforms),
@@ -49,7 +49,7 @@ class Target(NamedTuple):
         ]
 
     def environment(self) -> dict[str, str]:
-        """The values of PEP 508's environment markers there, `extra` apart."""
+        """The values of PEP 508's environment markers there, except `extra`."""
         full = self.version if len(self.python) > 2 else f"{self.version}.0"
         return {
             "implementation_name": "cpython",

@@ -1,4 +1,4 @@
-"""Wheel files: their names and what their METADATA requires."""
+"""Wheel files: their names and the requirements in their METADATA."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_METADATA = 2**24  # bytes; the largest have some hundred kB
 
 
 def arrived(folder: Path) -> dict[tuple[str, Version], Path]:
-    """The wheels in a folder by canonical name and version. Raises DataError for what is none."""
+    """The wheels in a folder by canonical name and version. Raises DataError for other files."""
     return {wheel_name(path.name)[:2]: path for path in folder.iterdir()}
 
 
@@ -33,7 +33,7 @@ def wheel_name(file: str) -> tuple[str, Version, frozenset[Tag]]:
 
 
 def wheel_requires(wheel: Path) -> list[Requirement]:
-    """What a wheel's METADATA requires, whatever the markers. Raises DataError, or InvalidRequirement."""
+    """The requirements of a wheel's METADATA, with any markers. Raises DataError, or InvalidRequirement."""
     name, version, _ = wheel_name(wheel.name)
     try:
         with zipfile.ZipFile(wheel) as file:
