@@ -161,7 +161,7 @@ def _several(
 def _check_split(data: str | None) -> None:
     given = click.get_current_context().get_parameter_source("split") == ParameterSource.COMMANDLINE
     if given and data is None:
-        raise click.UsageError("--split is one of --data")
+        raise click.UsageError("--split goes with --data")
 
 
 def leniency(command: Command) -> Command:

@@ -173,7 +173,7 @@ def predict(
     if (run is None) == (weights is None):
         raise click.UsageError("give either --run or --weights")
     if epoch is not None and run is None:
-        raise click.UsageError("--epoch is one of --run")
+        raise click.UsageError("--epoch goes with --run")
     path = weights if weights is not None else checkpoint.find_in_run(run or Path(), epoch)
     overrides = chosen["overrides"]
     device = dict(zip(overrides[::2], overrides[1::2], strict=False)).get("MODEL.DEVICE", "auto")
