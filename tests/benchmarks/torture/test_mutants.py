@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as PillowImage
 
-from benchmarks.torture import json_mutants, picture_mutants
-from benchmarks.torture.json_mutants import Change, Mutant, Raw
+from benchmarks.torture import json_changes, json_mutants, picture_changes, picture_mutants
+from benchmarks.torture.json_changes import Raw
+from benchmarks.torture.json_mutants import Change, Mutant
 
 DOCUMENT: dict[str, Any] = {
     "images": [{"id": 1, "file_name": "a.jpg", "width": 64, "height": 48}],
@@ -77,15 +78,15 @@ def test_places_are_drawn_by_their_kind() -> None:
     assert set(kinds) == {"$", "$.images", "$.images[*]", "$.images[*].id"}
 
 
-@pytest.mark.parametrize("damage", sorted(json_mutants.DAMAGES))
+@pytest.mark.parametrize("damage", sorted(json_changes.DAMAGES))
 def test_bytes_are_damaged_at_a_place_of_every_length(damage: str) -> None:
     for data in (b"", b"{}", b'{"a": 1}' * 50):
         for where in (0.0, 0.5, 1.0):
-            assert isinstance(json_mutants.DAMAGES[damage](data, where), bytes)
+            assert isinstance(json_changes.DAMAGES[damage](data, where), bytes)
 
 
 def test_the_gzip_that_grows_is_small_and_whole() -> None:
-    data = json_mutants.DAMAGES["gzip of 2 GB"](b"[]", 0.0)
+    data = json_changes.DAMAGES["gzip of 2 GB"](b"[]", 0.0)
     assert len(data) < 5_000_000
     # Its first member is the document; each of the others unpacks to 64 MB of what JSON takes for nothing.
     with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
@@ -115,26 +116,26 @@ def test_good_pictures_are_what_they_are_called(name: str) -> None:
         assert image.size == (32, 24)
     data = BASES[name]
     if data.startswith(b"\xff\xd8"):
-        parts = picture_mutants.segments(data)
+        parts = picture_changes.segments(data)
         assert b"".join(parts) == data
         # The last part is the scan, from its own head on.
         assert parts[-1][:2] == b"\xff\xda"
-    elif data.startswith(picture_mutants.PNG_HEAD):
-        parts = picture_mutants.chunks(data)
+    elif data.startswith(picture_changes.PNG_HEAD):
+        parts = picture_changes.chunks(data)
         assert b"".join(parts) == data
         assert [part[4:8] for part in parts[1:]][-1] == b"IEND"
 
 
 def test_a_changed_header_has_a_checksum_that_is_right() -> None:
-    how = picture_mutants.Change("number of the header", 0.0, 0.0, 65_501)
-    header = picture_mutants.chunks(picture_mutants.PNG["number of the header"](BASES["png"], how))[1]
+    how = picture_changes.Change("number of the header", 0.0, 0.0, 65_501)
+    header = picture_changes.chunks(picture_changes.PNG["number of the header"](BASES["png"], how))[1]
     assert int.from_bytes(header[8:12], "big") == 65_501
     assert int.from_bytes(header[-4:], "big") == zlib.crc32(header[4:-4])
 
 
 def test_a_frame_may_say_another_size() -> None:
-    how = picture_mutants.Change("size of the frame", 0.0, 0.5, 7)
-    with PillowImage.open(io.BytesIO(picture_mutants.JPEG["size of the frame"](BASES["baseline"], how))) as image:
+    how = picture_changes.Change("size of the frame", 0.0, 0.5, 7)
+    with PillowImage.open(io.BytesIO(picture_changes.JPEG["size of the frame"](BASES["baseline"], how))) as image:
         assert image.size == (7, 7)
 
 
@@ -145,7 +146,7 @@ def test_whatever_is_drawn_of_a_picture_can_be_written(mutant: picture_mutants.M
     assert str(mutant).isprintable()
 
 
-@pytest.mark.parametrize("name", sorted(picture_mutants.INSTEAD))
+@pytest.mark.parametrize("name", sorted(picture_changes.INSTEAD))
 def test_something_else_may_lie_at_a_picture_s_name(name: str, tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     picture_mutants.write(path, BASES, picture_mutants.Mutant("png", (), name))
