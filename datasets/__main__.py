@@ -132,7 +132,8 @@ def evaluate(
     from datasets import coco, evaluation, plausibility, provenance, seen
     from datasets.build_layout import build_of
     from datasets.result_names import Names, Numbering
-    from datasets.results import check_ids, read_numbered
+    from datasets.result_reading import read_numbered
+    from datasets.results import check_ids
 
     annotations, folder, *_ = images.found()
     dataset, repairs, *_ = coco.read(annotations, provenance=build_of(annotations) is not None, as_written=True)

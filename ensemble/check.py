@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from datasets import results
+from datasets import result_reading
 from datasets.errors import DataError, Problems
 from datasets.results import Results
 from ensemble.pipeline import Images, unknown_ids
@@ -39,9 +39,9 @@ def file_names(images: Images) -> dict[int, str]:
 
 
 def check(path: Path, images: Images, how: Format = "coco", max_dets: int = MAX_DETECTIONS) -> Checked:
-    """Lint a submission. Raises DataError with every offender: see `problems_of` and `datasets.results.read`."""
+    """Lint a submission. Raises DataError with every offender: see `problems_of` and `datasets.result_reading.read`."""
     by_name = {name: id_ for id_, name in file_names(images).items()} if how == "vipriors" else None
-    found = results.read_strictly(path, by_file_name=by_name)
+    found = result_reading.read_strictly(path, by_file_name=by_name)
     problems = Problems()
     for problem in unknown_ids(found, images):
         problems.add(problem)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from datasets import coco, percent, provenance, results
+from datasets import coco, percent, provenance, result_reading, results
 from datasets.checks import MAX_COORDINATE, Repairs
 from datasets.errors import DataError, Problems
 from datasets.evaluation import MAX_DETS, evaluate
@@ -110,7 +110,7 @@ def read_models(
 def _read_model(
     path: Path, number: int, images: Images, names: Names, trained_on: DeclaredTraining | None, numbering: Numbering
 ) -> Model:
-    found = results.read_numbered(path, names, numbering, [item.id for item in images.categories])
+    found = result_reading.read_numbered(path, names, numbering, [item.id for item in images.categories])
     check_ids(path, found.results, images)
     _check_coordinates(path, found.results)
     sorted_ = _by_mask(found.results)

@@ -21,7 +21,7 @@ import torch
 from benchmarks.gpu.correct import difference
 from benchmarks.gpu.records import Rows, Settings, first_of
 from benchmarks.measuring import environment
-from datasets import results
+from datasets import result_reading
 from datasets.results import Results
 from train.checkpoints import checkpoint
 
@@ -184,7 +184,7 @@ def _predict(settings: Settings, weights: Path, name: str, *options: str) -> Pre
     seconds = round(time.perf_counter() - began, 1)
     command = [sys.executable, "-m", "datasets", "evaluate", "--annotations", str(data.annotations), "--json"]
     ap = json.loads(_run(settings, [*command, "--results", str(output)]))["ap"]
-    found = results.read(output)
+    found = result_reading.read(output)
     return Predicted(found, f"{len(found):,} detections in {seconds:g} s, AP {100 * (ap or 0):.1f}", seconds)
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from datasets import result_reading
 from datasets.errors import DataError
 from datasets.records import Dataset
 from datasets.staging import write_durably
@@ -123,9 +124,9 @@ def _training(run: Path, job: Job) -> Outcome:
 
 
 def _measured(path: Path, truth: Dataset) -> Outcome:
-    from datasets import evaluation, provenance, results
+    from datasets import evaluation, provenance
 
-    numbers = evaluation.evaluate(truth, results.read(path), name=str(path)).numbers()
+    numbers = evaluation.evaluate(truth, result_reading.read(path), name=str(path)).numbers()
     known = provenance.read(path)
     seen = known.seen & {image.id for image in truth.images}
     return Outcome({**numbers, IMAGES: len(truth.images), SEEN: len(seen)}, doubt=known.doubt)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datasets import results
+from datasets import result_reading
 from datasets.errors import DataError
 from datasets.results import Results
 
@@ -34,7 +34,7 @@ def read(tmp_path: Path) -> Read:
     def read(content: Any) -> Results:
         path = tmp_path / "results.json"
         path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
-        return results.read(path)
+        return result_reading.read(path)
 
     return read
 
@@ -223,6 +223,6 @@ def test_a_number_too_large_for_a_float_is_refused_by_its_place(record: Record, 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.json: the results file cannot be read: No such file"):
-        results.read(tmp_path / "none.json")
+        result_reading.read(tmp_path / "none.json")
     with pytest.raises(DataError, match="the results file cannot be read"):
-        results.read(tmp_path)
+        result_reading.read(tmp_path)

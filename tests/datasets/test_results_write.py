@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
-from datasets import results
+from datasets import result_reading, results
 from datasets.results import Results
 
 FIELDS = ("image_ids", "category_ids", "boxes_xywh", "scores")
@@ -47,7 +47,7 @@ def test_what_was_written_is_read_back_to_the_last_digit(records: list[Any]) -> 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "results.json"
         results.write(path, given)
-        found = results.read(path)
+        found = result_reading.read(path)
         first = path.read_bytes()
         results.write(path, found)
 
@@ -108,7 +108,7 @@ def test_segmentations_that_were_written_are_read_back_to_the_last_byte(segmenta
         path = Path(folder) / "results.json"
         results.write(path, Results(**columns, segmentations=segmentations))
 
-        assert results.read(path).segmentations == (segmentations if any(segmentations) else None)
+        assert result_reading.read(path).segmentations == (segmentations if any(segmentations) else None)
 
 
 def test_another_number_of_segmentations_is_refused() -> None:
@@ -136,7 +136,7 @@ def test_no_detection_makes_a_file_too(tmp_path: Path) -> None:
     results.write(path, Results(**arrays([], [], [], [])))
 
     assert path.read_bytes() == b"[\n]\n"
-    assert len(results.read(path)) == 0
+    assert len(result_reading.read(path)) == 0
 
 
 def test_a_missing_folder_is_made_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_missing_folder_is_made_and_nothing_else_is_left(tmp_path: Path) -> No
     results.write(path, Results(**arrays()))
     results.write(path, Results(**arrays(scores=[0.25])))
 
-    assert results.read(path).scores.tolist() == [0.25]
+    assert result_reading.read(path).scores.tolist() == [0.25]
     assert list(path.parent.iterdir()) == [path]
 
 

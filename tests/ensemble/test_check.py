@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import pytest
 
-from datasets import results
+from datasets import result_reading, results
 from datasets.errors import DataError
 from ensemble import pipeline
 from ensemble.check import Checked, check, file_names
@@ -239,12 +239,12 @@ def test_file_names_must_tell_images_apart(tmp_path: Path, submission: Path) -> 
 
 
 def test_file_names_and_ids_tell_the_same(images: Images, submission: Path) -> None:
-    found = results.read(write(submission, predicted(1)))
+    found = result_reading.read(write(submission, predicted(1)))
 
     results.write(submission, found, file_names=file_names(images))
     by_name = {name: id_ for id_, name in file_names(images).items()}
 
-    back = results.read_strictly(submission, by_file_name=by_name)
+    back = result_reading.read_strictly(submission, by_file_name=by_name)
     for name in ("image_ids", "category_ids", "boxes_xywh", "scores"):
         assert np.array_equal(getattr(back, name), getattr(found, name))
     assert check(submission, images, "vipriors") == Checked(48, 5, 1)

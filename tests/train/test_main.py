@@ -13,7 +13,7 @@ import yaml
 from click.testing import CliRunner
 from PIL import Image as PillowImage
 
-from datasets import results
+from datasets import result_reading
 from datasets.checks import Leniency
 from datasets.sources import Input
 from tests.command_line import Cli, in_shell
@@ -250,7 +250,7 @@ def test_predict_takes_the_best_of_a_run_else_its_last(cli: Cli, tmp_path: Path)
         by = run / checkpoint.BEST if (run / checkpoint.BEST).exists() else run / checkpoint.LAST
         code, out, err = cli(*asked, *options)
         assert (code, err) == (0, "")
-        found = len(results.read(output))
+        found = len(result_reading.read(output))
         assert out == f"{output}: {found} detections in 1 images, 0 without any; by {by}\n"
         return output.read_bytes()
 

@@ -16,7 +16,7 @@ import torch
 from PIL import Image as PillowImage
 from torch import nn
 
-from datasets import provenance, results
+from datasets import provenance, result_reading
 from datasets.boxes import xywh_to_xyxy
 from datasets.errors import DataError
 from datasets.results import Results
@@ -79,7 +79,7 @@ def run(weights: Path, images: Path, tmp_path: Path) -> Run:
             **changed,
         }
         predict(Request(**given), quiet)
-        return results.read(given["output"])
+        return result_reading.read(given["output"])
 
     return run
 
@@ -129,7 +129,7 @@ def test_it_says_what_it_did(weights: Path, images: Path, tmp_path: Path) -> Non
     told: list[tuple[str, int, int]] = []
     request = Request(weights, images.parent / "images.json", images, tmp_path / "deep" / "er" / "results.json")
     done = predict(request, lambda *stage: told.append(stage))
-    found = results.read(request.output)
+    found = result_reading.read(request.output)
     assert done == Predicted(images=3, detections=len(found), without=0, seen=0)
     assert told == [("checking images", 3, 3), *(("predicting", at, 3) for at in (1, 2, 3))]
     # The same once more, to the byte.
@@ -139,7 +139,7 @@ def test_it_says_what_it_did(weights: Path, images: Path, tmp_path: Path) -> Non
     # Of nine classes, none gets nearly everything.
     few = request._replace(overrides=("MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.99"))
     assert predict(few, quiet) == Predicted(images=3, detections=0, without=3, seen=0)
-    assert len(results.read(few.output)) == 0
+    assert len(result_reading.read(few.output)) == 0
 
 
 def test_evaluate_scores_it(images: Path, run: Run, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets import results
+from datasets import result_reading, results
 from datasets.errors import DataError
 from datasets.results import Results, unknown_ids
 
@@ -53,7 +53,7 @@ def read(tmp_path: Path) -> Read:
     def read(content: Any, names: dict[str, int] = NAMES) -> Results:
         path = tmp_path / "results.json"
         path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
-        return results.read_strictly(path, by_file_name=names)
+        return result_reading.read_strictly(path, by_file_name=names)
 
     return read
 
@@ -177,7 +177,7 @@ def test_file_names_that_were_written_are_read_back(names: dict[str, int]) -> No
         path = Path(folder) / "results.json"
         results.write(path, results_of(list(file_names)), file_names=file_names)
 
-        found = results.read_strictly(path, by_file_name={name: id_ for id_, name in file_names.items()})
+        found = result_reading.read_strictly(path, by_file_name={name: id_ for id_, name in file_names.items()})
 
         assert found.image_ids.tolist() == list(file_names)
 

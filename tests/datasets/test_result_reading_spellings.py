@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from datasets import checks, result_files, result_records, results
+from datasets import checks, result_files, result_reading, result_records
 from datasets.checks import Repairs
 from datasets.errors import DataError
 from datasets.records import Category, Image
@@ -68,7 +68,7 @@ def read(tmp_path: Path) -> Read:
         path = tmp_path / "results.json"
         path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
         repairs = Repairs()
-        found = results.read(path, names, repairs)
+        found = result_reading.read(path, names, repairs)
         columns = (found.image_ids, found.category_ids, found.boxes_xywh, found.scores)
         return list(zip(*(column.tolist() for column in columns), strict=True)), repairs.counts()
 
@@ -230,7 +230,7 @@ def test_what_a_server_would_not_read_is_refused_in_a_submission(record: Record,
     path = tmp_path / "submission.json"
     path.write_text(json.dumps([record]))
     with pytest.raises(DataError) as caught:
-        results.read_strictly(path)
+        result_reading.read_strictly(path)
     assert caught.value.problems == [problem]
 
 
@@ -239,5 +239,5 @@ def test_a_detection_a_line_is_no_submission(count: int, tmp_path: Path) -> None
     path = tmp_path / "submission.json"
     path.write_text("\n".join([json.dumps(RECORD)] * count))
     with pytest.raises(DataError) as caught:
-        results.read_strictly(path)
+        result_reading.read_strictly(path)
     assert "expected one JSON list of detections, found one a line" in caught.value.headline
