@@ -92,7 +92,8 @@ def command_of(words: list[str]) -> tuple[click.Command, list[str]]:
 def check(words: list[str], *, whole: bool) -> None:
     command, arguments = command_of(words)
     if whole and not isinstance(command, click.Group):
-        command.make_context("shown", list(arguments)).close()
+        # click keeps the names of --help from the first context that it sees; a group would hand them on.
+        command.make_context("shown", list(arguments), help_option_names=["-h", "--help"]).close()
         return
     known = {name for item in command.params for name in item.opts} | {"--help", "-h", "--version"}
     for word in arguments:
