@@ -52,7 +52,7 @@ def main(
       python -m scripts.ladder --data sample --seeds 3 --output runs/sample/ladder
       python -m scripts.ladder --data sample --rungs bn,gn --seeds 1 --dry-run
     """
-    from scripts.ladder.ladder import Ladder, Request, climb, listing
+    from scripts.ladder.ladder import Ladder, Request, listing, run_ladder
 
     name = Path(data).stem if Path(data).suffix else Path(data).name
     folder = output or Path("runs") / name / "ladder"
@@ -67,7 +67,7 @@ def main(
         click.echo("\n".join(listing(ladder)))
         return
     with cli.progress_bar("job") as progress:
-        climb(ladder, _say, progress)
+        run_ladder(ladder, _say, progress)
     click.echo(f"{folder}.md: the table; {folder}.json: the same for programs")
 
 

@@ -163,7 +163,7 @@ def listing(ladder: Ladder) -> list[str]:
     return [*lines, f"{len(jobs) - len(left)} of {len(jobs)} jobs are done"]
 
 
-def climb(ladder: Ladder, say: Callable[[str], None], progress: Progress) -> None:
+def run_ladder(ladder: Ladder, say: Callable[[str], None], progress: Progress) -> None:
     """Run the unfinished jobs. Raises DataError for a command that fails, and where another ladder is running here."""
     with held(ladder.output / ".lock", ladder.output, work="ladder"):
         # Written first, so that an unwritable page is noticed before hours of work.

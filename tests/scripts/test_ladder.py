@@ -41,7 +41,7 @@ def arguments(drawn: Input, tmp_path: Path) -> list[str]:
     return ["--data", str(tmp_path / "mine.yaml"), "--settings", str(tmp_path / "wee.yaml"), "--output", output]
 
 
-def climb(arguments: list[str], *more: str) -> Result:
+def run_ladder(arguments: list[str], *more: str) -> Result:
     return CliRunner().invoke(main, [*arguments, *more], catch_exceptions=False)
 
 
@@ -52,7 +52,7 @@ def refuse(*_: Any, **__: Any) -> NoReturn:
 def test_two_rungs_and_again(
     arguments: list[str], drawn: Input, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = climb(arguments, "--rungs", "bn,gn", "--seeds", "1", "--jobs", "2")
+    first = run_ladder(arguments, "--rungs", "bn,gn", "--seeds", "1", "--jobs", "2")
     lines = first.output.splitlines()
     assert len(lines) == 5
     assert {line.partition(" ")[0] for line in lines[:4]} == {"[1/4]", "[2/4]", "[3/4]", "[4/4]"}
@@ -79,15 +79,15 @@ def test_two_rungs_and_again(
     assert "2 for every rung; batch 2" in page
 
     monkeypatch.setattr(subprocess, "Popen", refuse)
-    again = climb(arguments, "--rungs", "bn,gn", "--seeds", "1", "--jobs", "2")
+    again = run_ladder(arguments, "--rungs", "bn,gn", "--seeds", "1", "--jobs", "2")
     assert again.output.splitlines() == lines[4:], "everything is done"
     assert (tmp_path / "runs/ladder.md").read_text(encoding="utf-8") == page
-    listed = climb(arguments, "--rungs", "bn,gn", "--seeds", "2", "--dry-run").output.splitlines()
+    listed = run_ladder(arguments, "--rungs", "bn,gn", "--seeds", "2", "--dry-run").output.splitlines()
     assert listed[-1] == "4 of 8 jobs are done"
     assert all(line.startswith("done") == ("seed 0" in line) for line in listed[:-1])
 
     def left() -> list[str]:
-        lines = climb(arguments, "--rungs", "bn,gn", "--seeds", "1", "--dry-run").output.splitlines()
+        lines = run_ladder(arguments, "--rungs", "bn,gn", "--seeds", "1", "--dry-run").output.splitlines()
         return [line.split()[5] for line in lines if line.startswith("to do")]
 
     folder = tmp_path / "runs/ladder/01-bn"
@@ -101,7 +101,7 @@ def test_data_is_built_and_kept_by_what_was_trained_on_it(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = ("--rungs", "balanced", "--seeds", "1")
-    first = climb(arguments, *options).output.splitlines()
+    first = run_ladder(arguments, *options).output.splitlines()
     steps = [
         "[1/3] data balanced: compiled",
         "[2/3] 03-balanced seed 0: trained",
@@ -116,20 +116,20 @@ def test_data_is_built_and_kept_by_what_was_trained_on_it(
     shutil.rmtree(place / "dataset")
     with monkeypatch.context() as patched:
         patched.setattr(subprocess, "Popen", refuse)
-        assert climb(arguments, *options).output.splitlines() == first[3:], "nothing needs the data"
+        assert run_ladder(arguments, *options).output.splitlines() == first[3:], "nothing needs the data"
     assert (tmp_path / "runs/ladder.md").read_text(encoding="utf-8") == page
-    listed = climb(arguments, "--rungs", "balanced", "--seeds", "2", "--dry-run").output.splitlines()
+    listed = run_ladder(arguments, "--rungs", "balanced", "--seeds", "2", "--dry-run").output.splitlines()
     assert [line.startswith("to do") for line in listed[:-1]] == [True, False, False, True, True]
 
     # Without what was written down of it, it is built to see what was trained on it: the same, so that it stands.
     shutil.rmtree(place)
-    again = climb(arguments, *options).output.splitlines()
+    again = run_ladder(arguments, *options).output.splitlines()
     assert [line.partition(": ")[0] for line in again] == ["[1/3] data balanced", first[3].partition(": ")[0]]
 
 
 def test_a_dry_run_runs_nothing(arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "Popen", refuse)
-    listed = climb(arguments, "--dry-run").output.splitlines()
+    listed = run_ladder(arguments, "--dry-run").output.splitlines()
     # Two datasets; 21 jobs a seed.
     assert listed[-1] == "0 of 65 jobs are done"
     assert listed[0].split()[:5] == ["to", "do", "data", "balanced", "data"]
@@ -138,7 +138,7 @@ def test_a_dry_run_runs_nothing(arguments: list[str], tmp_path: Path, monkeypatc
 
 def test_rungs_that_are_not_there_are_refused(arguments: list[str]) -> None:
     with pytest.raises(DataError, match=r"--rungs: expected some of bn, gn, .*, found top"):
-        climb(arguments, "--rungs", "bn,top")
+        run_ladder(arguments, "--rungs", "bn,top")
 
 
 def test_an_output_without_a_name_gets_one_or_is_refused(
@@ -148,7 +148,7 @@ def test_an_output_without_a_name_gets_one_or_is_refused(
     folder.mkdir()
     monkeypatch.chdir(folder)
     monkeypatch.setattr("scripts.ladder.runner.run", lambda *_, **__: None)
-    assert f"{folder}.md: the table" in climb(arguments, "--output", ".").output
+    assert f"{folder}.md: the table" in run_ladder(arguments, "--output", ".").output
     assert (tmp_path / "here.md").is_file()
     with pytest.raises(click.UsageError, match="--output: expected a folder with a name, found /"):
         main.main([*arguments, "--output", "/"], standalone_mode=False)
@@ -160,10 +160,10 @@ def test_what_cannot_be_written_is_refused_before_anything_is_run(
     monkeypatch.setattr(subprocess, "Popen", refuse)
     output = tmp_path / "runs/ladder"
     with held(output / ".lock", output), pytest.raises(DataError, match="another ladder is writing it"):
-        climb(arguments)
+        run_ladder(arguments)
     (tmp_path / "runs/ladder.md").mkdir()
     with pytest.raises(DataError, match=r"ladder\.md: cannot be written"):
-        climb(arguments)
+        run_ladder(arguments)
 
 
 def test_help_answers_at_once() -> None:

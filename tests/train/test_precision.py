@@ -44,7 +44,7 @@ def test_bf16_is_read_off_the_instructions_of_a_cpu(text: str, expected: bool) -
 
 
 @pytest.mark.parametrize(
-    ("wanted", "flags", "expected", "remark"),
+    ("wanted", "flags", "expected", "reason"),
     [
         ("bf16", "flags : avx512_bf16", BF16, ""),
         ("bf16", "flags : avx2", Precision(), "this CPU has no bf16 instructions; computing in float32"),
@@ -52,13 +52,13 @@ def test_bf16_is_read_off_the_instructions_of_a_cpu(text: str, expected: bool) -
     ],
 )
 def test_a_cpu_computes_in_what_it_has(
-    wanted: str, flags: str, expected: Precision, remark: str, monkeypatch: pytest.MonkeyPatch
+    wanted: str, flags: str, expected: Precision, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(precision, "_cpu_info", lambda: flags)
     chosen, said = choose(wanted, CPU)
     assert chosen == expected
-    assert said.startswith(remark)
-    assert bool(said) == bool(remark)
+    assert said.startswith(reason)
+    assert bool(said) == bool(reason)
 
 
 @pytest.mark.parametrize(("capability", "is_refused"), [((7, 5), True), ((8, 0), False), ((9, 0), False)])

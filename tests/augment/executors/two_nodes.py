@@ -1,4 +1,4 @@
-"""A Ray cluster of two nodes on this machine, for test_cluster: says its address, and kills a node when told to.
+"""A Ray cluster of two nodes on this machine, for test_ray_cluster: says its address, and kills a node when told to.
 
 A process of its own, so that nothing of Ray is left in the one that runs the tests.
 """

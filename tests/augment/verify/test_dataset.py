@@ -148,7 +148,7 @@ def test_a_digest_outside_the_folder_is_refused_and_not_followed(
     with (folder / "SHA256SUMS").open("a") as sums:
         sums.write(f"{hashlib.sha256(b'secret').hexdigest()}  {name}\n")
     (fault,) = faults(folder)
-    # 12 images, 3 papers.
+    # 12 images, 3 files of metadata.
     assert fault.startswith("SHA256SUMS line 16: ")
 
 

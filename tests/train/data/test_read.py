@@ -22,7 +22,7 @@ def training(source: Input, *, keep_empty: bool = False, masks: bool | None = No
     return read_training(source, keep_empty=keep_empty, masks=masks, progress=None)
 
 
-def told(data: TrainingData) -> list[str]:
+def notes_of(data: TrainingData) -> list[str]:
     """The notes but for warnings, which small data give reason for."""
     return [note for note in data.notes if not note.startswith("warning: ")]
 
@@ -72,7 +72,7 @@ def test_records_are_the_images_of_the_file_in_its_order(drawn: Input) -> None:
         (31, "größe.png"),
         (40, "many.jpg"),
     }
-    assert told(data) == [
+    assert notes_of(data) == [
         f"training: 8 images of {drawn.annotations}",
         "  27 objects, 2 ignored regions that cost no loss",
         "  of each category: person 14, car 12, toothbrush 1, dog 0",
@@ -90,12 +90,12 @@ def test_images_without_a_kept_object_are_left_out_and_counted(draw: Draw, tmp_p
 
     assert [item.image_id for item in data.records] == [7, 3]
     assert data.tall.tolist() == [True, False]
-    assert told(data)[0] == (
+    assert notes_of(data)[0] == (
         f"training: 2 images of {source.annotations}; 2 without a kept object left out "
         "(DATALOADER.FILTER_EMPTY_ANNOTATIONS False keeps them)"
     )
     # 2 of image 7 and 2 of image 3 with its crowd; the others' crowds went with them.
-    assert told(data)[1] == "  4 objects, 1 ignored regions that cost no loss"
+    assert notes_of(data)[1] == "  4 objects, 1 ignored regions that cost no loss"
     assert [item.image_id for item in training(source, keep_empty=True).records] == [7, 3, 12, 30]
 
 
@@ -115,7 +115,7 @@ def test_masks_are_trained_where_every_object_has_one(drawn: Input) -> None:
     data = training(drawn)
 
     assert data.masks
-    assert not any("mask" in note for note in told(data))
+    assert not any("mask" in note for note in notes_of(data))
     assert all(
         bool(outline) != ignored
         for item in data.records
@@ -127,7 +127,7 @@ def test_without_a_single_mask_there_is_no_mask_head(draw: Draw, tmp_path: Path)
     data = training(draw(tmp_path, only=(7, 3), masks=False))
 
     assert not data.masks
-    assert told(data)[3:] == ["  boxes only: no object has a segmentation, so there is no mask head"]
+    assert notes_of(data)[3:] == ["  boxes only: no object has a segmentation, so there is no mask head"]
     assert [len(item.boxes_xyxy) for item in data.records] == [2, 3]
 
 
@@ -135,7 +135,7 @@ def test_with_some_masks_missing_there_is_no_mask_head_and_the_count_is_told(dra
     data = training(edit(draw(tmp_path, only=(7, 3)), bare(700, 301)))
 
     assert not data.masks
-    assert told(data)[3:] == ["  2 of 4 objects have no segmentation, so there is no mask head"]
+    assert notes_of(data)[3:] == ["  2 of 4 objects have no segmentation, so there is no mask head"]
     assert all(outline == () for item in data.records for outline in item.polygons)
 
 
@@ -157,7 +157,7 @@ def test_masks_that_are_not_wanted_are_left_out(drawn: Input) -> None:
     data = training(drawn, masks=False)
 
     assert not data.masks
-    assert told(data)[-1] == "  no mask head, as MODEL.MASK_ON False asks for"
+    assert notes_of(data)[-1] == "  no mask head, as MODEL.MASK_ON False asks for"
     assert all(outline == () for item in data.records for outline in item.polygons)
 
 
@@ -167,7 +167,7 @@ def test_repairs_are_told(draw: Draw, tmp_path: Path) -> None:
 
     data = training(edit(draw(tmp_path, only=(7,)), overhang))
 
-    assert told(data)[-1] == "repaired: 1 x box up to 1 px outside the image, clipped"
+    assert notes_of(data)[-1] == "repaired: 1 x box up to 1 px outside the image, clipped"
 
 
 def test_image_files_are_looked_at_where_progress_is_shown(draw: Draw, tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_image_files_are_looked_at_where_progress_is_shown(draw: Draw, tmp_path:
     data = read_training(source, keep_empty=False, masks=None, progress=lambda *done: seen.append(done))
     assert seen == [("checking images", 3, 3), *(("reading images", at, 3) for at in (1, 2, 3))]
     assert data.seen.digests == {sha256(path.read_bytes()).hexdigest() for path in source.images.rglob("*.*g")}
-    assert told(data)[-1].startswith("repaired: 1 x EXIF orientation that the annotations do not follow")
+    assert notes_of(data)[-1].startswith("repaired: 1 x EXIF orientation that the annotations do not follow")
     (source.images / "tall.jpg").write_bytes(b"")
 
     for read in (
