@@ -127,8 +127,8 @@ def plan(as_json: bool, executor: AbstractContextManager[Run], request: Request)
         document = planned.counts.as_json(categories)
         cost = {"bytes": planned.bytes, "seconds_one_worker": round(planned.seconds, 1)}
         skipped = len(prepared.inputs.skipped)
-        found = {"repairs": repairs, "skipped": skipped, "warnings": warned}
-        click.echo(json.dumps({**document, **found, "estimate": cost}, indent=1))
+        notes = {"repairs": repairs, "skipped": skipped, "warnings": warned}
+        click.echo(json.dumps({**document, **notes, "estimate": cost}, indent=1))
         return
     lines = [
         f"recipe {request.recipe.name}, seed {request.recipe.seed}: {len(prepared.sources):,} source images",

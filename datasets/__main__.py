@@ -135,23 +135,23 @@ def evaluate(
     from datasets.result_reading import read_numbered
     from datasets.results import check_ids
 
-    annotations, folder, *_ = images.found()
+    annotations, folder, *_ = images.resolved()
     dataset, repairs, *_ = coco.read(annotations, provenance=build_of(annotations) is not None, as_written=True)
     category_ids = [item.id for item in dataset.categories]
     names = Names(dataset.images, dataset.categories)
-    found, spellings = read_numbered(results, names, msgspec.convert(numbering, Numbering), category_ids)
-    check_ids(results, found, [image.id for image in dataset.images], category_ids, annotations)
-    if plausibility.are_fractions(found):
+    detections, spellings = read_numbered(results, names, msgspec.convert(numbering, Numbering), category_ids)
+    check_ids(results, detections, [image.id for image in dataset.images], category_ids, annotations)
+    if plausibility.are_fractions(detections):
         raise DataError(f"{results}: {plausibility.FRACTIONS}")
     known = provenance.read(results, provenance.declared_training(trained_on, dataset.images, folder))
     seen_count = len(known.seen & {image.id for image in dataset.images})
     note = seen.seen_note(seen_count, len(dataset.images))
-    evaluated = evaluation.evaluate(dataset, found, name=str(results), max_dets=max_dets)
-    odd = plausibility.against_objects(dataset, found)
+    evaluated = evaluation.evaluate(dataset, detections, name=str(results), max_dets=max_dets)
+    odd = plausibility.against_objects(dataset, detections)
     document = {
         "images": len(dataset.images),
-        "images_without_detections": len({image.id for image in dataset.images} - set(found.image_ids.tolist())),
-        "detections": len(found),
+        "images_without_detections": len({image.id for image in dataset.images} - set(detections.image_ids.tolist())),
+        "detections": len(detections),
         "images_seen_in_training": seen_count if seen_count or not known.doubt else None,
         **evaluated.numbers(),
         **({"per_category": evaluation.category_rows(evaluated, dataset)} if per_category else {}),

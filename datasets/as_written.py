@@ -12,29 +12,31 @@ from datasets.errors import Problems
 from datasets.records import Annotation, BoxXYWH, Polygons, Rle
 
 
-def check_as_written(found: AnnotationJson, json_path: str, repairs: Repairs, problems: Problems) -> Annotation | None:
+def check_as_written(
+    annotation: AnnotationJson, json_path: str, repairs: Repairs, problems: Problems
+) -> Annotation | None:
     """An annotation for evaluation, its box unchanged: it may leave its image or have no area. Masks are dropped."""
     # Built only where a box or an area has to be derived from it.
-    mask = _any_mask(found.segmentation) if found.bbox is None or found.area is None else None
-    box = box_of(found, mask, json_path, repairs, problems)
+    mask = _any_mask(annotation.segmentation) if annotation.bbox is None or annotation.area is None else None
+    box = box_of(annotation, mask, json_path, repairs, problems)
     if box is None:
         return None
     if box[2] < 0 or box[3] < 0:
         problems.add(f"{json_path}.bbox: expected a width and height of at least 0, found {shown_box(box)}")
         return None
-    return completed(found, box, found.area, mask, json_path, repairs, kept=None)
+    return completed(annotation, box, annotation.area, mask, json_path, repairs, kept=None)
 
 
-def _any_mask(found: list[list[float]] | RleJson | None) -> Polygons | Rle | None:
+def _any_mask(segmentation: list[list[float]] | RleJson | None) -> Polygons | Rle | None:
     """The mask, whatever the size of its image; None for what is not a mask."""
-    if isinstance(found, RleJson):
+    if isinstance(segmentation, RleJson):
         try:
-            return as_rle(found)
+            return as_rle(segmentation)
         except (ValueError, OverflowError):
             return None
-    if not found or any(len(polygon) < 6 or len(polygon) % 2 for polygon in found):
+    if not segmentation or any(len(polygon) < 6 or len(polygon) % 2 for polygon in segmentation):
         return None
-    return tuple(np.array(polygon, dtype=np.float64) for polygon in found)
+    return tuple(np.array(polygon, dtype=np.float64) for polygon in segmentation)
 
 
 def segmentation_box(segmentation: Any) -> BoxXYWH | None:

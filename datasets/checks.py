@@ -163,7 +163,7 @@ def check_image(
 
 
 def check_annotation(
-    found: AnnotationJson,
+    annotation: AnnotationJson,
     json_path: str,
     image: CocoImage,
     repairs: Repairs,
@@ -172,8 +172,8 @@ def check_annotation(
 ) -> Annotation | None:
     """The annotation, repaired; None where it is left out or invalid (then `problems` has the reason)."""
     before = problems.count
-    segmentation = _checked_segmentation(found.segmentation, f"{json_path}.segmentation", image, repairs, problems)
-    given = box_of(found, segmentation, json_path, repairs, problems)
+    segmentation = _checked_segmentation(annotation.segmentation, f"{json_path}.segmentation", image, repairs, problems)
+    given = box_of(annotation, segmentation, json_path, repairs, problems)
     if given is None:
         return None
     box = _checked_box(given, f"{json_path}.bbox", image, repairs, problems, clip_boxes)
@@ -181,16 +181,16 @@ def check_annotation(
         _check_meets(box, segmentation, f"{json_path}.bbox", problems)
     if problems.count > before or box is None:
         return None
-    area = found.area if found.area is not None and found.area > 0 else None
-    return completed(found, box, area, segmentation, json_path, repairs, segmentation)
+    area = annotation.area if annotation.area is not None and annotation.area > 0 else None
+    return completed(annotation, box, area, segmentation, json_path, repairs, segmentation)
 
 
 def box_of(
-    found: AnnotationJson, mask: Polygons | Rle | None, json_path: str, repairs: Repairs, problems: Problems
+    annotation: AnnotationJson, mask: Polygons | Rle | None, json_path: str, repairs: Repairs, problems: Problems
 ) -> BoxXYWH | None:
     """The box as written, or the bounding box of its mask; None without either, which goes to `problems`."""
-    if found.bbox is not None:
-        return found.bbox
+    if annotation.bbox is not None:
+        return annotation.bbox
     box = mask_box(mask)
     if box is None:
         problems.add(f"{json_path}.bbox: expected [x, y, width, height] or a mask to take it from, found neither")
@@ -200,7 +200,7 @@ def box_of(
 
 
 def completed(
-    found: AnnotationJson,
+    annotation: AnnotationJson,
     box: BoxXYWH,
     area: float | None,
     mask: Polygons | Rle | None,
@@ -212,17 +212,17 @@ def completed(
     if area is None:
         repairs.add(AREA_MISSING, json_path)
         area = segmentation_area(mask) or box[2] * box[3]
-    if found.iscrowd is None:
+    if annotation.iscrowd is None:
         repairs.add(CROWD_MISSING, json_path)
     return Annotation(
-        id=found.id,
-        image_id=found.image_id,
-        category_id=found.category_id,
+        id=annotation.id,
+        image_id=annotation.image_id,
+        category_id=annotation.category_id,
         bbox=box,
         area=area,
-        iscrowd=found.iscrowd or 0,
+        iscrowd=annotation.iscrowd or 0,
         segmentation=kept,
-        source_annotation_id=found.source_annotation_id if isinstance(found, TracedAnnotationJson) else None,
+        source_annotation_id=annotation.source_annotation_id if isinstance(annotation, TracedAnnotationJson) else None,
     )
 
 
@@ -313,21 +313,25 @@ def shown_box(box: BoxXYWH) -> str:
 
 
 def _checked_segmentation(
-    found: list[list[float]] | RleJson | None, json_path: str, image: CocoImage, repairs: Repairs, problems: Problems
+    segmentation: list[list[float]] | RleJson | None,
+    json_path: str,
+    image: CocoImage,
+    repairs: Repairs,
+    problems: Problems,
 ) -> Polygons | Rle | None:
-    if found is None:
+    if segmentation is None:
         return None
-    if isinstance(found, RleJson):
-        return _checked_rle(found, json_path, image, problems)
+    if isinstance(segmentation, RleJson):
+        return _checked_rle(segmentation, json_path, image, problems)
     # Tools without masks write [] or [[]] for no segmentation.
-    if not any(found):
+    if not any(segmentation):
         return None
-    whole = [polygon for polygon in found if len(polygon) >= 6]
-    if not whole or any(len(polygon) % 2 for polygon in found):
+    whole = [polygon for polygon in segmentation if len(polygon) >= 6]
+    if not whole or any(len(polygon) % 2 for polygon in segmentation):
         # Too few points, or half a point too many: numbers were lost.
         repairs.add(MASK_LEFT_OUT, json_path)
         return None
-    if len(whole) < len(found):
+    if len(whole) < len(segmentation):
         repairs.add(SHORT_POLYGON, json_path)
     arrays = [np.array(polygon, dtype=np.float64) for polygon in whole]
     if any(_is_huge(array) for array in arrays):
@@ -336,15 +340,15 @@ def _checked_segmentation(
     return tuple([_compact(array) for array in arrays])
 
 
-def _checked_rle(found: RleJson, json_path: str, image: CocoImage, problems: Problems) -> Rle | None:
-    if found.size != (image.height, image.width):
+def _checked_rle(rle: RleJson, json_path: str, image: CocoImage, problems: Problems) -> Rle | None:
+    if rle.size != (image.height, image.width):
         problems.add(
             f"{json_path}.size: expected [height, width] of the image, [{image.height}, {image.width}], "
-            f"found {list(found.size)}"
+            f"found {list(rle.size)}"
         )
         return None
     try:
-        return as_rle(found)
+        return as_rle(rle)
     except (ValueError, OverflowError) as error:
         problems.add(f"{json_path}.counts: {error}")
         return None

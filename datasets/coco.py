@@ -80,19 +80,19 @@ def read(
     kinds = (Image, TracedAnnotationJson) if provenance else (CocoImage, AnnotationJson)
     categories = _categories(document, mending)
     asked = Asked(names=not as_written, sizes=not as_written)
-    found = _images(document, kinds[0], images, mending, asked)
-    annotations = _annotations(document, data, kinds[1], found, categories, mending, as_written)
-    _raise_problems(path, mending.problems, leniency, unsized=bool(found.unsized))
+    records = _images(document, kinds[0], images, mending, asked)
+    annotations = _annotations(document, data, kinds[1], records, categories, mending, as_written)
+    _raise_problems(path, mending.problems, leniency, unsized=bool(records.unsized))
     if strict:
         mending.repairs.as_problems().raise_if_any(f"{path}: {{n}} problem(s) that --strict does not repair")
     dataset = Dataset(
         info=document.info,
         licenses=document.licenses,
         categories=list(categories.records.values()),
-        images=_as_images(found.records.values()),
+        images=_as_images(records.records.values()),
         annotations=annotations,
     )
-    return ReadFile(dataset, mending.repairs, sha256, found.unsized)
+    return ReadFile(dataset, mending.repairs, sha256, records.unsized)
 
 
 def _split(data: Buffer, path: Path, *, images_only: bool = False) -> Document:
@@ -140,10 +140,10 @@ def read_images(path: Path, images: Path | None = None, *, named: bool = True) -
     categories = _categories(document, mending)
     # Provenance keys are read from builds only; in other files the same keys may mean something else.
     kind = CocoImage if build_of(path) is None else Image
-    found = _images(document, kind, images, mending, Asked(names=named))
+    records = _images(document, kind, images, mending, Asked(names=named))
     _raise_problems(path, mending.problems, None)
     return ReadImages(
-        images=_as_images(found.records.values()),
+        images=_as_images(records.records.values()),
         categories=list(categories.records.values()),
         sha256=hashlib.sha256(data).hexdigest(),
         annotated=document.annotated,

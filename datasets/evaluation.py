@@ -129,9 +129,9 @@ def _curves(
     evaluation.evaluate()
     evaluation.accumulate()
     # Not summarize(), which prints.
-    found = evaluation.eval
-    assert found is not None
-    return {"precision": found["precision"], "recall": found["recall"]}
+    curves = evaluation.eval
+    assert curves is not None
+    return {"precision": curves["precision"], "recall": curves["recall"]}
 
 
 def _mean(values: npt.NDArray[np.float64]) -> float | None:

@@ -64,21 +64,21 @@ class AskedFor(NamedTuple):
     data: str | None
     split: SplitName
 
-    def found(self) -> Images:
+    def resolved(self) -> Images:
         """Resolve --data. Raises DataError where there is none of that name."""
         if self.data is None:
             assert self.annotations is not None, "images_of took one of the two"
             return Images(self.annotations, self.folder)
         from datasets.spec import input_of
 
-        found = input_of(self.data, self.split)
-        return Images(found.annotations, self.folder or found.images, self.data, self.split)
+        source = input_of(self.data, self.split)
+        return Images(source.annotations, self.folder or source.images, self.data, self.split)
 
     def input(self) -> Input:
-        """As `found`, for a command with `files_needed`."""
+        """As `resolved`, for a command with `files_needed`."""
         from datasets.sources import Input
 
-        images = self.found()
+        images = self.resolved()
         assert images.folder is not None, "files_needed"
         return Input(images.annotations, images.folder)
 

@@ -33,13 +33,13 @@ def file_to_write(
     target = _followed(output)
     read = {key: path for path in inputs if (key := _key(path)) is not None}
     for path in (written for name in (target, *beside(target)) for written in (name, temporary_of(name))):
-        found = _status(path, output)
-        if found is None:
+        status = _status(path, output)
+        if status is None:
             continue
-        if not stat.S_ISREG(found.st_mode):
-            kind = _KINDS.get(stat.S_IFMT(found.st_mode), "something else")
+        if not stat.S_ISREG(status.st_mode):
+            kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
             raise DataError(_refused(output, path, target, f"expected the name of a file to write, found {kind}"))
-        same = read.get((found.st_dev, found.st_ino)) or _in_a_folder(path, read)
+        same = read.get((status.st_dev, status.st_ino)) or _in_a_folder(path, read)
         if same is not None:
             shown = "an input" if same == path else f"the input {same}"
             raise DataError(f"{_refused(output, path, target, f'would replace {shown}')}; give another --output")
@@ -67,10 +67,10 @@ def _status(path: Path, output: Path) -> os.stat_result | None:
 
 def _key(path: Path) -> tuple[int, int] | None:
     try:
-        found = path.stat()
+        status = path.stat()
     except (OSError, ValueError):
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 def _in_a_folder(path: Path, read: dict[tuple[int, int], Path]) -> Path | None:

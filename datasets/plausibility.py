@@ -168,11 +168,11 @@ def agreement(boxes: Boxes, others: Boxes, read: Callable[[Floats], Floats] = xy
     for id_ in np.intersect1d(boxes.image_ids, others.image_ids):
         here, there = (slice(*np.searchsorted(ids, [id_, id_ + 1])) for ids in (boxes.image_ids, others.image_ids))
         meet = iou_xyxy(corners[here], other_corners[there]) >= MEETS
-        (found,) = np.nonzero(meet.any(axis=1))
+        (matched,) = np.nonzero(meet.any(axis=1))
         compared += len(meet)
-        own.append(boxes.category_ids[here][found])
+        own.append(boxes.category_ids[here][matched])
         # The others are sorted by score.
-        met.append(others.category_ids[there][meet[found].argmax(axis=1)])
+        met.append(others.category_ids[there][meet[matched].argmax(axis=1)])
     empty = np.empty(0, dtype=np.int64)
     return Agreement(compared, np.concatenate([empty, *own]), np.concatenate([empty, *met]))
 
@@ -187,41 +187,43 @@ def format_by_agreement(boxes: Boxes, others: Boxes) -> str:
     return best if shares[best] >= max(MEETS_WELL, MEETS_BETTER * plain.met) else ""
 
 
-def numbering_by_agreement(found: Agreement, category_ids: Sequence[int]) -> str:
+def numbering_by_agreement(matched: Agreement, category_ids: Sequence[int]) -> str:
     """The numbering of categories that explains the overlaps far better than the ids as written; empty for none.
 
     `category_ids` are the dataset's.
     """
-    if len(found.own) < ENOUGH or found.same > SAME_WELL:
+    if len(matched.own) < ENOUGH or matched.same > SAME_WELL:
         return ""
     ids = np.array(sorted(category_ids), dtype=np.int64)
-    meanings = {name: meant for name, meant in _numberings(found.own, ids).items() if _explains(meant, found)}
+    meanings = {name: meant for name, meant in _numberings(matched.own, ids).items() if _explains(meant, matched)}
     if meanings:
         # Ties keep the first: for consecutive ids, positions are a shift too.
-        return max(meanings, key=lambda name: float(np.mean(meanings[name] == found.others)))
-    pairs, counts = np.unique(np.stack([found.own, found.others], axis=1), axis=0, return_counts=True)
+        return max(meanings, key=lambda name: float(np.mean(meanings[name] == matched.others)))
+    pairs, counts = np.unique(np.stack([matched.own, matched.others], axis=1), axis=0, return_counts=True)
     most = {int(own): pairs[at, 1] for at in np.argsort(counts, kind="stable") for own in pairs[at, :1]}
-    meant = np.array([most[own] for own in found.own.tolist()], dtype=np.int64)
+    meant = np.array([most[own] for own in matched.own.tolist()], dtype=np.int64)
     # A model that always predicts one category is bad, not numbered differently.
     is_numbering = len(set(most.values())) == len(most) >= DISTINCT
-    return "those of another list of categories" if is_numbering and _explains(meant, found) else ""
+    return "those of another list of categories" if is_numbering and _explains(meant, matched) else ""
 
 
 def _numberings(own: Ids, ids: Ids) -> dict[str, Ids]:
     """The meaning of category ids under each other numbering."""
-    found = {"shifted by one (too low)": own + 1, "shifted by one (too high)": own - 1}
+    numberings = {"shifted by one (too low)": own + 1, "shifted by one (too high)": own - 1}
     for base in (0, 1):
         places = own - base
         inside = (places >= 0) & (places < len(ids))
         if inside.all():
-            found[f"positions from {base} in the list of categories (--categories contiguous{base})"] = ids[places]
-    return found
+            numberings[f"positions from {base} in the list of categories (--category-ids contiguous{base})"] = ids[
+                places
+            ]
+    return numberings
 
 
-def _explains(meant: Ids, found: Agreement) -> bool:
-    hits = meant == found.others
+def _explains(meant: Ids, matched: Agreement) -> bool:
+    hits = meant == matched.others
     share = float(np.mean(hits))
-    return share >= max(SAME_WELL, found.same + EXPLAINS_MORE) and len(np.unique(found.own[hits])) >= DISTINCT
+    return share >= max(SAME_WELL, matched.same + EXPLAINS_MORE) and len(np.unique(matched.own[hits])) >= DISTINCT
 
 
 def look(numbering: str) -> str:
@@ -245,12 +247,13 @@ def against_objects(dataset: Dataset, results: Results) -> list[str]:
     image_ids_compared = compared_images(truth.image_ids)
     best = best_boxes(results, image_ids_compared, BEST)
     there = best_boxes(truth, image_ids_compared, len(objects))
-    found = agreement(best, there)
-    share = f"{percent.share(found.met)} of the best boxes meet an object"
+    matched = agreement(best, there)
+    share = f"{percent.share(matched.met)} of the best boxes meet an object"
     other = format_by_agreement(best, there)
     if other:
         return [f"only {share}; they look like {other}"]
-    numbering = numbering_by_agreement(found, [item.id for item in dataset.categories])
+    numbering = numbering_by_agreement(matched, [item.id for item in dataset.categories])
     if numbering:
-        return [f"{share}, {percent.share(found.same)} of these of its category; category ids look {look(numbering)}"]
+        same = percent.share(matched.same)
+        return [f"{share}, {same} of these of its category; category ids look {look(numbering)}"]
     return []

@@ -114,23 +114,23 @@ def read(results: Path, declared: DeclaredTraining | None = None) -> ResultsProv
     if results.is_symlink() and not path.exists():
         # A link to results is written through (`datasets.outputs`), so that this stands beside the file itself.
         path = path_of(results.resolve())
-    found: Provenance | None = None
+    recorded: Provenance | None = None
     doubt = ""
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=Provenance, strict=True)
+        recorded = msgspec.json.decode(path.read_bytes(), type=Provenance, strict=True)
     except FileNotFoundError:
         doubt = f"no {path.name}"
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: expected what `python -m train predict` writes beside results: {error}") from None
-    if found is not None and found.results_sha256 != sha256_file(results):
-        found, doubt = None, f"{path.name} describes other results"
-    if found is not None and not found.complete:
+    if recorded is not None and recorded.results_sha256 != sha256_file(results):
+        recorded, doubt = None, f"{path.name} describes other results"
+    if recorded is not None and not recorded.complete:
         doubt = "part of its training is not on record"
-    seen = frozenset(found.seen_in_training) if found is not None else frozenset[int]()
+    seen = frozenset(recorded.seen_in_training) if recorded is not None else frozenset[int]()
     return (
-        ResultsProvenance(found, seen, doubt)
+        ResultsProvenance(recorded, seen, doubt)
         if declared is None
-        else ResultsProvenance(found, seen | declared.seen, declared.doubt)
+        else ResultsProvenance(recorded, seen | declared.seen, declared.doubt)
     )
 
 

@@ -33,59 +33,59 @@ class Respelled(NamedTuple):
 
 def image(record: dict[str, Any]) -> Respelled:
     # null means missing; the size is then read from the image file, and counted there.
-    found = _Record(
+    respelled = _Record(
         {key: value for key, value in record.items() if key not in ("width", "height") or value is not None}
     )
-    found.whole("id", "width", "height")
-    return found.done()
+    respelled.whole("id", "width", "height")
+    return respelled.done()
 
 
 def unnamed_image(record: dict[str, Any]) -> Respelled:
     """An image record for a command that opens no image file: neither name nor size is required."""
-    found = image(record)
-    assert found.record is not None
-    name = found.record.get("file_name")
-    return found._replace(record={**found.record, "file_name": name if isinstance(name, str) else ""})
+    respelled = image(record)
+    assert respelled.record is not None
+    name = respelled.record.get("file_name")
+    return respelled._replace(record={**respelled.record, "file_name": name if isinstance(name, str) else ""})
 
 
 def category(record: dict[str, Any]) -> Respelled:
-    found = _Record(record)
-    found.whole("id")
+    respelled = _Record(record)
+    respelled.whole("id")
     name = record.get("name")
     if isinstance(name, (int, float)) and not isinstance(name, bool):
-        found.put("name", str(name), NAME)
-    return found.done()
+        respelled.put("name", str(name), NAME)
+    return respelled.done()
 
 
 def annotation(record: dict[str, Any]) -> Respelled:
-    found = _Record(record)
-    found.whole("id", "image_id", "category_id")
-    found.put("iscrowd", as_flag(record.get("iscrowd")), NUMBER)
-    found.put("area", as_number(record.get("area")), NUMBER)
+    respelled = _Record(record)
+    respelled.whole("id", "image_id", "category_id")
+    respelled.put("iscrowd", as_flag(record.get("iscrowd")), NUMBER)
+    respelled.put("area", as_number(record.get("area")), NUMBER)
     box = record.get("bbox")
     if box == []:
-        found.put("bbox", None, NO_BOX)
+        respelled.put("bbox", None, NO_BOX)
     elif isinstance(box, list):
         numbers = [as_number(value) for value in box]
         if len(numbers) == 4 and any(value is None for value in numbers):
             return Respelled(None, [NOT_FINITE])
-        found.put("bbox", numbers, NUMBER)
-    _segmentation(found, record.get("segmentation"))
-    return found.done()
+        respelled.put("bbox", numbers, NUMBER)
+    _segmentation(respelled, record.get("segmentation"))
+    return respelled.done()
 
 
-def _segmentation(found: _Record, segmentation: Any) -> None:
+def _segmentation(record: _Record, segmentation: Any) -> None:
     if isinstance(segmentation, dict):
         spelled = dict(segmentation)
         for key in ("size", "counts"):
             if isinstance(spelled.get(key), list):
                 spelled[key] = [as_whole(value) for value in spelled[key]]
-        found.put("segmentation", spelled, NUMBER)
+        record.put("segmentation", spelled, NUMBER)
     elif isinstance(segmentation, list) and segmentation:
-        _polygons(found, segmentation)
+        _polygons(record, segmentation)
 
 
-def _polygons(found: _Record, segmentation: list[Any]) -> None:
+def _polygons(record: _Record, segmentation: list[Any]) -> None:
     if not any(isinstance(part, (list, dict)) for part in segmentation):
         polygons, kind = [[as_number(value) for value in segmentation]], FLAT_POLYGON
     elif all(isinstance(part, list) for part in segmentation):
@@ -95,9 +95,9 @@ def _polygons(found: _Record, segmentation: list[Any]) -> None:
     else:
         return
     if any(value is None for polygon in polygons for value in polygon):
-        found.put("segmentation", None, MASK_NOT_FINITE)
+        record.put("segmentation", None, MASK_NOT_FINITE)
     else:
-        found.put("segmentation", polygons, kind)
+        record.put("segmentation", polygons, kind)
 
 
 class _Record:

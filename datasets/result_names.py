@@ -27,19 +27,19 @@ class _Index(NamedTuple):
 
     def id_of(self, name: str) -> int:
         """Raises NotKnownError for a name that is unknown or ambiguous."""
-        found: dict[int, str] = {}
+        candidates: dict[int, str] = {}
         for names in self.names:
-            found = names.get(name, {})
-            if found:
+            candidates = names.get(name, {})
+            if candidates:
                 break
         number = _number(name)
-        if number in self.ids and number not in found:
-            found = {**found, number: f"{self.what} {number}"}
-        if len(found) > 1:
-            both = " and of ".join(list(found.values())[:2])
+        if number in self.ids and number not in candidates:
+            candidates = {**candidates, number: f"{self.what} {number}"}
+        if len(candidates) > 1:
+            both = " and of ".join(list(candidates.values())[:2])
             raise NotKnownError(f"expected {self.expected}, found {name!r}, which is that of {both}")
-        if found:
-            return next(iter(found))
+        if candidates:
+            return next(iter(candidates))
         if number is not None:
             # An id that the dataset lacks is reported with all the others.
             return number
@@ -89,10 +89,10 @@ def _path(name: str) -> PurePosixPath:
 
 
 def _grouped(named: Iterable[tuple[str, int, str]]) -> dict[str, dict[int, str]]:
-    found: dict[str, dict[int, str]] = {}
+    by_name: dict[str, dict[int, str]] = {}
     for name, id_, shown in named:
-        found.setdefault(name, {})[id_] = shown
-    return found
+        by_name.setdefault(name, {})[id_] = shown
+    return by_name
 
 
 def _number(text: str) -> int | None:

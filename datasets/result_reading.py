@@ -33,10 +33,10 @@ def read(path: Path, names: Names | None = None, repairs: Repairs | None = None)
     data = read_unpacked(path)
     try:
         # All at once; only a file that is not in COCO's own form is parsed record by record.
-        found = decode(data, list[DetectionJson], path)
+        detections = decode(data, list[DetectionJson], path)
     except (msgspec.ValidationError, DataError):
-        found = _read_records(split(data, path), path, names or Names(), Repairs() if repairs is None else repairs)
-    return _results(found)
+        detections = _read_records(split(data, path), path, names or Names(), Repairs() if repairs is None else repairs)
+    return _results(detections)
 
 
 class Read(NamedTuple):
@@ -51,12 +51,12 @@ def read_numbered(path: Path, names: Names, numbering: Numbering, category_ids: 
     does.
     """
     repairs = Repairs()
-    found = read(path, names, repairs)
+    detections = read(path, names, repairs)
     if numbering != "ids" and CATEGORY_NAME in repairs.places:
         raise DataError(
             f"{path}: expected numbers of categories ({numbering}), found names", repairs.places[CATEGORY_NAME]
         )
-    return Read(renumbered(found, numbering, category_ids, path), repairs)
+    return Read(renumbered(detections, numbering, category_ids, path), repairs)
 
 
 def read_strictly(path: Path, *, by_file_name: Mapping[str, int] | None = None) -> Results:
@@ -69,28 +69,28 @@ def read_strictly(path: Path, *, by_file_name: Mapping[str, int] | None = None) 
     if by_file_name is not None:
         data = _with_ids(data, path, by_file_name)
     try:
-        found = decode(data, list[DetectionJson], path)
+        detections = decode(data, list[DetectionJson], path)
     except msgspec.ValidationError:
         raise _refusal(data, path) from None
-    return _results(found)
+    return _results(detections)
 
 
-def _results(found: list[DetectionJson]) -> Results:
+def _results(detections: list[DetectionJson]) -> Results:
     return Results(
-        np.array([item.image_id for item in found], dtype=np.int64),
-        np.array([item.category_id for item in found], dtype=np.int64),
-        np.array([item.bbox for item in found], dtype=np.float64).reshape(-1, 4),
-        np.array([item.score for item in found], dtype=np.float64),
+        np.array([item.image_id for item in detections], dtype=np.int64),
+        np.array([item.category_id for item in detections], dtype=np.int64),
+        np.array([item.bbox for item in detections], dtype=np.float64).reshape(-1, 4),
+        np.array([item.score for item in detections], dtype=np.float64),
         # Only where needed: they keep the text of the whole file in memory.
-        [bytes(item.segmentation) for item in found]
-        if any(item.segmentation is not NO_SEGMENTATION for item in found)
+        [bytes(item.segmentation) for item in detections]
+        if any(item.segmentation is not NO_SEGMENTATION for item in detections)
         else None,
     )
 
 
 def _read_records(raws: list[msgspec.Raw], path: Path, names: Names, repairs: Repairs) -> list[DetectionJson]:
     """Each record in COCO's form. Raises DataError listing those that cannot be converted."""
-    found: list[DetectionJson] = []
+    detections: list[DetectionJson] = []
     problems = Problems()
     highest = 0.0
     for index, raw in enumerate(raws):
@@ -100,12 +100,12 @@ def _read_records(raws: list[msgspec.Raw], path: Path, names: Names, repairs: Re
             problems.add(record)
             highest = max(highest, _score(raw))
         else:
-            found.append(record)
+            detections.append(record)
     advice = ""
     if 2 <= highest <= PERCENT:
         advice = "Scores above 1 look like percents; divide them by 100: jq '[.[] | .score /= 100]' FILE > NEW"
     problems.raise_if_any(f"{path}: {{n}} problem(s) in the results file", advice)
-    return found
+    return detections
 
 
 def _read_record(raw: msgspec.Raw, json_path: str, names: Names, repairs: Repairs) -> DetectionJson | str:
@@ -120,7 +120,7 @@ def _read_record(raw: msgspec.Raw, json_path: str, names: Names, repairs: Repair
         record, kinds = respelled(msgspec.json.decode(raw, type=dict[str, Any]), names)
         # Kept raw.
         record["segmentation"] = _segmentation(raw)
-        found = msgspec.convert(record, DetectionJson)
+        detection = msgspec.convert(record, DetectionJson)
     except NotKnownError as unknown:
         return f"{json_path}{unknown}"
     except msgspec.ValidationError as error:
@@ -132,7 +132,7 @@ def _read_record(raw: msgspec.Raw, json_path: str, names: Names, repairs: Repair
         return problem
     for kind in kinds:
         repairs.add(kind, json_path)
-    return found
+    return detection
 
 
 def _segmentation(raw: msgspec.Raw) -> msgspec.Raw:
@@ -163,8 +163,8 @@ def renumbered(results: Results, numbering: Numbering, category_ids: Sequence[in
     positions = results.category_ids - base
     outside = (positions < 0) | (positions >= len(ids))
     if outside.any():
-        found = np.unique(results.category_ids[outside])
-        shown = ", ".join(str(id_) for id_ in found[:SHOWN])
+        unknown = np.unique(results.category_ids[outside])
+        shown = ", ".join(str(id_) for id_ in unknown[:SHOWN])
         raise DataError(
             f"{path}: expected category ids from {base} to {len(ids) - 1 + base} ({numbering}), found {shown}"
         )
@@ -174,11 +174,11 @@ def renumbered(results: Results, numbering: Numbering, category_ids: Sequence[in
 def _with_ids(data: bytes, path: Path, by_file_name: Mapping[str, int]) -> bytes:
     """The same file with ids instead of file names. Raises DataError for names of no image."""
     try:
-        found = decode(data, list[dict[str, msgspec.Raw]], path)
+        records = decode(data, list[dict[str, msgspec.Raw]], path)
     except msgspec.ValidationError as error:
         raise DataError(f"{path}: expected COCO results, a JSON list of detections: {error}") from None
     problems = Problems()
-    for index, item in enumerate(found):
+    for index, item in enumerate(records):
         name = _text(item.get("image_id"))
         if name in by_file_name:
             item["image_id"] = msgspec.Raw(b"%d" % by_file_name[name])
@@ -186,7 +186,7 @@ def _with_ids(data: bytes, path: Path, by_file_name: Mapping[str, int]) -> bytes
             shown = bytes(item.get("image_id", b"none"))[:80].decode("utf-8", "replace")
             problems.add(f"$[{index}].image_id: expected the file name of an image, found {shown}")
     problems.raise_if_any(f"{path}: {{n}} problem(s) in the results file")
-    return msgspec.json.encode(found)
+    return msgspec.json.encode(records)
 
 
 def _text(raw: msgspec.Raw | None) -> str:

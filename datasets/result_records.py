@@ -41,22 +41,22 @@ def respelled(record: dict[str, Any], names: Names) -> tuple[dict[str, Any], lis
 
     Raises NotKnownError, whose text begins with the key, for an unknown name.
     """
-    found = dict(record)
-    kinds = [_id(found, "image_id", names), _id(found, "category_id", names)]
-    score = as_number(found.get("score"))
-    if isinstance(found.get("score"), str) and not isinstance(score, str | None):
-        found["score"] = score
+    in_coco_form = dict(record)
+    kinds = [_id(in_coco_form, "image_id", names), _id(in_coco_form, "category_id", names)]
+    score = as_number(in_coco_form.get("score"))
+    if isinstance(in_coco_form.get("score"), str) and not isinstance(score, str | None):
+        in_coco_form["score"] = score
         kinds.append(NUMBER)
-    box = found.get("bbox")
+    box = in_coco_form.get("bbox")
     if box is None or box == []:
-        around = segmentation_box(found.get("segmentation"))
+        around = segmentation_box(in_coco_form.get("segmentation"))
         if around is not None:
-            found["bbox"] = around
+            in_coco_form["bbox"] = around
             kinds.append(BOX_FROM_MASK)
     elif isinstance(box, list) and any(isinstance(value, str) for value in box):
-        found["bbox"] = [value if as_number(value) is None else as_number(value) for value in box]
+        in_coco_form["bbox"] = [value if as_number(value) is None else as_number(value) for value in box]
         kinds.append(NUMBER)
-    return found, [kind for kind in kinds if kind]
+    return in_coco_form, [kind for kind in kinds if kind]
 
 
 def _id(record: dict[str, Any], key: str, names: Names) -> str:

@@ -76,12 +76,12 @@ def check_ids(
 
 def _numbering_advice(results: Results, category_ids: Sequence[int]) -> str:
     """Advice where category ids that a dataset lacks look like positions; else empty."""
-    count, found = len(category_ids), results.category_ids
-    if not len(found) or not count or np.isin(found, np.array(category_ids)).all():
+    count, ids = len(category_ids), results.category_ids
+    if not len(ids) or not count or np.isin(ids, np.array(category_ids)).all():
         return ""
     for base in (0, 1):
-        if found.min() >= base and found.max() < count + base:
-            return f"If these are positions in the list of categories, from {base}: --categories contiguous{base}"
+        if ids.min() >= base and ids.max() < count + base:
+            return f"If these are positions in the list of categories, from {base}: --category-ids contiguous{base}"
     return ""
 
 

@@ -67,15 +67,15 @@ class SeenImages:
         return {"images": [list(image) for image in sorted(self.images, key=_in_order)], "complete": self.complete}
 
     @classmethod
-    def from_plain(cls, found: Any, origin: str) -> SeenImages:
+    def from_plain(cls, content: Any, origin: str) -> SeenImages:
         """The inverse of `plain`; None, from a file that lacks it, gives UNKNOWN.
 
         `origin` is the name of the file, for the DataError raised for anything else.
         """
-        if found is None:
+        if content is None:
             return UNKNOWN
         try:
-            read = msgspec.convert(found, _Plain, strict=True)
+            read = msgspec.convert(content, _Plain, strict=True)
         except msgspec.ValidationError as error:
             raise DataError(f"{origin}: what it says of the images it has seen cannot be read: {error}") from None
         return cls(read.images, complete=read.complete)
@@ -130,15 +130,15 @@ def ids_in(
     """
     if folder is not None and not folder.is_dir():
         raise DataError(f"{folder}: expected the folder of the images, found none")
-    found = set()
+    seen_ids = set()
     reads = folder is not None and bool(seen.digests)
     for done, image in enumerate(images, start=1):
         digest = _digest(image, folder) if reads and folder is not None else None
         if seen.contains(*original(image), digest):
-            found.add(image.id)
+            seen_ids.add(image.id)
         if reads and progress is not None:
             progress("reading images", done, len(images))
-    return frozenset(found)
+    return frozenset(seen_ids)
 
 
 def _digest(image: Image, folder: Path) -> str | None:

@@ -42,9 +42,9 @@ def json_line(line: SourceDigest) -> bytes:
 def read_source_digests(path: Path) -> list[SourceDigest]:
     """All lines, in order. Raises DataError with every invalid line, and why."""
     problems = Problems()
-    found = [line for _, line in iterate_source_digests(path, problems)]
+    digests = [line for _, line in iterate_source_digests(path, problems)]
     problems.raise_if_any(f"{path}: {{n}} line(s) that are no source image with its digest")
-    return found
+    return digests
 
 
 def iterate_source_digests(path: Path, problems: Problems) -> Iterator[tuple[int, SourceDigest]]:

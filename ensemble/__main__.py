@@ -86,12 +86,12 @@ def _examined(models: list[Model], chosen: Recipe, images: Images, *, trust: boo
     """Examine the results before fusion and show the table. Raises DataError for problems, unless `trust`."""
     from ensemble import inputs
 
-    found = inputs.examine(models, chosen.weights(len(models)), images, chosen)
+    examined = inputs.examine(models, chosen.weights(len(models)), images, chosen)
     if shown:
-        notes = [f"note: {note}" for note in [*(found.problems if trust else []), *found.notes]]
-        cli.show(*inputs.table(found), *notes, "")
-    found.check(trust=trust)
-    return found
+        notes = [f"note: {note}" for note in [*(examined.problems if trust else []), *examined.notes]]
+        cli.show(*inputs.table(examined), *notes, "")
+    examined.check(trust=trust)
+    return examined
 
 
 @main.command(short_help="Suppress, fuse and write a submission.")
@@ -136,7 +136,7 @@ def fuse(
     from ensemble import pipeline
     from ensemble.check import file_names
 
-    where = images.found()
+    where = images.resolved()
     path, chosen, paths = _chosen(recipe, given)
     target = outputs.file_to_write(
         output, [path, *paths, *trained_on, where.annotations], beside=lambda written: [provenance.path_of(written)]
@@ -145,7 +145,7 @@ def fuse(
     read, models, _ = _read(where, chosen, paths, trained_on, numberings)
     if not as_json:
         click.echo(_read_about(where, read))
-    found = _examined(models, chosen, read, trust=trust, shown=not as_json)
+    examined = _examined(models, chosen, read, trust=trust, shown=not as_json)
     names = file_names(read) if how == "vipriors" else None
     with cli.progress_bar("step") as progress:
         done = pipeline.run(models, read, chosen, progress=progress)
@@ -162,9 +162,9 @@ def fuse(
     if as_json:
         document = {
             "images": {"annotations": str(where.annotations), "split": where.split},
-            "inputs": [row._asdict() for row in found.rows],
+            "inputs": [row._asdict() for row in examined.rows],
             "steps": [step._asdict() for step in done.steps],
-            "notes": [*(found.problems if trust else []), *found.notes, *done.notes],
+            "notes": [*(examined.problems if trust else []), *examined.notes, *done.notes],
         }
         click.echo(json.dumps(document, indent=1))
         return
@@ -223,7 +223,7 @@ def tune(
     from ensemble import recipe as recipes
     from ensemble import tune as search
 
-    where = images.found()
+    where = images.resolved()
     path, start, results = _chosen(recipe, given)
     start.weights(len(results), name=str(path))
     # A recipe may be tuned further in place.
@@ -286,7 +286,7 @@ def check(submission: Path, how: str, max_dets: int, images: options.AskedFor) -
     from ensemble.check import check as lint
     from ensemble.pipeline import read_images
 
-    where = images.found()
+    where = images.resolved()
     read = read_images(where.annotations)
     done = lint(submission, read, "vipriors" if how == "vipriors" else "coco", max_dets)
     if where.data is not None:

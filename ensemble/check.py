@@ -41,22 +41,22 @@ def file_names(images: Images) -> dict[int, str]:
 def check(path: Path, images: Images, how: Format = "coco", max_dets: int = MAX_DETECTIONS) -> Checked:
     """Lint a submission. Raises DataError with every offender: see `problems_of` and `datasets.result_reading.read`."""
     by_name = {name: id_ for id_, name in file_names(images).items()} if how == "vipriors" else None
-    found = result_reading.read_strictly(path, by_file_name=by_name)
+    detections = result_reading.read_strictly(path, by_file_name=by_name)
     problems = Problems()
-    for problem in unknown_ids(found, images):
+    for problem in unknown_ids(detections, images):
         problems.add(problem)
-    problems.extend(problems_of(found, images, max_dets))
+    problems.extend(problems_of(detections, images, max_dets))
     problems.raise_if_any(f"{path}: {{n}} problem(s) in the submission")
-    return Checked(len(found), len(images.images), len(images.images) - len(np.unique(found.image_ids)))
+    return Checked(len(detections), len(images.images), len(images.images) - len(np.unique(detections.image_ids)))
 
 
-def problems_of(found: Results, images: Images, max_dets: int = MAX_DETECTIONS) -> Problems:
+def problems_of(detections: Results, images: Images, max_dets: int = MAX_DETECTIONS) -> Problems:
     """Problems: boxes without area or more than 1 px outside their image, images with over `max_dets` detections."""
     sizes = {image.id: (image.width, image.height) for image in images.images}
     problems = Problems()
-    boxes = found.boxes_xywh
+    boxes = detections.boxes_xywh
     # Boxes of unknown images are reported elsewhere.
-    limits = np.array([sizes.get(id_, (np.nan, np.nan)) for id_ in found.image_ids.tolist()], dtype=np.float64)
+    limits = np.array([sizes.get(id_, (np.nan, np.nan)) for id_ in detections.image_ids.tolist()], dtype=np.float64)
     limits = limits.reshape(-1, 2)
     for at in np.flatnonzero((boxes[:, 2:] <= 0).any(axis=1)):
         problems.add(f"$[{at}].bbox: expected a width and a height above 0, found {boxes[at, 2:].tolist()}")
@@ -65,7 +65,7 @@ def problems_of(found: Results, images: Images, max_dets: int = MAX_DETECTIONS) 
     for at in np.flatnonzero(outside.any(axis=1) & np.isfinite(limits).all(axis=1)):
         width, height = limits[at].astype(int)
         problems.add(f"$[{at}].bbox: expected a box inside {width} x {height} px, found {boxes[at].tolist()}")
-    ids, counts = np.unique(found.image_ids, return_counts=True)
+    ids, counts = np.unique(detections.image_ids, return_counts=True)
     for id_, count in zip(ids[counts > max_dets], counts[counts > max_dets], strict=True):
         problems.add(f"image {id_}: expected at most {max_dets} detections, found {count}")
     return problems

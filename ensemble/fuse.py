@@ -50,11 +50,11 @@ def wbf(
     exceed it.
     """
     detections, used = _prepare(parts, weights, skip_threshold)
-    found = []
+    fused = []
     for block in _by_category(detections):
         clusters = _cluster(detections, used, block, iou_threshold, moving=True)
-        found.append(_fused(detections, clusters, clusters.boxes, _scores(clusters, used, score)))
-    return _all(found, detections)
+        fused.append(_fused(detections, clusters, clusters.boxes, _scores(clusters, used, score)))
+    return _all(fused, detections)
 
 
 def nmw(
@@ -63,11 +63,11 @@ def nmw(
     """Non-maximum weighted: averages the boxes of a cluster by score x IoU with its best box, whose score it keeps."""
     detections, used = _prepare(parts, weights, skip_threshold)
     used = used / used.max(initial=0.0) if used.size else used
-    found = []
+    fused = []
     for block in _by_category(detections):
         clusters = _cluster(detections, used, block, iou_threshold, moving=False)
-        found.append(_fused(detections, clusters, clusters.boxes, clusters.best_scores))
-    return _all(found, detections)
+        fused.append(_fused(detections, clusters, clusters.boxes, clusters.best_scores))
+    return _all(fused, detections)
 
 
 def weighted(parts: list[Detections], weights: list[float], skip_threshold: float = 0.0) -> Detections:
@@ -199,15 +199,15 @@ def _scores(clusters: _Clusters, weights: Floats, score: ScoreType) -> Floats:
     average = clusters.score_sums / clusters.counts
     present = ((clusters.models[:, None] >> np.arange(len(weights))) & 1) * weights
     if score == "max":
-        found = clusters.best_scores / weights.max()
+        scores = clusters.best_scores / weights.max()
     elif score == "box_and_model_avg":
-        found = clusters.score_sums / clusters.weight_sums * present.sum(axis=1) / weights.sum()
+        scores = clusters.score_sums / clusters.weight_sums * present.sum(axis=1) / weights.sum()
     elif score == "absent_model_aware_avg":
         absent = weights.sum() - present.sum(axis=1)
-        found = clusters.score_sums / (clusters.weight_sums + absent)
+        scores = clusters.score_sums / (clusters.weight_sums + absent)
     else:
-        found = average * np.minimum(len(weights), clusters.counts) / weights.sum()
-    return np.asarray(np.minimum(found, 1.0))
+        scores = average * np.minimum(len(weights), clusters.counts) / weights.sum()
+    return np.asarray(np.minimum(scores, 1.0))
 
 
 def _fused(detections: Detections, clusters: _Clusters, boxes: Floats, scores: Floats) -> Detections:
@@ -222,5 +222,5 @@ def _fused(detections: Detections, clusters: _Clusters, boxes: Floats, scores: F
     )
 
 
-def _all(found: list[Detections], detections: Detections) -> Detections:
-    return join(found) if found else sort(detections)
+def _all(parts: list[Detections], detections: Detections) -> Detections:
+    return join(parts) if parts else sort(detections)

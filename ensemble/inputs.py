@@ -80,18 +80,18 @@ def examine(models: Sequence[Model], weights: Sequence[float], images: Images, c
 
 
 def _alone(model: Model, weight: float, sizes: Sizes) -> InputRow:
-    found = model.results
-    out = plausibility.pixels_outside(xywh_to_xyxy(found.boxes_xywh), sizes.of(found.image_ids))
+    results = model.results
+    out = plausibility.pixels_outside(xywh_to_xyxy(results.boxes_xywh), sizes.of(results.image_ids))
     return InputRow(
         name=str(model.path),
-        images=len(np.unique(found.image_ids)),
-        boxes=len(found),
+        images=len(np.unique(results.image_ids)),
+        boxes=len(results),
         outside=float(np.mean(out > plausibility.TOLERANCE)) if len(out) else 0.0,
         furthest=float(out.max(initial=0.0)),
-        lowest=float(found.scores.min()) if len(found) else None,
-        highest=float(found.scores.max()) if len(found) else None,
+        lowest=float(results.scores.min()) if len(results) else None,
+        highest=float(results.scores.max()) if len(results) else None,
         weight=weight,
-        duplicates=plausibility.duplicates(found),
+        duplicates=plausibility.duplicates(results),
     )
 
 

@@ -42,7 +42,7 @@ def numberings(texts: Sequence[str], paths: Sequence[Path], chosen: Recipe) -> l
 
     Raises DataError for a malformed text.
     """
-    found: list[Numbering] = [model.categories for model in chosen.models] or ["ids"] * len(paths)
+    numbered: list[Numbering] = [model.categories for model in chosen.models] or ["ids"] * len(paths)
     problems = []
     for text in texts:
         file, _, name = text.rpartition("=")
@@ -52,10 +52,10 @@ def numberings(texts: Sequence[str], paths: Sequence[Path], chosen: Recipe) -> l
             problems.append(f"{text}: expected HOW or FILE=HOW, of a results file and {', '.join(NUMBERINGS)}")
             continue
         for index in places:
-            found[index] = how
+            numbered[index] = how
     if problems:
-        raise DataError("--categories: how results files number their categories", problems)
-    return found
+        raise DataError("--category-ids: how results files number their categories", problems)
+    return numbered
 
 
 def ordered(chosen: Recipe, recipe_path: Path, given: Sequence[Given]) -> Recipe:
@@ -96,12 +96,12 @@ def _by_name(models: Sequence[Model], given: Sequence[Given], recipe_path: Path)
         called = {
             at: {model.results, Path(model.results).name, Path(model.results).stem} for at, model in enumerate(models)
         }
-        found = [at for at, names in called.items() if item.name in names]
-        if len(found) == 1 and found[0] not in places:
-            places.append(found[0])
+        matches = [at for at, names in called.items() if item.name in names]
+        if len(matches) == 1 and matches[0] not in places:
+            places.append(matches[0])
         else:
             several = (
-                "a model that another file has" if len(found) == 1 else f"{len(found) or 'no'} models of that name"
+                "a model that another file has" if len(matches) == 1 else f"{len(matches) or 'no'} models of that name"
             )
             problems.append(f"{item.path}: expected NAME=FILE, found {item.name!r}, {several}")
     if problems:

@@ -59,8 +59,8 @@ class Pairs:
         return best.same if best is not None and len(best.own) else None
 
     def _best_other(self, at: int) -> Agreement | None:
-        others = [found for (own, _), found in self._found.items() if own == at and found.compared]
-        return max(others, key=lambda found: found.met, default=None)
+        others = [agreement for (own, _), agreement in self._found.items() if own == at and agreement.compared]
+        return max(others, key=lambda agreement: agreement.met, default=None)
 
     def problems(self, names: Sequence[str], category_ids: Sequence[int], *, leave_out: set[int]) -> list[str]:
         """Errors: one for each model that contradicts most of the others, and one for each remaining pair."""
@@ -87,9 +87,9 @@ class Pairs:
         return texts
 
     def _figures(self, at: int, other: int) -> str:
-        found = self._found[at, other]
-        same = f"{percent.share(found.same)} of these with the same category"
-        return f"{percent.share(found.met)} of its boxes, {same}, meet boxes"
+        agreement = self._found[at, other]
+        same = f"{percent.share(agreement.same)} of these with the same category"
+        return f"{percent.share(agreement.met)} of its boxes, {same}, meet boxes"
 
     def _verdict(self, first: int, second: int, category_ids: Sequence[int]) -> Verdict | None:
         ways = ((first, second), (second, first))
@@ -117,12 +117,12 @@ class Pairs:
         """Notes on disagreements that are no error."""
         notes = []
         for at, other in combinations(range(self._count), 2):
-            found = self._found[at, other]
+            agreement = self._found[at, other]
             both = f"{names[at]} and {names[other]}"
-            if not found.compared and self._detections[at] and self._detections[other]:
+            if not agreement.compared and self._detections[at] and self._detections[other]:
                 notes.append(f"{both}: no image in common")
-            elif found.compared >= ENOUGH and found.met < HARDLY_MEETS:
-                notes.append(f"{both}: hardly any boxes meet ({percent.share(found.met)})")
-            elif len(found.own) >= ENOUGH and found.same < SAME_WELL:
-                notes.append(f"{both}: of the boxes that meet, {percent.share(found.same)} have the same category")
+            elif agreement.compared >= ENOUGH and agreement.met < HARDLY_MEETS:
+                notes.append(f"{both}: hardly any boxes meet ({percent.share(agreement.met)})")
+            elif len(agreement.own) >= ENOUGH and agreement.same < SAME_WELL:
+                notes.append(f"{both}: of the boxes that meet, {percent.share(agreement.same)} have the same category")
         return notes

@@ -110,50 +110,50 @@ def read_models(
 def _read_model(
     path: Path, number: int, images: Images, names: Names, trained_on: DeclaredTraining | None, numbering: Numbering
 ) -> Model:
-    found = result_reading.read_numbered(path, names, numbering, [item.id for item in images.categories])
-    check_ids(path, found.results, images)
-    _check_coordinates(path, found.results)
-    sorted_ = _by_mask(found.results)
+    read = result_reading.read_numbered(path, names, numbering, [item.id for item in images.categories])
+    check_ids(path, read.results, images)
+    _check_coordinates(path, read.results)
+    sorted_ = _by_mask(read.results)
     return Model(
-        path, sorted_, from_results(sorted_, number), provenance.read(path, trained_on), found.results, found.repairs
+        path, sorted_, from_results(sorted_, number), provenance.read(path, trained_on), read.results, read.repairs
     )
 
 
-def _check_coordinates(path: Path, found: Results) -> None:
+def _check_coordinates(path: Path, detections: Results) -> None:
     """Refuse boxes so large that the areas computed from them would overflow."""
     problems = Problems()
-    for at in np.flatnonzero((np.abs(found.boxes_xywh) > MAX_COORDINATE).any(axis=1)):
-        shown = found.boxes_xywh[at].tolist()
+    for at in np.flatnonzero((np.abs(detections.boxes_xywh) > MAX_COORDINATE).any(axis=1)):
+        shown = detections.boxes_xywh[at].tolist()
         problems.add(f"$[{at}].bbox: expected coordinates of up to {MAX_COORDINATE:g} px, found {shown}")
     problems.raise_if_any(f"{path}: {{n}} problem(s) in the results file")
 
 
-def _by_mask(found: Results) -> Results:
+def _by_mask(detections: Results) -> Results:
     """Sort by mask, if there are masks, so that the order of the file does not decide between equal detections."""
-    if found.segmentations is None:
-        return found
-    order = sorted(range(len(found)), key=found.segmentations.__getitem__)
+    if detections.segmentations is None:
+        return detections
+    order = sorted(range(len(detections)), key=detections.segmentations.__getitem__)
     return Results(
-        found.image_ids[order],
-        found.category_ids[order],
-        found.boxes_xywh[order],
-        found.scores[order],
-        [found.segmentations[at] for at in order],
+        detections.image_ids[order],
+        detections.category_ids[order],
+        detections.boxes_xywh[order],
+        detections.scores[order],
+        [detections.segmentations[at] for at in order],
     )
 
 
-def check_ids(path: Path, found: Results, images: Images) -> None:
+def check_ids(path: Path, detections: Results, images: Images) -> None:
     """Raises DataError for ids that the annotation file lacks; where it lists no categories, any are allowed."""
-    categories = [category.id for category in images.categories] or np.unique(found.category_ids).tolist()
-    results.check_ids(path, found, [image.id for image in images.images], categories, images.path)
+    categories = [category.id for category in images.categories] or np.unique(detections.category_ids).tolist()
+    results.check_ids(path, detections, [image.id for image in images.images], categories, images.path)
 
 
-def unknown_ids(found: Results, images: Images) -> list[str]:
+def unknown_ids(detections: Results, images: Images) -> list[str]:
     """The problems that `check_ids` raises, a line for each unknown id."""
     image_ids = np.array(sorted(image.id for image in images.images), dtype=np.int64)
     categories = sorted(category.id for category in images.categories)
-    known = np.array(categories, dtype=np.int64) if categories else np.unique(found.category_ids)
-    return results.unknown_ids(found, image_ids, known)
+    known = np.array(categories, dtype=np.int64) if categories else np.unique(detections.category_ids)
+    return results.unknown_ids(detections, image_ids, known)
 
 
 def suppressed(detections: Detections, how: recipe.Suppression) -> Detections:
@@ -226,13 +226,13 @@ def run(
         parts.append(part)
         steps.append(_measure("  after suppression", to_results(part), images, chosen, about))
     progress("fusing", len(models), len(models) + 1)
-    found = submittable(fused(parts, weights, chosen.fuse), images, chosen.detections_per_image)
+    final = submittable(fused(parts, weights, chosen.fuse), images, chosen.detections_per_image)
     counted = [model for model, weight in zip(models, weights, strict=True) if weight > 0]
     about = _seen_note(frozenset().union(*(model.seen(images) for model in counted)), images)
-    steps.append(_measure("fused", _written(found), images, chosen, about))
+    steps.append(_measure("fused", _written(final), images, chosen, about))
     progress("fusing", len(models) + 1, len(models) + 1)
-    notes = _notes(models, weights, images, found, chosen)
-    return Fused(_with_masks(found, models, weights, chosen), steps, notes)
+    notes = _notes(models, weights, images, final, chosen)
+    return Fused(_with_masks(final, models, weights, chosen), steps, notes)
 
 
 def _seen_note(seen: frozenset[int], images: Images) -> str:
@@ -246,21 +246,21 @@ def ap_of(detections: Detections, images: Images, chosen: Recipe) -> float:
     return _measure("", _written(done), images, chosen).ap or 0.0
 
 
-def _measure(name: str, found: Results, images: Images, chosen: Recipe, about: str = "") -> Step:
+def _measure(name: str, detections: Results, images: Images, chosen: Recipe, about: str = "") -> Step:
     """The AP of detections as they are, equal to that of `datasets evaluate` for a file of them."""
     if images.truth is None:
-        return Step(name, len(found))
-    evaluated = evaluate(images.truth, found, name=name, max_dets=max(MAX_DETS, chosen.detections_per_image))
-    return Step(name, len(found), evaluated.ap, evaluated.ap50, about)
+        return Step(name, len(detections))
+    evaluated = evaluate(images.truth, detections, name=name, max_dets=max(MAX_DETS, chosen.detections_per_image))
+    return Step(name, len(detections), evaluated.ap, evaluated.ap50, about)
 
 
-def _written(found: Detections) -> Results:
+def _written(detections: Detections) -> Results:
     """As results, with widths and heights rounded like the corners that they are differences of."""
-    made = to_results(found)
+    made = to_results(detections)
     return msgspec.structs.replace(made, boxes_xywh=made.boxes_xywh.round(BOX_DECIMALS))
 
 
-def _notes(models: list[Model], weights: list[float], images: Images, found: Detections, chosen: Recipe) -> list[str]:
+def _notes(models: list[Model], weights: list[float], images: Images, final: Detections, chosen: Recipe) -> list[str]:
     notes = [f"{model.path}: {line.strip()}" for model in models if model.repairs for line in model.repairs.brief()]
     notes += [f"{model.path}: no detection at all" for model in models if not len(model.detections)]
     notes += [f"{m.path}: weight 0, left out" for m, weight in zip(models, weights, strict=True) if weight == 0]
@@ -270,14 +270,14 @@ def _notes(models: list[Model], weights: list[float], images: Images, found: Det
         notes.append("masks are dropped, since the boxes of several models are averaged")
     if images.truth is not None:
         notes += provenance.notes((model.path, model.provenance) for model in models)
-    without = len(images.images) - len(np.unique(found.image_ids))
+    without = len(images.images) - len(np.unique(final.image_ids))
     notes.append(f"{without:,} of {len(images.images):,} images without a detection")
     return notes
 
 
-def _with_masks(found: Detections, models: list[Model], weights: list[float], chosen: Recipe) -> Results:
+def _with_masks(final: Detections, models: list[Model], weights: list[float], chosen: Recipe) -> Results:
     """The results, with the masks of boxes that fusion did not average."""
-    written = _written(found)
+    written = _written(final)
     kept = [model for model, weight in zip(models, weights, strict=True) if weight > 0]
     averaged = isinstance(chosen.fuse, recipe.AVERAGING) and len(kept) > 1
     if averaged or not any(model.results.segmentations for model in models):
@@ -285,7 +285,7 @@ def _with_masks(found: Detections, models: list[Model], weights: list[float], ch
     # Fusion numbers the models that have a weight; a single one keeps the number that it was read with.
     owners = models if len(kept) == 1 else kept
     masks = []
-    for number, origin in zip(found.models.tolist(), found.rows.tolist(), strict=True):
+    for number, origin in zip(final.models.tolist(), final.rows.tolist(), strict=True):
         segmentations = owners[number].results.segmentations
         masks.append(segmentations[origin] if segmentations is not None else b"")
     return msgspec.structs.replace(written, segmentations=masks)

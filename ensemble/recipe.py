@@ -130,46 +130,47 @@ def find(name_or_path: str) -> Path:
 
 def load(path: Path) -> Recipe:
     """The recipe in a file. Raises DataError naming the key, what was found, and the choices."""
-    found = yaml_files.read(path)
+    content = yaml_files.read(path)
     try:
-        return msgspec.convert(found, Recipe, strict=True)
+        return msgspec.convert(content, Recipe, strict=True)
     except (msgspec.ValidationError, RecursionError) as error:
-        raise DataError(f"{path}: {error}", _unknown(found), advice=ADVICE) from None
+        raise DataError(f"{path}: {error}", _unknown(content), advice=ADVICE) from None
 
 
 ADVICE = "docs/ensemble.md has the YAML of every method; ensemble/recipes/paper.yaml is a whole recipe."
 
 
-def _unknown(found: Any) -> list[str]:
+def _unknown(content: Any) -> list[str]:
     """A problem for every unknown key, method and choice, with the known ones."""
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         return []
-    problems = _unknown_keys("", found, Recipe)
+    problems = _unknown_keys("", content, Recipe)
     for key, methods in (("suppress", SUPPRESSIONS), ("fuse", FUSIONS)):
-        problems += _unknown_method(key, found.get(key), methods)
-    models = found.get("models")
+        problems += _unknown_method(key, content.get(key), methods)
+    models = content.get("models")
     for at, model in enumerate(models if isinstance(models, list) else []):
         problems += _unknown_keys(f"models[{at}].", model, Model)
     return problems
 
 
-def _unknown_method(key: str, found: Any, methods: dict[str, type[msgspec.Struct]]) -> list[str]:
-    if not isinstance(found, dict):
+def _unknown_method(key: str, content: Any, methods: dict[str, type[msgspec.Struct]]) -> list[str]:
+    if not isinstance(content, dict):
         return []
-    method = found.get("method")
+    method = content.get("method")
     if not isinstance(method, str) or method not in methods:
-        said = f"found {method!r}" if "method" in found else "found none"
+        said = f"found {method!r}" if "method" in content else "found none"
         return [f"{key}.method: expected one of {', '.join(methods)}, {said}"]
-    return _unknown_keys(f"{key}.", {name: value for name, value in found.items() if name != "method"}, methods[method])
+    parameters = {name: value for name, value in content.items() if name != "method"}
+    return _unknown_keys(f"{key}.", parameters, methods[method])
 
 
-def _unknown_keys(prefix: str, found: Any, kind: type[msgspec.Struct]) -> list[str]:
-    if not isinstance(found, dict):
+def _unknown_keys(prefix: str, content: Any, kind: type[msgspec.Struct]) -> list[str]:
+    if not isinstance(content, dict):
         return []
     known = get_type_hints(kind)
     expected = f"one of {', '.join(known)}" if known else "no key beside method"
     problems = []
-    for name, value in found.items():
+    for name, value in content.items():
         if name not in known:
             problems.append(f"{prefix}{name}: expected {expected}")
         elif get_origin(known[name]) is Literal and value not in get_args(known[name]):

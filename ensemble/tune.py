@@ -186,16 +186,16 @@ def _draw(rng: np.random.Generator, models: int) -> Trial:
 
 def _neighbours(trial: Trial, rng: np.random.Generator) -> list[Trial]:
     """The points one step away in one coordinate, in random order."""
-    found = []
+    neighbours = []
     fields = Trial._fields[:-1]
     for field, size in zip(fields, SIZES, strict=True):
         for step in (-1, 1):
             place = getattr(trial, field) + step
             if 0 <= place < size:
-                found.append(trial._replace(**{field: place}))
+                neighbours.append(trial._replace(**{field: place}))
     for at, place in enumerate(trial.weights):
         for step in (-1, 1):
             weights = [*trial.weights[:at], place + step, *trial.weights[at + 1 :]]
             if 0 <= place + step < len(WEIGHTS) and any(weights):
-                found.append(trial._replace(weights=tuple(weights)))
-    return [found[at] for at in rng.permutation(len(found))]
+                neighbours.append(trial._replace(weights=tuple(weights)))
+    return [neighbours[at] for at in rng.permutation(len(neighbours))]

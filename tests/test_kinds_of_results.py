@@ -66,8 +66,8 @@ KINDS = [
     Kind("JSON lines", lambda records: "\n".join(map(json.dumps, records)).encode(), "same"),
     Kind("gzip", lambda records: gzip.compress(as_bytes(records)), "same"),
     # Numberings and units, which nobody may guess.
-    Kind("categories by position from 0", each(lambda record: {"category_id": POSITIONS[record["category_id"]]}), "refused", "--categories", ("--categories", "a.json=contiguous0")),
-    Kind("categories by position from 1", each(lambda record: {"category_id": POSITIONS[record["category_id"]] + 1}), "refused", "--categories", ("--categories", "a.json=contiguous1")),
+    Kind("categories by position from 0", each(lambda record: {"category_id": POSITIONS[record["category_id"]]}), "refused", "--category-ids", ("--category-ids", "a.json=contiguous0")),
+    Kind("categories by position from 1", each(lambda record: {"category_id": POSITIONS[record["category_id"]] + 1}), "refused", "--category-ids", ("--category-ids", "a.json=contiguous1")),
     Kind("scores in percent", each(lambda record: {"score": record["score"] * 100}), "refused", "divide them by 100"),
     Kind("boxes as fractions", boxes(lambda x, y, w, h: (x / WIDTH, y / HEIGHT, w / WIDTH, h / HEIGHT)), "refused", "fractions"),
     Kind("mmdetection: masks that are none, no box", lambda records: [{"image_id": 1, "category_id": 1, "score": 0.5, "segmentation": {"size": [1, 1], "counts": "a"}} for _ in records], "refused", "$[0].bbox"),
@@ -170,7 +170,7 @@ def test_a_kind_of_fault_has_its_outcome(kind: Kind, made: Made, run: Run) -> No
         assert not fused.exists()
         if kind.way_out:
             assert fuse(run, made, *kind.way_out).code == 0
-            assert (fused.read_bytes() == expected) == ("--categories" in kind.way_out)
+            assert (fused.read_bytes() == expected) == ("--category-ids" in kind.way_out)
         return
     assert ended.code == 0, ended.err
     assert kind.says in ended.out

@@ -41,15 +41,15 @@ def models(as_json: bool) -> None:
     from train import config
     from train.model.build import build_network, parameter_count
 
-    found: dict[str, dict[str, Any]] = {}
+    listed: dict[str, dict[str, Any]] = {}
     for name, about in config.MODELS.items():
         cfg = config.load(name, "paper", ["MODEL.ROI_HEADS.NUM_CLASSES", "80"])
-        found[name] = {"about": about, "parameters": parameter_count(build_network(cfg))}
+        listed[name] = {"about": about, "parameters": parameter_count(build_network(cfg))}
     if as_json:
-        click.echo(json.dumps(found, indent=1))
+        click.echo(json.dumps(listed, indent=1))
         return
-    width = max(map(len, found))
-    for name, entry in found.items():
+    width = max(map(len, listed))
+    for name, entry in listed.items():
         click.echo(f"{name:<{width}}  {entry['parameters'] / 1e6:6.2f} M  {entry['about']}")
 
 

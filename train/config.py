@@ -137,16 +137,16 @@ def dump(cfg: Any) -> str:
     import yaml
 
     def kept(node: dict[str, Any], prefix: str) -> dict[str, Any]:
-        found = {}
+        obeyed = {}
         for key, value in node.items():
             name = f"{prefix}{key}"
             if isinstance(value, dict):
                 inner = kept(value, f"{name}.")
                 if inner:
-                    found[key] = inner
+                    obeyed[key] = inner
             elif not config_keys.remedy(name):
-                found[key] = _as_lists(value)
-        return found
+                obeyed[key] = _as_lists(value)
+        return obeyed
 
     return str(yaml.safe_dump(kept(cfg, "")))
 
@@ -174,15 +174,15 @@ def _merge_file(cfg: Any, path: Path) -> None:
     # isort: split
     from detectron2.config import CfgNode
 
-    found = read_yaml(path)
-    version = found.pop("VERSION", cfg.VERSION)
+    content = read_yaml(path)
+    version = content.pop("VERSION", cfg.VERSION)
     if version != cfg.VERSION:
         raise DataError(f"{path}: VERSION: expected {cfg.VERSION}, found {version!r}")
-    unknown = _unknown_keys(found, cfg)
+    unknown = _unknown_keys(content, cfg)
     if unknown:
         raise DataError(f"{path}: expected keys that there are; {_REFERENCE}", unknown)
     try:
-        cfg.merge_from_other_cfg(CfgNode(_with_floats(found, cfg)))
+        cfg.merge_from_other_cfg(CfgNode(_with_floats(content, cfg)))
     except KeyError as error:
         raise DataError(f"{path}: {_plain(error)}; {_REFERENCE}") from None
     except RecursionError:
@@ -199,14 +199,14 @@ def read_yaml(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     """
     if path.resolve() in above:
         raise DataError(f"{path}: expected files that build on one another, found a loop of _BASE_")
-    found = yaml_files.read(path)
-    if not isinstance(found, dict):
-        raise DataError(f"{path}: expected keys with values, found {type(found).__name__}")
-    bases = found.pop("_BASE_", [])
+    content = yaml_files.read(path)
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: expected keys with values, found {type(content).__name__}")
+    bases = content.pop("_BASE_", [])
     for base in reversed(bases if isinstance(bases, list) else [bases]):
         below = read_yaml(path.parent / Path(str(base)).expanduser(), (*above, path.resolve()))
-        found = _over(found, below, str(path))
-    whole: dict[str, Any] = found
+        content = _over(content, below, str(path))
+    whole: dict[str, Any] = content
     return whole
 
 
@@ -222,10 +222,10 @@ def _over(upper: dict[str, Any], lower: dict[str, Any], origin: str, depth: int 
     }
 
 
-def _unknown_keys(found: dict[str, Any], known: dict[str, Any], prefix: str = "") -> list[str]:
+def _unknown_keys(content: dict[str, Any], known: dict[str, Any], prefix: str = "") -> list[str]:
     """Each unknown key of a file, with the most similar known one."""
     problems = []
-    for key, value in found.items():
+    for key, value in content.items():
         if key not in known:
             similar = difflib.get_close_matches(str(key), list(known), n=1)
             meant = f"; did you mean {prefix}{similar[0]}?" if similar else ""
@@ -235,10 +235,10 @@ def _unknown_keys(found: dict[str, Any], known: dict[str, Any], prefix: str = ""
     return problems
 
 
-def _with_floats(found: dict[str, Any], defaults: Any) -> dict[str, Any]:
+def _with_floats(content: dict[str, Any], defaults: Any) -> dict[str, Any]:
     """Integers as floats where the key's value is a float, which Detectron2 would refuse: `EPOCHS: 12`."""
     result: dict[str, Any] = {}
-    for key, value in found.items():
+    for key, value in content.items():
         default = defaults.get(key)
         if isinstance(value, dict) and isinstance(default, dict):
             result[key] = _with_floats(value, default)
@@ -295,13 +295,13 @@ def differences(before: Any, now: Any) -> list[Difference]:
 
 def flat(cfg: Any, prefix: str = "") -> dict[str, Any]:
     """Dotted key -> value."""
-    found: dict[str, Any] = {}
+    flattened: dict[str, Any] = {}
     for key, value in cfg.items():
         if isinstance(value, dict):
-            found.update(flat(value, f"{prefix}{key}."))
+            flattened.update(flat(value, f"{prefix}{key}."))
         else:
-            found[f"{prefix}{key}"] = _as_lists(value)
-    return found
+            flattened[f"{prefix}{key}"] = _as_lists(value)
+    return flattened
 
 
 def _as_lists(value: Any) -> Any:

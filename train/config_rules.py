@@ -181,8 +181,8 @@ RULES: Mapping[str, Rule] = {
 
 def broken(values: Mapping[str, Any]) -> list[str]:
     """A problem for each value that breaks its own rule; dotted key -> value."""
-    found = (rule.problem(key, values[key]) for key, rule in RULES.items() if key in values)
-    return [problem for problem in found if problem]
+    problems = (rule.problem(key, values[key]) for key, rule in RULES.items() if key in values)
+    return [problem for problem in problems if problem]
 
 
 def disagreeing(values: Mapping[str, Any]) -> list[str]:

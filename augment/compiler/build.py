@@ -75,12 +75,12 @@ def build_dataset(request: Request, output: Path, run: Run, progress: Progress, 
 
 def _check_same_build(output: Path, prepared: Prepared, limit: int | None, run: Run) -> None:
     """Raises DataError, naming every difference, where `output` holds another build."""
-    found = manifest.read(output)
+    existing = manifest.read(output)
     digests = manifest.ImageDigests(len(prepared.inputs.inputs))
     paths = (source.path for source in prepared.sources)
     for source, sha256 in zip(prepared.sources, run(sha256_file, paths), strict=True):
         digests.add(metadata.source_digest(source, sha256))
-    problems = manifest.differences(manifest.identity(prepared, limit, digests.hex()), found)
+    problems = manifest.differences(manifest.identity(prepared, limit, digests.hex()), existing)
     if problems:
         raise DataError(f"{output}: holds another build; name another folder, or delete this one", problems)
 
@@ -127,19 +127,19 @@ def _rendered(
         for item, entry in zip(_numbered(planned), entries, strict=False)
     )
     problems = Problems()
-    found = []
+    rendered_sources = []
     with _closing(run(check_rendered, tasks)) as results:
         for (source, _), entry, result in zip(planned, entries, results, strict=False):
             if result == CHANGED:
                 problems.add(f"{source.path}: changed since it was compiled")
-            found.append(_Rendered(entry, None if result == DAMAGED else result))
-            progress("checking rendered images", len(found), len(entries))
+            rendered_sources.append(_Rendered(entry, None if result == DAMAGED else result))
+            progress("checking rendered images", len(rendered_sources), len(entries))
     problems.raise_if_any(
         f"{space.folder}: {{n}} source image(s) of this unfinished build are not what they were",
         advice="put these files back and give the same command again, or start over with them as they are: --restart",
     )
-    journal.keep(len(found))
-    return found
+    journal.keep(len(rendered_sources))
+    return rendered_sources
 
 
 class _Compiled(NamedTuple):

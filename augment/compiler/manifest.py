@@ -109,13 +109,13 @@ def read(folder: Path) -> dict[str, Any]:
         raise DataError(f"{path}: expected the manifest of a finished build, found none") from None
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: the manifest cannot be read: {error}") from None
-    found = manifest.get("format") if isinstance(manifest, dict) else None
-    if found == 1:
+    found_format = manifest.get("format") if isinstance(manifest, dict) else None
+    if found_format == 1:
         raise DataError(
             f"{path}: expected a manifest of format {FORMAT}, found format 1: an earlier version made this build, "
             "without sources.jsonl; build it again, into a new folder (this one stays as it is)"
         )
-    if found != FORMAT:
+    if found_format != FORMAT:
         raise DataError(f"{path}: expected a manifest of format {FORMAT}, found another")
     return dict(manifest)
 

@@ -127,12 +127,12 @@ def _prepared(output: Path, folder: Path, wanted: dict[str, Any]) -> Workspace:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read: {error}; --restart starts over") from None
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise DataError(f"{path}: expected the description of a build, found none; --restart starts over")
-    return found
+    return content
 
 
 def _is_begun(space: Workspace) -> bool:

@@ -130,10 +130,10 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             raise ValueError(f"seed: expected 0 to 2 ** 63 - 1, found {self.seed}")
 
 
-def from_plain(found: Any, name: str) -> Recipe:
+def from_plain(content: Any, name: str) -> Recipe:
     """A recipe from plain types, as parsed from YAML; `name` names it in errors. Raises DataError."""
     try:
-        return msgspec.convert(found, Recipe, strict=True)
+        return msgspec.convert(content, Recipe, strict=True)
     except (msgspec.ValidationError, RecursionError) as error:
         raise DataError(f"{name}: {_explain(str(error))}") from None
 

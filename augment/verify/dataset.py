@@ -50,12 +50,12 @@ def verify(folder: Path, run: Run, progress: Progress) -> Verified:
     problems = Problems()
     sums = _read_sums(folder, problems)
     raws = (msgspec.Raw(record) for record in records(path, "images"))
-    found = list(parse_records(raws, Image, "images", problems, set()))
-    _check_orphans(folder, sums, [image.file_name for _, image in found], problems)
+    images_found = list(parse_records(raws, Image, "images", problems, set()))
+    _check_orphans(folder, sums, [image.file_name for _, image in images_found], problems)
     _check_papers(folder, sums, problems)
-    problems.extend(check_source_digests(folder, document, recipe, (image for _, image in found), sums))
+    problems.extend(check_source_digests(folder, document, recipe, (image for _, image in images_found), sums))
     labels_verified = any(isinstance(operation, Original) for operation in recipe.operations)
-    balance = _balance(path, [image for _, image in found], recipe, document)
+    balance = _balance(path, [image for _, image in images_found], recipe, document)
     annotations = _Annotations(path, problems)
     counts = Counts.empty()
     parts = (
@@ -69,20 +69,20 @@ def verify(folder: Path, run: Run, progress: Progress) -> Verified:
             balance,
             labels_verified,
         )
-        for group in _by_source(found)
+        for group in _by_source(images_found)
     )
     done = 0
-    for group, verified_part in zip(_by_source(found), run(verify_source, parts), strict=True):
+    for group, verified_part in zip(_by_source(images_found), run(verify_source, parts), strict=True):
         problems.extend(verified_part.problems)
         counts.add(verified_part.counts)
         done += len(group)
-        progress("verifying", done, len(found))
+        progress("verifying", done, len(images_found))
     annotations.expect_none_left()
     if labels_verified:
         for line in manifest.differences(counts.as_json(head.categories), document.get("counts") or {}):
             problems.add(f"{build_layout.MANIFEST} counts.{line}")
     problems.raise_if_any(f"{folder}: {{n}} problem(s)")
-    return Verified(len(sums), len(found), annotations.read, labels_verified)
+    return Verified(len(sums), len(images_found), annotations.read, labels_verified)
 
 
 def _recipe(document: dict[str, Any], folder: Path) -> Recipe:
@@ -140,9 +140,9 @@ def _check_papers(folder: Path, sums: dict[str, str], problems: Problems) -> Non
                 problems.add(f"{name}: expected the digest {sums[name][:12]}..., found {found[:12]}...")
 
 
-def _by_source(found: list[tuple[str, Image]]) -> Iterator[list[tuple[str, Image]]]:
+def _by_source(images: list[tuple[str, Image]]) -> Iterator[list[tuple[str, Image]]]:
     """Adjacent image records of the same source, with their places."""
-    for _, group in groupby(found, key=lambda item: (item[1].source_input, item[1].source_id)):
+    for _, group in groupby(images, key=lambda item: (item[1].source_input, item[1].source_id)):
         yield list(group)
 
 
@@ -166,11 +166,11 @@ def _head(record: bytes) -> _Head | None:
         return None
 
 
-def _balance(path: Path, found: list[Image], recipe: Recipe, document: dict[str, Any]) -> Balance | None:
+def _balance(path: Path, found_images: list[Image], recipe: Recipe, document: dict[str, Any]) -> Balance | None:
     """The statistics that balance used. None without balance copies, or where a limit left out sources."""
     if document.get("limit") is not None or not any(isinstance(item, Copy) for item in recipe.operations):
         return None
-    originals = {image.id for image in found if image.operation == Original.name}
+    originals = {image.id for image in found_images if image.operation == Original.name}
     balance = Balance(Counter(), len(originals))
     for head in map(_head, records(path, "annotations")):
         if head is not None and head.image_id in originals and not head.iscrowd:

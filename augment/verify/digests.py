@@ -81,14 +81,14 @@ def _recorded(document: dict[str, Any], folder: Path) -> _ManifestSources:
 
 
 def _by_source(images: Iterable[Image]) -> dict[tuple[int | None, int | None], _SourceImages]:
-    found: dict[tuple[int | None, int | None], _SourceImages] = {}
+    by_source: dict[tuple[int | None, int | None], _SourceImages] = {}
     for image in images:
         key = image.source_input, image.source_id
-        if key not in found:
-            found[key] = _SourceImages(len(found), image.source_file_name, [])
+        if key not in by_source:
+            by_source[key] = _SourceImages(len(by_source), image.source_file_name, [])
         if image.operation == Original.name:
-            found[key].originals.append(f"{build_layout.IMAGES}/{image.file_name}")
-    return found
+            by_source[key].originals.append(f"{build_layout.IMAGES}/{image.file_name}")
+    return by_source
 
 
 class _Lines:

@@ -85,7 +85,7 @@ def _annotations(part: SourcePart, records: list[Image], problems: Problems) -> 
     grouped: dict[int, list[Annotation]] = {image.id: [] for image in records}
     known = {image.id: image for image in records}
     repairs = Repairs()
-    found = parse_records(
+    parsed = parse_records(
         (msgspec.Raw(record) for _, record in part.annotations),
         TracedAnnotationJson,
         "annotations",
@@ -93,7 +93,7 @@ def _annotations(part: SourcePart, records: list[Image], problems: Problems) -> 
         set(),
         numbers=[number for number, _ in part.annotations],
     )
-    for json_path, item in found:
+    for json_path, item in parsed:
         if item.category_id not in part.categories:
             problems.add(f"{json_path}.category_id: expected the id of a category, found {item.category_id}")
         if item.image_id not in known:
@@ -128,8 +128,8 @@ def _check_rule(
 
 
 def _as_found(group: list[Image]) -> Callable[[Copy], int]:
-    found = sum(image.operation == Copy.name for image in group)
-    return lambda _: found
+    copies = sum(image.operation == Copy.name for image in group)
+    return lambda _: copies
 
 
 def _as_source(original: Image, annotations: list[Annotation]) -> tuple[Image, list[Annotation]]:

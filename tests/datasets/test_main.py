@@ -231,7 +231,7 @@ def test_evaluate_reads_positions_for_categories_where_it_is_told(evaluate: Eval
         positions = [{**item, "category_id": place} for item, place in zip(DETECTIONS, places, strict=True)]
         code, _, err = evaluate(positions)
         assert code == 1
-        assert f"If these are positions in the list of categories, from {base}: --categories contiguous{base}" in err
+        assert f"If these are positions in the list of categories, from {base}: --category-ids contiguous{base}" in err
 
         assert evaluate(positions, "--categories", f"contiguous{base}").out.startswith(SUMMARY)
 

@@ -64,7 +64,7 @@ def test_positions_are_told_from_ids() -> None:
     positions = with_categories(made(), np.searchsorted(CATEGORIES, made().category_ids))
     (problem,) = problems(made(noise=3), positions)
     assert problem.startswith("b: ")
-    assert problem.endswith("look like positions from 0 in the list of categories (--categories contiguous0)")
+    assert problem.endswith("look like positions from 0 in the list of categories (--category-ids contiguous0)")
 
 
 def test_sure_models_that_do_not_meet_saw_other_pictures() -> None:

@@ -179,7 +179,7 @@ def test_ids_that_the_annotation_file_lacks_are_named_by_their_first_places(imag
         "  $[1].image_id: expected the id of an image, found 8 (2 detection(s))",
         "  $[4].image_id: expected the id of an image, found -7 (1 detection(s))",
         "  $[2].category_id: expected the id of a category, found 2 (1 detection(s))",
-        "If these are positions in the list of categories, from 0: --categories contiguous0",
+        "If these are positions in the list of categories, from 0: --category-ids contiguous0",
     ]
 
 

@@ -25,7 +25,7 @@ _RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?", re.ASCII)
 
 def epochs_of(text: str) -> list[int]:
     """Parses `50-56`, `41,54` or a mix into sorted, distinct epochs. Raises DataError for anything else."""
-    found: set[int] = set()
+    epochs: set[int] = set()
     for part in text.split(","):
         match = _RANGE.fullmatch(part.strip())
         first = int(match[1]) if match else 0
@@ -33,8 +33,8 @@ def epochs_of(text: str) -> list[int]:
         # No run of more epochs keeps the checkpoints of all of them.
         if not 1 <= first <= last <= first + 10_000:
             raise DataError(f"--epochs {text}: expected epochs as in 50-56 or 41,54, found {part!r}")
-        found.update(range(first, last + 1))
-    return sorted(found)
+        epochs.update(range(first, last + 1))
+    return sorted(epochs)
 
 
 def average(

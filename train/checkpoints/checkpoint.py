@@ -108,8 +108,8 @@ def forget_old_epochs(folder: Path, max_to_keep: int) -> None:
     """Remove the checkpoints of all but the newest `max_to_keep` epochs; of none for -1."""
     if max_to_keep < 0:
         return
-    found = list(epochs_in(folder).values())
-    for path in found[: max(0, len(found) - max_to_keep)]:
+    checkpoints = list(epochs_in(folder).values())
+    for path in checkpoints[: max(0, len(checkpoints) - max_to_keep)]:
         path.unlink(missing_ok=True)
 
 
@@ -131,13 +131,13 @@ def read(path: Path) -> Loaded:
 
 def _unlike(content: dict[str, Any]) -> list[str]:
     """The keys whose values are not of the types that this project writes."""
-    found = [_problem(key, content[key], kind) for key, kind in _KINDS.items() if key in content]
+    problems = [_problem(key, content[key], kind) for key, kind in _KINDS.items() if key in content]
     weights = content["model"]
     if not isinstance(weights, dict) or not all(
         isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in weights.items()
     ):
-        found.append("model: expected tensors by name")
-    return [problem for problem in found if problem]
+        problems.append("model: expected tensors by name")
+    return [problem for problem in problems if problem]
 
 
 def _problem(key: str, value: Any, kind: Any) -> str:
@@ -195,7 +195,7 @@ def find_in_run(run: Path, epoch: str | None = None) -> Path:
 def epochs_in(folder: Path) -> dict[int, Path]:
     """The epochs with a checkpoint of their own, sorted."""
     try:
-        found = [(int(match[1]), path) for path in folder.iterdir() if (match := _EPOCH.fullmatch(path.name))]
+        checkpoints = [(int(match[1]), path) for path in folder.iterdir() if (match := _EPOCH.fullmatch(path.name))]
     except OSError:
         return {}
-    return dict(sorted(found))
+    return dict(sorted(checkpoints))

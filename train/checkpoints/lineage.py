@@ -86,18 +86,19 @@ def _doubts(name: str, lineage: Any) -> list[Doubt]:
         return [
             Doubt(name, f"starts from {source}, which was trained elsewhere" if source else "does not say from what")
         ]
-    found = [doubt for parent in parents for doubt in _doubts(_file(parent), parent.get("lineage"))]
+    of_parents = [doubt for parent in parents for doubt in _doubts(_file(parent), parent.get("lineage"))]
     # Explicit statements count more than what can be followed.
-    return found or ([Doubt(name, "is marked as going back to pre-trained weights")] if is_pretrained(lineage) else [])
+    marked = [Doubt(name, "is marked as going back to pre-trained weights")] if is_pretrained(lineage) else []
+    return of_parents or marked
 
 
 def _parents(lineage: dict[str, Any]) -> list[dict[str, Any]]:
     """The parents of a lineage; what is not a dict records nothing."""
-    found = lineage.get("parents")
-    if found is None and isinstance(lineage.get("parent"), dict):
+    parents = lineage.get("parents")
+    if parents is None and isinstance(lineage.get("parent"), dict):
         # As the first version wrote it.
         return [{"file": lineage.get("from"), "sha256": lineage.get("sha256"), "lineage": lineage["parent"]}]
-    return [item if isinstance(item, dict) else {} for item in found] if isinstance(found, list) else []
+    return [item if isinstance(item, dict) else {} for item in parents] if isinstance(parents, list) else []
 
 
 def _file(parent: dict[str, Any]) -> str:
@@ -117,24 +118,24 @@ def _is_endless(lineage: Any) -> bool:
 
 def describe(loaded: Loaded) -> list[str]:
     """Lines of text: the checkpoint, what it was trained on and with, and below it the same for each ancestor."""
-    found = doubts(loaded.path.name, loaded.lineage)
+    reasons = doubts(loaded.path.name, loaded.lineage)
     known = _ancestor(loaded)
     if _is_endless(loaded.lineage):
         del known["lineage"]
     return [
         *_entry(str(loaded.path), known, ""),
-        "from scratch: no" if found else "from scratch: yes",
-        *(f"  {doubt}" for doubt in found),
+        "from scratch: no" if reasons else "from scratch: yes",
+        *(f"  {doubt}" for doubt in reasons),
     ]
 
 
 def document(loaded: Loaded) -> dict[str, Any]:
     """The same as a JSON document."""
-    found = doubts(loaded.path.name, loaded.lineage)
+    reasons = doubts(loaded.path.name, loaded.lineage)
     known = _ancestor(loaded) | {"file": str(loaded.path)}
     if _is_endless(loaded.lineage):
         del known["lineage"]
-    return {**known, "from_scratch": not found, "doubts": [str(doubt) for doubt in found]}
+    return {**known, "from_scratch": not reasons, "doubts": [str(doubt) for doubt in reasons]}
 
 
 def _entry(name: str, known: dict[str, Any], indent: str) -> list[str]:
@@ -198,5 +199,5 @@ def code_version() -> str:
     """The project's version, with the commit where the code runs from a checkout, and torch's version."""
     import torch
 
-    found = commit()
-    return f"scarcedet {__version__}{f' (commit {found})' if found else ''}, torch {torch.__version__}"
+    revision = commit()
+    return f"scarcedet {__version__}{f' (commit {revision})' if revision else ''}, torch {torch.__version__}"

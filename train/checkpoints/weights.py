@@ -62,11 +62,11 @@ def find_parent(weights: str, *, allow_pretrained: bool) -> Parent | None:
         if not allow_pretrained:
             raise DataError(f"MODEL.WEIGHTS: {error}\n{FROM_SCRATCH_RULE}") from None
         return Parent(path, None)
-    found = lineage.doubts(path.name, loaded.lineage)
-    if found and not allow_pretrained:
+    doubts = lineage.doubts(path.name, loaded.lineage)
+    if doubts and not allow_pretrained:
         raise DataError(
             f"MODEL.WEIGHTS {path}: goes back to pre-trained weights\n{FROM_SCRATCH_RULE}",
-            [str(doubt) for doubt in found],
+            [str(doubt) for doubt in doubts],
         )
     # Momentum is not needed, and as large as the weights.
     loaded.content.pop("optimizer", None)

@@ -179,14 +179,14 @@ def _seen(source: Input, read: Inputs, progress: Progress | None) -> SeenImages:
     # Builds of earlier versions have no sources.jsonl.
     if folder is not None and (folder / SOURCES).is_file():
         return of_build(folder)
-    found = []
+    images = []
     for done, item in enumerate(read.sources, start=1):
         digest = None
         if progress is not None and folder is None:
             digest = sha256_file(item.path)
             progress("reading images", done, len(read.sources))
-        found.append((*original(item.image), digest))
-    return SeenImages(found)
+        images.append((*original(item.image), digest))
+    return SeenImages(images)
 
 
 def _truth(read: Inputs) -> Dataset:

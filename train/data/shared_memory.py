@@ -62,10 +62,10 @@ def check(loads: Iterable[Load], workers: int) -> None:
 def free(folder: Path) -> int | None:
     """Free bytes; None where the system has no such folder."""
     try:
-        found = os.statvfs(folder)
+        status = os.statvfs(folder)
     except OSError:
         return None
-    return found.f_bavail * found.f_frsize
+    return status.f_bavail * status.f_frsize
 
 
 def problem(loads: list[Load], workers: int, processes: int, available: int | None) -> str | None:

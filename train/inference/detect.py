@@ -46,12 +46,12 @@ def detect(
     parts = [_to_results(np.empty(0), np.empty((0, 4)), np.empty(0, dtype=np.int64), 0, categories)]
     for batch in batches:
         for item, output in zip(batch, model(batch), strict=True):
-            found = output["instances"]
+            instances = output["instances"]
             parts.append(
                 _to_results(
-                    found.scores.float().cpu().numpy(),
-                    found.pred_boxes.tensor.float().cpu().numpy(),
-                    found.pred_classes.cpu().numpy(),
+                    instances.scores.float().cpu().numpy(),
+                    instances.pred_boxes.tensor.float().cpu().numpy(),
+                    instances.pred_classes.cpu().numpy(),
                     item["image_id"],
                     categories,
                 )
@@ -87,16 +87,16 @@ def join(parts: list[Results]) -> Results:
     )
 
 
-def in_order(found: Results, image_ids: Sequence[int]) -> Results:
+def in_order(results: Results, image_ids: Sequence[int]) -> Results:
     """Detections in the order of `image_ids`, stable within an image.
 
     So the file does not depend on how many processes shared the images.
     """
     places = {image_id: index for index, image_id in enumerate(image_ids)}
-    order = np.argsort(np.array([places[id_] for id_ in found.image_ids.tolist()], dtype=np.int64), kind="stable")
+    order = np.argsort(np.array([places[id_] for id_ in results.image_ids.tolist()], dtype=np.int64), kind="stable")
     return Results(
-        image_ids=found.image_ids[order],
-        category_ids=found.category_ids[order],
-        boxes_xywh=found.boxes_xywh[order],
-        scores=found.scores[order],
+        image_ids=results.image_ids[order],
+        category_ids=results.category_ids[order],
+        boxes_xywh=results.boxes_xywh[order],
+        scores=results.scores[order],
     )

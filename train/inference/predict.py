@@ -104,7 +104,7 @@ def predict(request: Request, progress: cli.Progress) -> Predicted | None:
     shares = comm.gather(share)
     if not is_main:
         return None
-    found = detect.in_order(detect.join(shares), [record.image_id for record in records])
+    detections = detect.in_order(detect.join(shares), [record.image_id for record in records])
     made_by = _made_by(request, loaded)
 
     def describe(written: Path) -> None:
@@ -118,9 +118,9 @@ def predict(request: Request, progress: cli.Progress) -> Predicted | None:
         )
         provenance.write(output, about)
 
-    results.write(output, found, written=describe)
-    without = len(records) - len(np.unique(found.image_ids))
-    return Predicted(len(records), len(found), without, len(seen_ids))
+    results.write(output, detections, written=describe)
+    without = len(records) - len(np.unique(detections.image_ids))
+    return Predicted(len(records), len(detections), without, len(seen_ids))
 
 
 def predict_and_report(request: Request) -> None:
@@ -153,8 +153,8 @@ def _left_out(loaded: checkpoint.Loaded) -> Categories:
     return Categories.from_pairs(_pairs(loaded.content.get("data", {}).get("left_out", [])))
 
 
-def _pairs(found: list[list[Any]]) -> Iterator[tuple[int, str]]:
-    return ((int(id_), str(name)) for id_, name in found)
+def _pairs(categories: list[list[Any]]) -> Iterator[tuple[int, str]]:
+    return ((int(id_), str(name)) for id_, name in categories)
 
 
 def _made_by(request: Request, loaded: checkpoint.Loaded) -> MadeBy:

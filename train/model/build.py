@@ -83,8 +83,8 @@ def weigh_losses(model: nn.Module, weights: Mapping[str, float]) -> None:
     def weighted(module: nn.Module, _inputs: Any, output: Any) -> Any:
         if not module.training:
             return output
-        found = {name: (loss, changed.get(name.partition("_stage")[0])) for name, loss in output.items()}
-        return {name: loss if weight is None else weight * loss for name, (loss, weight) in found.items()}
+        losses = {name: (loss, changed.get(name.partition("_stage")[0])) for name, loss in output.items()}
+        return {name: loss if weight is None else weight * loss for name, (loss, weight) in losses.items()}
 
     if changed:
         model.register_forward_hook(weighted)

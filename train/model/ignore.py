@@ -53,10 +53,10 @@ def lies_in_ignored(candidates: Boxes, ignored: Boxes, min_ioa: float, min_iou: 
     """
     if len(ignored) == 0:
         return None
-    found = torch.zeros(len(candidates), dtype=torch.bool, device=candidates.device)
+    inside = torch.zeros(len(candidates), dtype=torch.bool, device=candidates.device)
     for part in ignored.tensor.split(max(1, PAIRS_AT_ONCE // max(1, len(candidates)))):
-        found |= _lies_in_any(candidates, Boxes(part), min_ioa, min_iou)
-    return found
+        inside |= _lies_in_any(candidates, Boxes(part), min_ioa, min_iou)
+    return inside
 
 
 def _lies_in_any(candidates: Boxes, ignored: Boxes, min_ioa: float, min_iou: float) -> torch.Tensor:
@@ -67,8 +67,8 @@ def _lies_in_any(candidates: Boxes, ignored: Boxes, min_ioa: float, min_iou: flo
     inside = shared / area >= min_ioa
     fits = shared / (ignored.area()[:, None] + area - shared) >= min_iou
     meets = shared > 0
-    found: torch.Tensor = (meets & (inside | fits)).any(dim=0)
-    return found
+    lies_in_any: torch.Tensor = (meets & (inside | fits)).any(dim=0)
+    return lies_in_any
 
 
 def background_threshold(thresholds: list[float]) -> float:

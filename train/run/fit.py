@@ -239,14 +239,14 @@ def _start(run: _Run, network: nn.Module) -> _Start:
     if before is not None:
         weights.load_exactly(network, before.content["model"], before.path)
         return _Start(before.lineage, int(before.content["iteration"]), Best(*before.content["best"]))
-    found = weights.start(network, run.parent, seed=run.cfg.SEED, categories=run.data.categories.pairs())
-    for note in found.notes:
+    start = weights.start(network, run.parent, seed=run.cfg.SEED, categories=run.data.categories.pairs())
+    for note in start.notes:
         run.say(note)
-    if found.log and comm.is_main_process():
+    if start.log and comm.is_main_process():
         log = run.request.output / INIT_LOG
-        log.write_text("".join(f"{line}\n" for line in found.log), encoding="utf-8")
+        log.write_text("".join(f"{line}\n" for line in start.log), encoding="utf-8")
         run.say(f"  each tensor, whether it was taken over and why not: {log}")
-    return _Start(found.lineage, 0, Best())
+    return _Start(start.lineage, 0, Best())
 
 
 def _constant(run: _Run, start: _Start) -> dict[str, Any]:

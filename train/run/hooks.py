@@ -102,18 +102,18 @@ class EpochHook(HookBase):  # type: ignore[misc]
     def _end_epoch(self, done: int) -> None:
         _check_weights(self.trainer.model, done)
         epoch = self._schedule.epoch_of(done)
-        found = self._evaluate() if self._evaluate else None
-        is_best = found is not None and found.ap is not None and found.ap > self.best.ap
-        if found is not None:
+        evaluation = self._evaluate() if self._evaluate else None
+        is_best = evaluation is not None and evaluation.ap is not None and evaluation.ap > self.best.ap
+        if evaluation is not None:
             # In percent, as usual in the field.
-            scalars = {f"bbox/{key}": 100 * value for key, value in found.numbers().items() if value is not None}
+            scalars = {f"bbox/{key}": 100 * value for key, value in evaluation.numbers().items() if value is not None}
             scalars["bbox/images_seen_in_training"] = self._seen
             self.trainer.storage.put_scalars(**scalars, smoothing_hint=False)
-            aps = f"AP {percent.precision(found.ap)}  AP50 {percent.precision(found.ap50)}"
+            aps = f"AP {percent.precision(evaluation.ap)}  AP50 {percent.precision(evaluation.ap50)}"
             said = f"  {self._note}" if self._note else ""
             self._say(f"epoch {epoch}: {aps}{said}" + (" (best)" * is_best))
-        if is_best and found is not None and found.ap is not None:
-            self.best = Best(epoch, found.ap, self._seen, self._images)
+        if is_best and evaluation is not None and evaluation.ap is not None:
+            self.best = Best(epoch, evaluation.ap, self._seen, self._images)
         # The last checkpoint is written last, so that whatever it says of the best one is true of the files.
         with signals.SAVING:
             path = self._save(checkpoint.epoch_name(epoch), done)

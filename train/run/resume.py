@@ -144,10 +144,10 @@ def keep_parent(before: Loaded, cfg: Any, *, given: bool) -> None:
 
 def seen_by(before: Loaded) -> SeenImages:
     """The images that a resumed run had seen; empty for a run from random weights of an earlier version."""
-    found = before.content.get("seen")
-    if found is None and before.lineage.get("from") == RANDOM:
+    seen = before.content.get("seen")
+    if seen is None and before.lineage.get("from") == RANDOM:
         return NOTHING
-    return SeenImages.from_plain(found, str(before.path))
+    return SeenImages.from_plain(seen, str(before.path))
 
 
 def check_same_run(

@@ -114,13 +114,13 @@ class Trainer(TrainerBase):  # type: ignore[misc]
 
     def _losses(self, batches: _TimedBatches) -> dict[str, float]:
         """Forward and backward passes of a step; returns its losses. Raises DivergedError where one is not finite."""
-        found: dict[str, torch.Tensor] = {}
+        losses: dict[str, torch.Tensor] = {}
         for part, batch in enumerate(batches):
             for name, loss in self._backward(batch, part).items():
-                found[name] = found[name] + loss if name in found else loss
-        names = sorted(found)
+                losses[name] = losses[name] + loss if name in losses else loss
+        names = sorted(losses)
         # All at once: each read from a GPU waits for it.
-        values = self._agree(torch.stack([found[name] for name in names]))
+        values = self._agree(torch.stack([losses[name] for name in names]))
         if not all(math.isfinite(value) for value in values):
             broken = ", ".join(f"{name} {value:g}" for name, value in zip(names, values, strict=True))
             raise DivergedError(f"iteration {self.iter + 1}: {broken}")
@@ -173,14 +173,14 @@ class Trainer(TrainerBase):  # type: ignore[misc]
         with self.model.no_sync() if waits else nullcontext():  # type: ignore[operator]
             with self._precision.autocast():
                 try:
-                    found = self.model(batch)
+                    losses = self.model(batch)
                 except FloatingPointError as error:
                     raise DivergedError(f"iteration {self.iter + 1}: {error}", alone=True) from None
                 # Divided only where needed: x / 1 equals x, but remains a node in the graph.
-                found = found if parts == 1 else {name: loss / parts for name, loss in found.items()}
-                total = sum(found.values())
+                losses = losses if parts == 1 else {name: loss / parts for name, loss in losses.items()}
+                total = sum(losses.values())
             self.scaler.scale(total).backward()
-        return {name: loss.detach().float() for name, loss in found.items()}
+        return {name: loss.detach().float() for name, loss in losses.items()}
 
     def _agree(self, losses: torch.Tensor) -> list[float]:
         """Means over all processes; also tells each whether any was asked to stop."""
