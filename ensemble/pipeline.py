@@ -285,9 +285,9 @@ def _with_masks(final: Detections, models: list[Model], weights: list[float], ch
     # Fusion numbers the models that have a weight; a single one keeps the number that it was read with.
     owners = models if len(kept) == 1 else kept
     masks = []
-    for number, origin in zip(final.models.tolist(), final.rows.tolist(), strict=True):
+    for number, row in zip(final.models.tolist(), final.rows.tolist(), strict=True):
         segmentations = owners[number].results.segmentations
-        masks.append(segmentations[origin] if segmentations is not None else b"")
+        masks.append(segmentations[row] if segmentations is not None else b"")
     return msgspec.structs.replace(written, segmentations=masks)
 
 

@@ -179,7 +179,7 @@ KINDS = [
         "number in another spelling",
     ),
     Kind("COCO Annotator: iscrowd false, keys of its own", with_object(iscrowd=False, isbbox=False, metadata={}, color="#4fa"), "repaired", "number in another spelling"),
-    Kind("an id beyond 2^53", with_object(id=9_223_372_036_854_775_813), "refused", "number the records anew"),
+    Kind("an id beyond 2^53", with_object(id=9_223_372_036_854_775_813), "refused", "renumber the records"),
     Kind("supervision 285, cvat 2155: ids of annotations twice", another("annotations", bbox=[1, 1, 10, 10], segmentation=...), "repaired", "renumbered"),
     # Sizes that are not there.
     Kind("detectron2 1966: no size", without("images", "width", "height"), "repaired", "read from the file"),
