@@ -1,7 +1,7 @@
-"""Is training right on this machine's GPU, what does it need, and how fast is it? In a few minutes, by one command.
+"""The GPU check: is training right on this machine's GPU, what does it need, and how fast is it?
 
-Every part is a process of its own with a limit, the most important first. What is found is in the report as soon as it
-is found, so that a check which is cut off leaves what it had.
+Every part is a process of its own with a time limit, the most important first. Results are in the report as soon as
+they are found, so that an interrupted check leaves what it had.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from datasets.sources import Input
 from scripts.ladder.environment import gpus, kind, versions
 
 PATH = click.Path(path_type=Path)
-# Seconds between two looks at what a part has found.
+# Seconds between two looks at a part's results.
 POLL = 0.2
 # Folder of the sample, in that of the report.
 DATA = "data"
@@ -136,9 +136,8 @@ def main(
 
 
 def _clear(output: Path) -> None:
-    """Make `output`, or take out of it what an earlier check left; the data that it drew may stay.
-
-    Raises DataError for a folder that holds anything else.
+    """Create `output`, or remove an earlier check's files from it; drawn data may stay. Raises DataError for a folder
+    with anything else.
     """
     known = {DATA, reports.JSON}
     if output.is_dir() and any(output.iterdir()) and not known & {path.name for path in output.iterdir()}:
@@ -158,7 +157,7 @@ def chosen(only: str | None) -> list[Part]:
 
 
 def _run_part(result: PartResult, settings: Settings, *, squeezed: bool, save: Callable[[], None]) -> None:
-    """Run a part in a process group of its own; what it finds goes into `result` as it comes, and to the terminal."""
+    """Run a part in its own process group; its rows go to `result` and to the terminal as they come."""
     folder = settings.folder / "parts"
     folder.mkdir(exist_ok=True)
     rows, log, request = (folder / f"{result.name}.{suffix}" for suffix in ("jsonl", "log", "json"))
@@ -183,7 +182,7 @@ def _run_part(result: PartResult, settings: Settings, *, squeezed: bool, save: C
                 _take(rows, result, save)
             is_late = process.poll() is None
         finally:
-            # Also what it had started, and also where this one is interrupted.
+            # With its child processes, and also where this process is interrupted.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -195,9 +194,8 @@ def _run_part(result: PartResult, settings: Settings, *, squeezed: bool, save: C
 
 
 def ended(code: int, is_late: bool, squeezed: bool, seconds: float, said: str) -> tuple[str, str]:
-    """The state and the problem of a part that ended with an exit code, or was late.
-
-    One that had less time than its share (`squeezed`) is not to blame for being late.
+    """The state and the problem of a part that exited with `code`, or was late. A part with less time than its share
+    (`squeezed`) is not blamed for being late.
     """
     if is_late:
         if squeezed:

@@ -28,7 +28,7 @@ class Cost(NamedTuple):
 def environment(*, one_thread: bool = True) -> dict[str, str]:
     """For processes that find the project from any folder and, with `one_thread`, use one thread each."""
     threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")} if one_thread else {}
-    # What stands there already may hold what the project needs.
+    # Existing entries may contain what the project needs.
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     return {**os.environ, **threads, "PYTHONPATH": paths, "NO_ALBUMENTATIONS_UPDATE": "1"}
 

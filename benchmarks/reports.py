@@ -27,7 +27,7 @@ def write(report: msgspec.Struct, text: str, folder: Path) -> None:
     """report.json and report.txt, each whole at any time."""
     for name, data in (
         (JSON, msgspec.json.format(msgspec.json.encode(report), indent=1)),
-        # A command may have said what no encoding has.
+        # A command's output may contain lone surrogates.
         (TEXT, text.encode("utf-8", "backslashreplace")),
     ):
         temporary = folder / f"{name}.tmp"

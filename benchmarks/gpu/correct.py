@@ -1,4 +1,4 @@
-"""Is a step right on this device? Every model and precision, and what must not change a step."""
+"""Correctness of a step on this device: every model and precision, and everything that must not change a step."""
 
 from __future__ import annotations
 
@@ -190,13 +190,13 @@ def accumulation(settings: Settings, rows: Rows) -> None:
 
 
 def boxes_only(settings: Settings) -> nn.Module:
-    """A model whose losses hold no random number, and no mean over a number that differs from picture to picture."""
+    """A model whose losses contain no random number, and no mean over a number that differs between images."""
     return build_network(
         configured(
             settings,
             "tiny",
             *("MODEL.RPN.BATCH_SIZE_PER_IMAGE", SAMPLE_ALL, "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", SAMPLE_ALL),
-            # No proposal goes for overlapping another, so that there are 50 in every scene.
+            # NMS removes no proposal, so that every scene has 50.
             *("MODEL.RPN.POST_NMS_TOPK_TRAIN", 50, "MODEL.RPN.NMS_THRESH", 1.0, "MODEL.MASK_ON", False),
         ),
         settings.device,
@@ -248,7 +248,7 @@ def processes(settings: Settings, rows: Rows) -> None:
 
 
 def _compare_change(settings: Settings, batch: Batch, path: Path, name: str, rows: Rows) -> None:
-    """With what one process alone does in as many turns."""
+    """Compare with the same number of turns in one process."""
     count = len(batch)
     expected = take_steps(boxes_only(settings), [[item] for item in batch], Division(count, 1, count)).change
     error = difference(torch.load(path), expected)

@@ -50,7 +50,7 @@ def memory(settings: Settings, rows: Rows) -> None:
 
 
 def _settings() -> Iterator[tuple[int, torch.dtype | None, bool]]:
-    """Batch, precision and checkpointing; what the goal is about first."""
+    """Batch, precision and checkpointing; the combination that the goal is about comes first."""
     for batch_size in (1, 2):
         for checkpointing in (True, False):
             for dtype in (None, *DTYPES.values()):
@@ -94,7 +94,7 @@ def _r101(settings: Settings, checkpointing: bool) -> object:
 
 
 def _kept_on_cpu(settings: Settings, rows: Rows) -> None:
-    """The CPU has no such figure; what the backward pass keeps can be counted, and must shrink in the same way."""
+    """The CPU has no such figure; what the backward pass keeps can be counted, and must shrink alike."""
     batch = scenes(1, 96, 128, objects=4, ignored=4)
     plain = kept_megabytes(settings, batch, Precision(), checkpointing=False)
     rows.add("tiny, kept for the backward pass, fp32", None, f"{plain:.1f} MB", megabytes=plain)
@@ -110,8 +110,9 @@ def _kept_on_cpu(settings: Settings, rows: Rows) -> None:
 
 
 def kept_megabytes(settings: Settings, batch: Batch, precision: Precision, *, checkpointing: bool) -> float:
-    """Distinct tensors that a forward pass keeps for the backward one; without the weights and their 16-bit copies,
-    which do not grow with the picture and would hide what does."""
+    """Distinct tensors kept for the backward pass; without weights and their 16-bit copies, which do not grow with the
+    image and would hide what does.
+    """
     network: nn.Module = build_network(
         configured(settings, "tiny", "MODEL.CHECKPOINT_ACTIVATIONS", checkpointing), settings.device, seed=0
     )
@@ -129,7 +130,7 @@ def kept_megabytes(settings: Settings, batch: Batch, precision: Precision, *, ch
     with EventStorage(), precision.autocast(), saved_tensors_hooks(note, lambda tensor: tensor):
         found = network(batch)
     total = sum(kept.values())
-    # The graph holds what was counted until here, so that no storage's place was given to another.
+    # The graph holds all counted tensors until here, so that no storage is reused.
     del found
     return total / 1e6
 

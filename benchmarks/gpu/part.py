@@ -44,7 +44,7 @@ def _end_with_parent(parent: int) -> None:
     """A check that was killed must not leave its part behind on the GPU."""
     while os.getppid() == parent:
         time.sleep(1)
-    if os.getpgrp() == os.getpid():  # with what it has started
+    if os.getpgrp() == os.getpid():  # with its child processes
         os.killpg(0, signal.SIGKILL)
     os._exit(1)
 

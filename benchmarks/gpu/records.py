@@ -65,7 +65,7 @@ class Rows:
         self._part = part
 
     def add(self, check: str, ok: bool | None, text: str, **numbers: float) -> None:
-        # JSON has no numbers that are not finite; the text says what they are.
+        # JSON has no non-finite numbers; the text contains them.
         finite = {name: float(value) for name, value in numbers.items() if math.isfinite(value)}
         row = Row(part=self._part, check=check, ok=ok, text=text, numbers=finite)
         with self._path.open("ab") as file:
@@ -75,7 +75,7 @@ class Rows:
 
     @contextmanager
     def attempt(self, check: str) -> Iterator[None]:
-        """What goes wrong within is a row that failed, and the part goes on."""
+        """An error within becomes a failed row, and the part continues."""
         try:
             yield
         except Exception as error:

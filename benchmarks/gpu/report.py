@@ -8,7 +8,7 @@ from benchmarks.gpu.records import Row
 
 
 class PartResult(msgspec.Struct, kw_only=True):
-    """How a part ended; `problem` says what went wrong with it as a whole."""
+    """The outcome of a part; `problem` is an error of the part as a whole."""
 
     name: str
     about: str
@@ -24,7 +24,7 @@ class PartResult(msgspec.Struct, kw_only=True):
 
 
 class Report(msgspec.Struct, kw_only=True):
-    """The whole: the machine (name -> what it is), and the parts in their order."""
+    """The whole report: the machine (name -> value), and the parts in order."""
 
     machine: dict[str, str]
     minutes: float

@@ -1,4 +1,4 @@
-"""Whole commands on this device: a run that is killed and goes on, predictions, and learning against the clock."""
+"""Whole commands on this device: a run that is killed and resumed, predictions, and learning against the clock."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from datasets.results import Results
 from train.checkpoints import checkpoint
 
 WHOLE, KILLED = "run-whole", "run-killed"
-# Iterations of a run, and after how many of them its checkpoint stands.
+# Iterations of a run, and the one after which it has a checkpoint.
 LAST, SAVED = 30, 10
 LAST_ON_CPU, SAVED_ON_CPU = 10, 4
 # How far kernels that add up in no fixed order may take two runs apart in these iterations, as a share of the change.
 # A run that loads the wrong weights, rate or momentum is about 1 away.
 DRIFT = 0.5
-# Images that are predicted; a GPU is slowest at starting, which every command does anew.
+# Images to predict; on a GPU start-up dominates, which every command repeats.
 FEW = 10
 # Below so many seconds a run has hardly begun; so many are left for its last step and checkpoint.
 LEARNING_SECONDS, SHUTDOWN_SECONDS = 40.0, 15.0
@@ -41,7 +41,7 @@ BEST = 20
 
 
 def _size(settings: Settings) -> tuple[str, ...]:
-    """Keys of the runs that are compared; learning is not what they are for."""
+    """Keys of the runs that are compared; they need not learn."""
     if settings.on_gpu:
         return ("SOLVER.IMS_PER_BATCH", "4", "SOLVER.AMP.ENABLED", "True", "DATALOADER.NUM_WORKERS", "2")
     sizes = ("INPUT.MIN_SIZE_TRAIN", "[48,64]", "INPUT.MIN_SIZE_TEST", "64", "INPUT.MAX_SIZE_TEST", "96")
@@ -72,7 +72,7 @@ def _environment(settings: Settings) -> dict[str, str]:
 
 
 def resume(settings: Settings, rows: Rows) -> None:
-    """A run that is killed and goes on ends with the weights of one that is not."""
+    """A run that is killed and resumed ends with the weights of an uninterrupted one."""
     last, saved = (LAST, SAVED) if settings.on_gpu else (LAST_ON_CPU, SAVED_ON_CPU)
     keys = ("SOLVER.MAX_ITER", str(last), "SOLVER.CHECKPOINT_PERIOD", str(saved), "SOLVER.BASE_LR", "0.02")
     whole, killed = settings.folder / WHOLE, settings.folder / KILLED
@@ -86,9 +86,9 @@ def resume(settings: Settings, rows: Rows) -> None:
         return
     at_kill = _weights(killed)
     going_on = re.search(r"going on from iteration (\d+)", _run(settings, _fit(settings, killed, *keys)))
-    # Of what changed after the kill: all the weights change little, whatever a run does.
+    # Relative to the change after the kill, since weights as a whole change little in any run.
     error = difference(_weights(killed) - at_kill, _weights(whole) - at_kill)
-    # The same order of additions, run by run, is what a CPU promises.
+    # A CPU promises the same order of additions in every run.
     most = DRIFT if settings.on_gpu else 0.0
     rows.add(
         f"{last} iterations, killed and resumed",
@@ -103,7 +103,7 @@ def resume(settings: Settings, rows: Rows) -> None:
 
 
 def _kill(settings: Settings, command: list[str], output: Path) -> str | None:
-    """SIGKILL as soon as its first checkpoint stands; what it said where it had ended by then, else None."""
+    """SIGKILL once its first checkpoint exists; its output where it had ended by then, else None."""
     with _started(settings, command) as process:
         while process.poll() is None and not (output / checkpoint.LAST).is_file():
             time.sleep(0.02)
@@ -115,9 +115,8 @@ def _kill(settings: Settings, command: list[str], output: Path) -> str | None:
 
 @contextmanager
 def _started(settings: Settings, command: list[str]) -> Iterator[subprocess.Popen[str]]:
-    """A command that is killed at the end, if it still runs; its loader's workers end when they find it gone.
-
-    It stays in the part's process group, which is killed where the part is late.
+    """A command that is killed at the end if it still runs; its loader's workers end by themselves. It stays in the
+    part's process group, which is killed where the part is late.
     """
     environment = _environment(settings) | {"PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(

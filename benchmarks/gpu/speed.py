@@ -35,7 +35,7 @@ STEP_GOAL, TOGETHER_GOAL = 1.0, 1.3
 BATCHES = (16, 8, 4, 2, 1)
 MOST_WORKERS = 12
 WARM_UP = 3
-# Steps of which the wait for data is measured, and that are profiled: each has some 100,000 events to be written down.
+# Steps whose wait for data is measured, and that are profiled: each has some 100,000 events to record.
 MEASURED, PROFILED = 10, 3
 # Share of the memory that the largest picture may take, since two models and their momentum stay in it.
 MOST_USED = 0.85
@@ -61,7 +61,7 @@ def speed(settings: Settings, rows: Rows) -> None:
     with rows.attempt("step alone"):
         _step_alone(settings, _Ours(cfg, data, batch, 0), batch, sides, rows)
     with rows.attempt("loader alone"):
-        # Until what was fetched ahead is used up.
+        # Until prefetched batches are used up.
         ahead = WARM_UP + 2 * workers
         rates = {
             name: _rate(loader, _nothing, batch, 0.05 * settings.seconds, ahead) for name, loader in loaders.items()
@@ -127,7 +127,7 @@ def _have_room(sides: dict[str, Step], batch: int, size: tuple[int, int], settin
 
 
 def _clear_memory(settings: Settings) -> None:
-    """Give back what models that are gone had."""
+    """Free the memory of deleted models."""
     gc.collect()
     if settings.on_gpu:
         torch.cuda.empty_cache()
@@ -225,10 +225,9 @@ def _rate(loader: Loader, step: Step, batch: int, seconds: float, warm_up: int) 
 
 
 def _step_alone(settings: Settings, loader: Loader, batch: int, sides: dict[str, Step], rows: Rows) -> None:
-    """The same batches for both, without ignored regions for stock, which would fail on them.
-
-    Each takes a batch once untimed, since kernels and memory are chosen anew for every size of picture; then ours,
-    stock, stock, ours, so that none gains by its turn.
+    """The same batches for both, without ignored regions for stock, which would fail on them. Each takes a batch once
+    untimed, since kernels and memory are chosen again for every image size; then ours, stock, stock, ours, so that
+    neither gains by its turn.
     """
     batches = loader()
     taken: list[tuple[float, float]] = []
@@ -303,7 +302,7 @@ def _waiting(cfg: Any, loader: Loader, batch: int, settings: Settings, precision
                 trainer.run_step()
             _synchronize()
     key = "self_device_time_total" if settings.on_gpu else "self_cpu_time_total"
-    # The time of a kernel stands twice: under its own name, and under that of the operator that started it.
+    # A kernel's time appears twice: under its own name, and under the operator that started it.
     operators = [item for item in profile.key_averages() if item.device_type.name == "CPU"]
     (settings.folder / "profile.txt").write_text(
         profile.key_averages().table(sort_by=key, row_limit=40), encoding="utf-8"

@@ -1,4 +1,4 @@
-"""Kill the project's commands, and break the files that they read, over and over: what of it goes wrong?
+"""Torture: kills the project's commands, breaks the files that they read, and reports what goes wrong.
 
 python -m benchmarks.torture, as `make torture` runs it.
 """
@@ -28,7 +28,7 @@ WORK = "work"
 
 
 class Planned(NamedTuple):
-    """A part: what it does, and how many cases or kills of it make the N that is asked for."""
+    """A part: what it does, and how many cases or kills it makes of the requested N."""
 
     about: str
     share: float
@@ -99,7 +99,7 @@ def main(number: int, seed: int, only: str | None, output: Path) -> None:
 
 
 def _clear(output: Path) -> None:
-    """Make `output`, or take out of it what an earlier torture left. Raises DataError for any other folder."""
+    """Create `output`, or remove an earlier torture's files from it. Raises DataError for any other folder."""
     known = {WORK, reports.JSON, reports.TEXT}
     if output.is_dir() and not {path.name for path in output.iterdir()} <= known:
         raise DataError(f"{output}: expected a new folder or one of an earlier torture, found something else in it")

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from datasets import cli
 
-# What the commands load, so that no fork loads it anew.
+# Modules of the commands, loaded once for all forks.
 PRELOADED = (
     "augment.__main__",
     "augment.compiler.build",
@@ -38,7 +38,7 @@ PRELOADED = (
     "ensemble.pipeline",
     "ensemble.tune",
 )
-# Address space that a command may take on top of what it begins with, so that none takes the machine down.
+# Address space that a command may use beyond its initial one, so that none takes the machine down.
 HEADROOM = 4 << 30
 
 Command = Sequence[str]
@@ -79,7 +79,7 @@ def run(
             os.setpgid(child, child)
         late = not _ends_within(child, seconds)
         spent = time.perf_counter() - began
-        # One that has ended keeps its code; what it left behind would disturb what is run next.
+        # An ended process keeps its code; its leftovers would disturb what runs next.
         _kill_group(child)
         _, status, usage = os.wait4(child, 0)
         said = [_text(file.fileno()) for file in (out, err)]
@@ -91,7 +91,7 @@ def run(
 
 def _fork() -> int:
     with warnings.catch_warnings():
-        # Python 3.12 warns of threads, whose locks a fork may find held; of ours none works when we fork.
+        # Python 3.12 warns about threads, whose locks a fork may inherit; none of ours works when we fork.
         warnings.simplefilter("ignore", DeprecationWarning)
         return os.fork()
 

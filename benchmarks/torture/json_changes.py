@@ -19,7 +19,7 @@ class Raw(NamedTuple):
 
 
 def encoded(document: Any) -> bytes:
-    """JSON, but for what stands in it raw."""
+    """JSON, with Raw parts inserted as they are."""
     raw: list[str] = []
 
     def keep(item: Any) -> Any:
@@ -52,7 +52,7 @@ def _twice(parent: Any, key: Any, _: Any) -> None:
 
 
 def _often(parent: Any, key: Any, _: Any) -> None:
-    """A list 300 times over: what takes the square of its length takes for ever."""
+    """A list repeated 300 times: quadratic algorithms take forever."""
     if isinstance(parent[key], list) and len(parent[key]) < 1000:
         parent[key] = parent[key] * 300
 
@@ -161,7 +161,7 @@ OF_ALL: dict[str, Callable[[Any, Any, Any], None]] = {
     "all scores in percent": _of_records(lambda record: record.update(score=99.5)),
     "all the same id": _of_records(lambda record: record.update(id=1)),
 }
-# Each changes parent[key]; the third argument is what `put` puts there.
+# Each changes parent[key]; the third argument is the value of `put`.
 CHANGES: dict[str, Callable[[Any, Any, Any], None]] = {
     "put": _put,
     "remove": _remove,
@@ -203,7 +203,7 @@ def _flipped(data: bytes, where: float) -> bytes:
 
 @functools.cache
 def _spaces(gigabytes: int) -> bytes:
-    """Members of gzip that grow to what JSON takes for nothing; a gigabyte of it is 1 MB on the disk."""
+    """gzip members that expand to whitespace, which JSON ignores; a gigabyte of it takes 1 MB on disk."""
     return gzip.compress(b" " * (1 << 26), 9, mtime=0) * (16 * gigabytes)
 
 

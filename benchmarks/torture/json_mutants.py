@@ -1,6 +1,6 @@
-"""Annotation and results files gone wrong: what exports, editors, disks and people do to them, drawn by hypothesis.
+"""Mutated annotation and results files: what exports, editors, disks and people do to them, drawn by hypothesis.
 
-A mutant is a few changes of a good document, each to a place of it, and perhaps one to the bytes that hold it.
+A mutant is a few changes of a valid document, each at a JSON path, and perhaps one of the bytes that hold it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Path = tuple[str | int, ...]
 
 
 class Change(NamedTuple):
-    """`how` is a name in CHANGES; `value` is what it puts there, if anything."""
+    """`how` is a name in CHANGES; `value` is the value that it inserts, if any."""
 
     path: Path
     how: str
@@ -51,7 +51,7 @@ def _shortened(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:40]}... ({len(text):,} characters)"
 
 
-# What stands where something else should.
+# Values to insert in place of others.
 NUMBERS: tuple[Any, ...] = (
     *(0, -1, 1, 0.5, -0.0, 1e-9, 1e9, 1e308, -1e308, 2**31, 2**53, 2**53 + 1, 2**63, 2**64, -(2**63), 65501, 1e5),
     *(float("nan"), float("inf"), float("-inf"), Raw("1e999"), Raw("-1e999"), Raw("1E-400"), Raw("9" * 5000)),
@@ -141,7 +141,7 @@ def mutants(document: Any) -> st.SearchStrategy[Mutant]:
 
 
 def applied(document: Any, mutant: Mutant) -> bytes:
-    """The bytes of a mutant of `document`, which stays as it is. A change whose place is no longer there is none."""
+    """The bytes of a mutant of `document`, which is not modified. A change whose path no longer exists is skipped."""
     root = {"$": copy.deepcopy(document)}
     for change in mutant.changes:
         parent, key = _parent(root, ("$", *change.path))

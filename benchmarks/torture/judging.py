@@ -1,4 +1,4 @@
-"""What a command may do with a file gone wrong: refuse it in words, or make of it something whole. Nothing else."""
+"""The rules for a command on a mutated file: refuse it in words, or make something complete of it. Nothing else."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MEMORY = 1000.0
 # Characters of a message that a person would still read.
 LONGEST = 20_000
 
-# Of what a file is: "folder", "link to X", "pipe", or the SHA-256 of its bytes.
+# Kind of a file: "folder", "link to X", "pipe", or the SHA-256 of its bytes.
 Tree = dict[str, str]
 
 
@@ -28,7 +28,7 @@ class Offence(NamedTuple):
 
 
 def of_outcome(outcome: Outcome, named: Sequence[str]) -> list[Offence]:
-    """What is wrong with how a command ended, whose error has to hold one of `named`: the file that it was given."""
+    """The offences in how a command ended; its error must contain one of `named`: the file that it was given."""
     said = outcome.out + outcome.err
     if outcome.late:
         return [Offence("hang", f"did not end within {outcome.seconds:.0f} s")]
@@ -65,7 +65,7 @@ def of_files(outcome: Outcome, before: Tree, after: Tree, outputs: list[str]) ->
         found += [Offence("output missing", name) for name in outputs[:1] if name not in after]
     else:
         found += [Offence("half-written", path) for path in wanted[:1]]
-        # A build that was refused midway keeps what is finished, and says where.
+        # A build that was refused midway keeps rendered sources, and says where.
         stray = [path for path in stray if not _is_kept(path, outcome)]
     return [*found, *(Offence("left behind", path) for path in stray[:1])]
 
@@ -76,7 +76,7 @@ def _is_kept(path: str, outcome: Outcome) -> bool:
 
 
 def tree(folder: Path) -> Tree:
-    """All below a folder; what is no plain file is not opened."""
+    """Everything below a folder; only regular files are opened."""
     found = {}
     for path in sorted(folder.rglob("*")):
         mode = path.lstat().st_mode
@@ -99,12 +99,12 @@ def signature(stage: str, offence: Offence) -> str:
 
 
 def last_frame(text: str) -> str:
-    """Where a traceback ends, and with what."""
+    """The last frame of a traceback, and the exception."""
     frames = list(re.finditer(r'^ *File "([^"]+)", line (\d+), in (\S+)$', text, re.MULTILINE))
     if not frames:
         return "?"
     file, line, name = frames[-1].groups()
-    # Below a frame its source is indented; what was raised is not.
+    # Source lines below a frame are indented; the exception is not.
     raised = re.search(r"^[\w.]+", text[frames[-1].end() :], re.MULTILINE)
     return f"{Path(file).name}:{line} {name}: {raised[0] if raised else '?'}"
 

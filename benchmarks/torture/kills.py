@@ -1,4 +1,4 @@
-"""Commands that are killed at random moments and given again until they are done: what comes of it, to the byte."""
+"""Commands killed at random moments and repeated until they succeed: their outcome, to the byte."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from benchmarks.torture import forked, judging
 from benchmarks.torture.forked import Outcome
 from benchmarks.torture.judging import Offence, Tree
 
-# A command that does not end within so many times what it takes when nothing kills it hangs.
+# A command that takes this many times its normal time hangs.
 PATIENCE = 10.0
-# What Python tells an audit hook of: whatever changes a file or a folder is among these.
+# Audit events of Python; every change of a file or folder is among them.
 STEPS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "os.link", "os.scandir"}
-# Seconds within which processes whose parent was killed must be gone.
+# Seconds within which processes must end whose parent was killed.
 ORPHANS_SECONDS = 30.0
 
 # What is killed: all its processes, the first one alone, or one of those that it has started.
@@ -31,9 +31,8 @@ VICTIMS = ("group", "first", "other")
 
 
 class Target(NamedTuple):
-    """A command to kill. `start` runs it in a folder, which is empty at first, and kills it as `Moment` says.
-
-    `same` is what must be the same at the end, by name; `whole` says what is wrong with what stands there after a kill.
+    """A command to kill. `start` runs it in a folder, which is empty at first, and kills it as `Moment` says. `same` is
+    what must be equal at the end, by name; `whole` returns what is wrong with the files after a kill.
     """
 
     name: str
@@ -45,7 +44,7 @@ class Target(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """When to kill, as a share of the time that the command takes, or of its file steps; and what."""
+    """When to kill, as a share of the command's time or of its file steps; and which processes."""
 
     share: float
     victim: str
@@ -60,7 +59,7 @@ class Ended(NamedTuple):
 
     @property
     def killed(self) -> bool:
-        """Whether it ended for being killed; it may also have said so, and ended with an error."""
+        """Whether it ended because it was killed; it may also have reported that, and exited with an error."""
         return self.struck and self.outcome.code != 0
 
 
@@ -134,10 +133,10 @@ def _judge(target: Target, folder: Path, expected: Tree, ended: Ended) -> list[O
 
 
 class Forks:
-    """Starts a command of the project in forks, whose kills may strike before any step that changes a file."""
+    """Starts a command in forks, which can be killed before any step that changes a file."""
 
     def __init__(self, command: Callable[[Path], tuple[str, ...]], watched: str) -> None:
-        """Steps are counted that name what begins with `watched`, in the folder."""
+        """Steps are counted whose path begins with `watched`, in the folder."""
         self._command = command
         self._watched = watched
         self._seconds, self._steps = 0.0, 0
@@ -164,7 +163,7 @@ class Forks:
 
 
 def _count_steps(watched: bytes, kill_before: int | None, count: Path) -> None:
-    """Leave a byte in `count` for each step of this process that names what is watched; kill it before one of them."""
+    """Write a byte to `count` for each step of this process on a watched path; kill the process before one of them."""
     heard = 0
     # Opened once, and not by this name again: the hook would hear itself.
     descriptor = os.open(count, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -244,8 +243,9 @@ def _strike(process: subprocess.Popen[bytes], moment: Moment, seconds: float) ->
 
 
 def _others(first: int) -> list[int]:
-    """Processes that a command has started, but for Python's own resource tracker, whose loss is none of the command's
-    business: what it tracked is said to be unknown to its successor, in a traceback that nothing can keep it from."""
+    """Processes that a command has started, except Python's resource tracker, whose loss is not the command's fault:
+    its successor then prints a traceback that nothing can prevent.
+    """
     found = []
     for number in sorted(descendants(first)):
         with contextlib.suppress(OSError):
@@ -255,7 +255,7 @@ def _others(first: int) -> list[int]:
 
 
 def _orphans(group: int) -> list[str]:
-    """What is left of a process group after a while that is long enough for its processes to find their parent gone."""
+    """The processes of a group that remain after enough time to notice that their parent is gone."""
     deadline = time.monotonic() + ORPHANS_SECONDS
     while (left := list(_members(group))) and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -1,4 +1,4 @@
-"""Commands on files gone wrong: which ones are run on each kind, and what of it is an offence."""
+"""Commands on mutated files: which ones run on each kind, and what counts as an offence."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from benchmarks.torture.material import Material
 
 # Seconds a command may take; on these small files the slowest takes one.
 LIMIT = 30.0
-# Options that change what is read, of which each command that has them gets some.
+# Options that change how files are read; each command that has them gets some.
 LENIENT = ("--clip-boxes", "--skip-bad", "--strict")
-# What is said of a mask where the size of its picture is that of a file which is another picture now.
+# Text about masks whose image size comes from a file that was replaced.
 _MASK_SIZE = "segmentation.size: expected [height, width] of the image"
 
 
 class Found(NamedTuple):
-    """An offence, the command that shows it, and what that said."""
+    """An offence, the command that shows it, and its output."""
 
     command: tuple[str, ...]
     offence: Offence
@@ -125,7 +125,7 @@ def _options(*flags: str) -> st.SearchStrategy[tuple[str, ...]]:
 
 
 def annotation_files(material: Material) -> Kind:
-    """Broken annotation files, given to whatever reads one."""
+    """Mutated annotation files, given to every command that reads one."""
 
     def attempt(drawn: tuple[json_mutants.Mutant, tuple[str, ...]], folder: Path) -> Trial:
         mutant, options = drawn
@@ -134,7 +134,7 @@ def annotation_files(material: Material) -> Kind:
         trial = Trial(f"{mutant} {' '.join(options)}", folder, path.name)
         inputs = ("--annotations", str(path), "--images", str(material.images), *options)
         good = trial.run("datasets", "check", *inputs)
-        # Pictures without any object are good data, of which alone nothing can be built.
+        # Images without any object are valid data, but cannot be built alone.
         to_build = good and ", 0 annotations" not in trial.outcomes[0].out
         trial.run("augment", "plan", *inputs, "--workers", "1", expect=to_build)
         build = ("augment", "build", *inputs, "--workers", "1", "--output", str(folder / "out"))
@@ -156,7 +156,7 @@ def annotation_files(material: Material) -> Kind:
 
 
 def results_files(material: Material) -> Kind:
-    """Broken results files, given to whatever reads one."""
+    """Mutated results files, given to every command that reads one."""
     truth = ("--annotations", str(material.folder / "annotations.json"))
     other = material.folder / "results.json"
 
@@ -205,7 +205,7 @@ def _is_no_submission(path: Path) -> str:
 
 
 def picture_files(material: Material) -> Kind:
-    """Broken pictures beside good ones, given to whatever decodes one."""
+    """Mutated pictures beside good ones, given to every command that decodes one."""
     broken = material.annotations["images"][0]
     size = broken["height"], broken["width"]
     plain = np.random.default_rng(1).integers(0, 256, (size[0] // 8 + 1, size[1] // 8 + 1, 3), dtype=np.uint8)

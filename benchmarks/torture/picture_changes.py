@@ -12,14 +12,15 @@ import numpy as np
 
 PNG_HEAD = b"\x89PNG\r\n\x1a\n"
 START_OF_SCAN = 0xDA
-# Markers that stand alone, without a length.
+# Markers without a length.
 ALONE = {0xD8, 0xD9, 0x01, *range(0xD0, 0xD8)}
 FRAMES = {0xC0, 0xC1, 0xC2}
 
 
 class Change(NamedTuple):
-    """`how` is a name in JPEG, PNG or ANY; `which` and `where` choose what it is done to, from 0 to 1; `value` is a
-    number that it may put there."""
+    """`how` is a name in JPEG, PNG or ANY; `which` and `where`, from 0 to 1, select its target; `value` is a number to
+    insert.
+    """
 
     how: str
     which: float
@@ -41,7 +42,7 @@ def segments(data: bytes) -> list[bytes]:
 
 
 def chunks(data: bytes) -> list[bytes]:
-    """A PNG's signature and chunks; what is no chunk is the last. Joined they are `data`."""
+    """A PNG's signature and chunks; a rest that is no chunk is the last part. Joined they equal `data`."""
     found, at = [data[:8]], 8
     while at + 12 <= len(data):
         length = 12 + int.from_bytes(data[at : at + 4], "big")
@@ -166,7 +167,7 @@ def _chunk_damage(parts: list[bytes], at: int, how: Change) -> None:
 
 
 def _bomb(parts: list[bytes], _: int, how: Change) -> None:
-    """Millions of pixels of one colour, whose file is small."""
+    """Millions of pixels of one colour in a small file."""
     side = 30_000 if how.where > 0.5 else 8_000
     header = side.to_bytes(4, "big") * 2 + bytes([1, 0, 0, 0, 0])
     pixels = zlib.compress(bytes((side // 8 + 1) * side), 1)
@@ -183,7 +184,7 @@ def _with_byte(data: bytes, at: int, value: int) -> bytes:
 
 
 def _over(data: bytes, how: Change, what: bytes) -> bytes:
-    """`what` over the data, from `where` on; as long as before."""
+    """`what` over the data, from `where` on; the length does not change."""
     at = int(how.where * len(data))
     return (data[:at] + what + data[at + len(what) :])[: max(len(data), at)]
 

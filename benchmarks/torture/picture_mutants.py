@@ -1,5 +1,6 @@
-"""Pictures gone wrong: segments of a JPEG and chunks of a PNG, their numbers, their pixels, and what else may lie at
-the name of a picture. Drawn by hypothesis."""
+"""Mutated pictures: segments of a JPEG and chunks of a PNG, their numbers and pixels, and other things under a
+picture's name. Drawn by hypothesis.
+"""
 
 from __future__ import annotations
 

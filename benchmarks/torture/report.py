@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-# Characters of what a command said that an offence keeps.
+# Characters of a command's output that an offence keeps.
 KEPT = 1500
 
 
 class Example(msgspec.Struct, kw_only=True):
-    """The first case of an offence: what was done, and what the command said."""
+    """The first case of an offence: the mutant or kill, and the command's output."""
 
     case: str
     about: str
@@ -26,7 +26,7 @@ class Kind(msgspec.Struct, kw_only=True):
 
 
 class Part(msgspec.Struct, kw_only=True):
-    """`done` of the cases or kills that were `asked` for; `outcomes` counts how commands ended, by command."""
+    """`done` of the cases or kills that were `asked` for; `outcomes` counts exit states by command."""
 
     name: str
     about: str
@@ -52,7 +52,7 @@ class Part(msgspec.Struct, kw_only=True):
 
 
 class Report(msgspec.Struct, kw_only=True):
-    """The whole. `seed` and the numbers asked for say what was tried."""
+    """The whole report. `seed` and the requested numbers determine what was tried."""
 
     seed: int
     machine: dict[str, str]

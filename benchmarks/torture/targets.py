@@ -1,4 +1,4 @@
-"""The commands that are killed, and what must be the same at their end."""
+"""The commands to kill, and what must be equal at their end."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def fit(folder: Path) -> Target:
 
 
 def _run(folder: Path) -> Tree:
-    """A run's files, but for TensorBoard's events, which hold times; of metrics.json what is the same in every run."""
+    """A run's files without TensorBoard's events, which contain times; of metrics.json, what is equal in every run."""
     found = {name: what for name, what in judging.tree(folder).items() if ".tfevents." not in name}
     for name in [name for name in found if name.endswith("metrics.json")]:
         found[name] = metrics(folder / name)
@@ -90,20 +90,21 @@ def _run(folder: Path) -> Tree:
 
 
 def metrics(path: Path) -> str:
-    """What was measured on the validation data, by iteration. Lines between stand where a run ended, too, and their
-    losses are averages of the steps since it was started or went on: both are others where it was killed."""
+    """Validation results by iteration. Other lines also depend on where a run was interrupted: their losses are
+    averages since it started or resumed.
+    """
     rows: dict[int, dict[str, Any]] = {}
     for line in path.read_text().splitlines():
         row = json.loads(line)
         measured = {key: value for key, value in row.items() if key.startswith("bbox/")}
         if measured:
-            # What was repeated after a kill comes to the same.
+            # Repeated lines after a kill are equal.
             rows.setdefault(row["iteration"], {}).update(measured)
     return json.dumps(sorted(rows.items()), sort_keys=True)
 
 
 def _weights_whole(folder: Path, _: Tree) -> list[Offence]:
-    """Checkpoints are zip archives, whose end tells that they are whole."""
+    """Checkpoints are zip archives, whose end tells that they are complete."""
     broken = [path.name for path in folder.rglob("model_*.pth") if b"PK\x05\x06" not in path.read_bytes()[-64:]]
     return [Offence("half-written", name) for name in broken[:1]]
 
@@ -153,7 +154,7 @@ def copy_of_project(copied: Path) -> Path:
 
 
 def _not_code(folder: str, names: list[str]) -> set[str]:
-    """Data stands in folders of `datasets`, beside that of the specs."""
+    """In `datasets`, data lies in folders beside that of the specs."""
     data = {name for name in names if Path(folder, name).is_dir() and name != "specs"}
     return {"__pycache__"} | (data if Path(folder) == ROOT / "datasets" else set())
 
