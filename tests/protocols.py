@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     import subprocess
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from datasets.parallel import Run
     from datasets.sources import Input
     from tests.conftest import Drawing
+
+Outcome = TypeVar("Outcome", covariant=True)
 
 
 class Draw(Protocol):
@@ -65,8 +67,8 @@ class Python(Protocol):
     def __call__(self, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]: ...
 
 
-class Read(Protocol):
-    """read(document or bytes, ...): writes an annotation file and reads it."""
+class Reading(Protocol[Outcome]):
+    """reading(document or bytes, ...): writes an annotation file and reads it (`tests/datasets/conftest.py`)."""
 
     def __call__(
         self,
@@ -77,22 +79,12 @@ class Read(Protocol):
         leniency: Leniency | None = None,
         images: Path | None = None,
         as_written: bool = False,
-    ) -> ReadFile: ...
+    ) -> Outcome: ...
 
 
-class Refused(Protocol):
-    """refused(document or bytes, ...): the error of a file that must be refused."""
-
-    def __call__(
-        self,
-        content: Any,
-        *,
-        strict: bool = False,
-        provenance: bool = False,
-        leniency: Leniency | None = None,
-        images: Path | None = None,
-        as_written: bool = False,
-    ) -> DataError: ...
+# What was read, and the error of a file that must be refused.
+Read: TypeAlias = "Reading[ReadFile]"
+Refused: TypeAlias = "Reading[DataError]"
 
 
 class Tiff(Protocol):

@@ -77,10 +77,19 @@ def _visible(anchors: Boxes, image_size: tuple[int, int]) -> Boxes:
 class _IgnoreAware:
     """Mixin for ROIHeads: negative proposals inside an ignored box are not sampled."""
 
-    min_ioa: float
     num_classes: int
     proposal_matcher: Matcher
     _ignore_masks: Iterator[torch.Tensor | None]
+
+    @configurable  # type: ignore[untyped-decorator]
+    def __init__(self, *, min_ioa: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.min_ioa = min_ioa
+
+    @classmethod
+    def from_config(cls, cfg: Any, input_shape: dict[str, Any]) -> dict[str, Any]:
+        parent: dict[str, Any] = super().from_config(cfg, input_shape)  # type: ignore[misc]
+        return {**parent, "min_ioa": cfg.MODEL.IGNORE.MIN_IOA}
 
     @torch.no_grad()
     def label_and_sample_proposals(self, proposals: list[Instances], targets: list[Instances]) -> list[Instances]:
@@ -120,27 +129,9 @@ class IgnoreAwareROIHeads(_IgnoreAware, StandardROIHeads):  # type: ignore[misc]
     unchanged.
     """
 
-    @configurable  # type: ignore[untyped-decorator]
-    def __init__(self, *, min_ioa: float, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.min_ioa = min_ioa
-
-    @classmethod
-    def from_config(cls, cfg: Any, input_shape: dict[str, Any]) -> dict[str, Any]:
-        return {**super().from_config(cfg, input_shape), "min_ioa": cfg.MODEL.IGNORE.MIN_IOA}
-
 
 class IgnoreAwareCascadeROIHeads(_IgnoreAware, CascadeROIHeads):  # type: ignore[misc]
     """CascadeROIHeads that exclude boxes in ignored boxes, in every stage."""
-
-    @configurable  # type: ignore[untyped-decorator]
-    def __init__(self, *, min_ioa: float, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.min_ioa = min_ioa
-
-    @classmethod
-    def from_config(cls, cfg: Any, input_shape: dict[str, Any]) -> dict[str, Any]:
-        return {**super().from_config(cfg, input_shape), "min_ioa": cfg.MODEL.IGNORE.MIN_IOA}
 
     @torch.no_grad()
     def _match_and_label_boxes(
