@@ -11,6 +11,8 @@ VAL ?= $(DATA)
 MODELS ?= $(if $(filter sample,$(DATA)),tiny tiny-cascade,r50 r101)
 # Seeds of each rung of the ladder.
 SEEDS ?= 3
+# Trainings and predictions at a time in `submit`: those of the sample are small, and run best with some cores each.
+JOBS ?= $(if $(filter sample,$(DATA)),2,1)
 # What `gpu-check` may take.
 MINUTES ?= 8
 # Of each kind, what `torture` tries.
@@ -39,6 +41,17 @@ BUILT := datasets/$(DATA_NAME)-$(basename $(notdir $(RECIPE)))
 RUNS := runs/$(DATA_NAME)
 RUN := $(RUNS)/$(basename $(notdir $(MODEL)))
 SUBMISSION := submissions/$(DATA_NAME)
+# Where `submit` notes what took how long.
+TIMES ?= /dev/null
+
+# $(call timed,WHAT,COMMAND): shows and runs a command, and notes its seconds.
+timed = @echo '$(strip $(2))'; begun=$$(date +%s); $(2) && echo "$$(($$(date +%s) - begun)) $(1)" >> $(TIMES)
+# Several at a time share the cores, and begin each line of their output with their name.
+SHARE := $(if $(filter-out 1,$(JOBS)),OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$$($(HOST_PYTHON) -c \
+	'from datasets.parallel import cores; print(max(1, cores() // $(JOBS)))')})
+
+# Modules are compiled when they are first imported: a third of the time of an installation otherwise.
+PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help setup dataset train submit ladder test lint format bench bench-scale bench-train bench-ensemble gpu-check torture clean
@@ -58,24 +71,24 @@ $(VENV)/bin/python:
 
 # `pip install .` installs what setup.cfg requires and no module: the code runs from this checkout.
 $(VENV)/light.stamp: setup.cfg constraints.txt | $(VENV)/bin/python
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt .
+	$(call timed,set-up: the compiler and the ensemble stage,$(PIP) .)
 	@touch $@
 
 # torch and what Detectron2 needs; then Detectron2 itself, as pure Python.
 $(VENV)/train.stamp: setup.cfg constraints.txt scripts/install_detectron2.py $(VENV)/light.stamp
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt '.[train]'
-	$(VENV)/bin/python scripts/install_detectron2.py
+	@echo "torch with what it needs: 5.5 GB, some minutes"
+	$(call timed,set-up: torch and Detectron2,$(PIP) .[train] && $(VENV)/bin/python scripts/install_detectron2.py)
 	@touch $@
 
 $(VENV)/dev.stamp: setup.cfg constraints.txt $(VENV)/train.stamp
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt '.[dev]'
+	$(PIP) .[dev]
 	@touch $@
 
 dataset: $(LIGHT) $(if $(filter sample,$(DATA)),datasets/sample)  ## Compile DATA by RECIPE into datasets/DATA-RECIPE
 	$(PYTHON) -m augment build --data $(DATA) --recipe $(RECIPE) --output $(BUILT) $(ARGS)
 
 $(BUILT)/manifest.json: | $(LIGHT) $(if $(filter sample,$(DATA)),datasets/sample)
-	$(PYTHON) -m augment build --data $(DATA) --recipe $(RECIPE) --output $(BUILT)
+	$(call timed,compile,$(PYTHON) -m augment build --data $(DATA) --recipe $(RECIPE) --output $(BUILT))
 
 datasets/sample: | $(LIGHT)
 	$(PYTHON) -m datasets sample --output $@
@@ -84,28 +97,34 @@ datasets/sample: | $(LIGHT)
 train: $(TRAIN) | $(BUILT)/manifest.json  ## Train MODEL on the compiled DATA, in runs/DATA/MODEL
 	$(PYTHON) -m train fit --model $(MODEL) --data $(BUILT) $(if $(VAL),--val $(VAL)) --schedule $(SCHEDULE) --output $(RUN) --resume $(ARGS)
 
-submit: $(SUBMISSION).json  ## Train MODELS, predict, tune on val, fuse: submissions/DATA.json
+submit:  ## Train MODELS, JOBS at a time, predict, tune on val, fuse: submissions/DATA.json
+	@mkdir -p $(SUBMISSION) && : > $(SUBMISSION)/times.txt && date +%s > $(SUBMISSION)/begun.txt
+	@+$(SHARE) $(MAKE) --no-print-directory -j$(JOBS) TIMES=$(SUBMISSION)/times.txt \
+		LABELLED=$(filter-out 1,$(JOBS)) $(SUBMISSION).json
 	@echo "Where the models come from:"
 	@$(PYTHON) -m train lineage $(MODELS:%=$(RUNS)/%)
 	@echo "The submission is $(SUBMISSION).json; AP on val, step by step:"
 	@sed -n 's/^# /  /p' $(SUBMISSION)/recipe.yaml
+	@echo "What took how long, $(JOBS) at a time, in seconds:"
+	@awk '{ $$1 = sprintf("%7d ", $$1); print }' $(SUBMISSION)/times.txt
+	@echo "$$(($$(date +%s) - $$(cat $(SUBMISSION)/begun.txt))) in all" | awk '{ $$1 = sprintf("%7d ", $$1); print }'
 
 # A run is complete when its last checkpoint is newer than the data; `fit --resume` goes on with one that is not.
 $(RUNS)/%/complete: $(BUILT)/manifest.json | $(TRAIN)
-	$(PYTHON) -m train fit --model $* --data $(BUILT) $(if $(VAL),--val $(VAL)) --schedule $(SCHEDULE) --output $(@D) --resume $(ARGS)
+	$(call timed,train $*,$(PYTHON) -m train fit --model $* --data $(BUILT) $(if $(VAL),--val $(VAL)) --schedule $(SCHEDULE) --output $(@D) --resume $(if $(LABELLED),--label $*) $(ARGS))
 	@touch $@
 
 $(SUBMISSION)/%_val.json: $(RUNS)/%/complete
-	$(PYTHON) -m train predict --run $(<D) --split val --data $(DATA) --raw --output $@
+	$(call timed,predict val with $*,$(PYTHON) -m train predict --run $(<D) --split val --data $(DATA) --raw --output $@)
 
 $(SUBMISSION)/%_test.json: $(RUNS)/%/complete
-	$(PYTHON) -m train predict --run $(<D) --split test --data $(DATA) --raw --output $@
+	$(call timed,predict test with $*,$(PYTHON) -m train predict --run $(<D) --split test --data $(DATA) --raw --output $@)
 
 $(SUBMISSION)/recipe.yaml: $(MODELS:%=$(SUBMISSION)/%_val.json)
-	$(PYTHON) -m ensemble tune --data $(DATA) --split val $(^:%=--results %) --if-seen keep --output $@
+	$(call timed,tune,$(PYTHON) -m ensemble tune --data $(DATA) --split val $(^:%=--results %) --if-seen keep --output $@)
 
 $(SUBMISSION).json: $(SUBMISSION)/recipe.yaml $(MODELS:%=$(SUBMISSION)/%_test.json)
-	$(PYTHON) -m ensemble fuse --data $(DATA) --split test --recipe $< $(MODELS:%=--results $(SUBMISSION)/%_test.json) --output $@
+	$(call timed,fuse,$(PYTHON) -m ensemble fuse --data $(DATA) --split test --recipe $< $(MODELS:%=--results $(SUBMISSION)/%_test.json) --output $@)
 	$(PYTHON) -m ensemble check --data $(DATA) --split test $@
 
 # Goes on where an earlier one was stopped, and runs only what a change affects.

@@ -90,6 +90,7 @@ gpus_option = click.option(
 @click.option("--resume", is_flag=True, help="Go on with the run in RUN, or begin it where there is none.")
 @options.leniency
 @click.option("--allow-pretrained", is_flag=True, help="Let MODEL.WEIGHTS be third-party weights; this is recorded.")
+@click.option("--label", default="", metavar="TEXT", help="Begins each line of output, for several runs at once.")
 @click.argument("overrides", nargs=-1, metavar="[KEY VALUE]...")
 def fit(
     images: AskedFor,
@@ -114,6 +115,10 @@ def fit(
       python -m train fit --model r50 --data datasets/vipriors-expanded --output runs/r50-cls --init runs/r50 \\
           --schedule finetune-cls
     """
+    from train import cpu
+
+    cpu.wait_without_spinning()
+
     from train import config
     from train.processes.launch import World, launch
     from train.run.fit import Request
@@ -166,6 +171,10 @@ def predict(
       python -m train predict --run runs/r101 --annotations instances_test.json --images test --output r101.json --raw
       python -m train predict --run runs/r101 --data vipriors --output r101.json --raw --tta --gpus 8 --amp bf16
     """
+    from train import cpu
+
+    cpu.wait_without_spinning()
+
     from train.checkpoints import checkpoint
     from train.inference.predict import Request, predict_and_report
     from train.processes.launch import World, launch

@@ -86,7 +86,8 @@ def default() -> Any:
     cfg.SOLVER.REFERENCE_BATCH = 16
     # IMS_PER_BATCH images make a step; gradients are accumulated over this many parts.
     cfg.SOLVER.ACCUMULATE = 1
-    # fp16 (GPUs) or bf16 (also CPUs with bf16), where SOLVER.AMP.ENABLED asks for mixed precision.
+    # fp16 (GPUs), bf16 (also CPUs with bf16) or auto (bf16 where the device has it, else fp16 on a GPU and float32 on a
+    # CPU), where SOLVER.AMP.ENABLED asks for mixed precision.
     cfg.SOLVER.AMP.DTYPE = "fp16"
     # Iterations between checkpoints, in addition to those at the ends of epochs.
     cfg.SOLVER.CHECKPOINT_PERIOD = 1000

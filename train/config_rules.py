@@ -169,7 +169,7 @@ RULES: Mapping[str, Rule] = {
     "SOLVER.CHECKPOINT_PERIOD": whole(0),
     "SOLVER.IMS_PER_BATCH": whole(1),
     "SOLVER.MAX_TO_KEEP": whole(-1),
-    "SOLVER.AMP.DTYPE": one_of("fp16", "bf16"),
+    "SOLVER.AMP.DTYPE": one_of("fp16", "bf16", "auto"),
     "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": one_of("value", "norm"),
     "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": ABOVE_0,
     "SOLVER.CLIP_GRADIENTS.NORM_TYPE": Rule(

@@ -16,7 +16,7 @@ from train import compat  # noqa: F401 - before detectron2
 # isort: split
 from detectron2.layers import ROIAlign
 
-# As SOLVER.AMP.DTYPE names them.
+# As SOLVER.AMP.DTYPE names them, besides auto.
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 # Linux' names of x86 (AVX-512, AMX) and ARM instructions that multiply in bf16.
 BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
@@ -58,12 +58,15 @@ FLOAT32 = Precision()
 
 
 def choose(wanted: str, device: torch.device) -> tuple[Precision, str]:
-    """The precision for `wanted` (fp16 or bf16) on `device`, and the reason where it is float32 instead; else "".
+    """The precision for `wanted` (fp16, bf16 or auto) on `device`, and the reason where it is float32 instead; else "".
 
-    Raises DataError for a GPU without bf16.
+    `auto` is bf16 where the device has it, else fp16 on a GPU. Raises DataError for bf16 on a GPU without it.
     """
     if device.type == "cuda":
-        if wanted == "bf16" and torch.cuda.get_device_capability(device)[0] < 8:
+        has = torch.cuda.get_device_capability(device)[0] >= 8
+        if wanted == "auto":
+            wanted = "bf16" if has else "fp16"
+        if wanted == "bf16" and not has:
             raise DataError(
                 "SOLVER.AMP.DTYPE: expected fp16, since this GPU has no bf16 instructions "
                 f"({torch.cuda.get_device_name(device)}), found bf16"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,16 @@ from train import config
 from train.data.read import TrainingData, read_training
 
 torch.set_num_threads(1)
+# Training would choose the free cores otherwise.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 # As small as every model still runs with.
 SMALL = [
     *("INPUT.MIN_SIZE_TRAIN", "[64, 80]", "INPUT.MAX_SIZE_TRAIN", "128"),
     *("INPUT.MIN_SIZE_TEST", "64", "INPUT.MAX_SIZE_TEST", "128"),
     *("SOLVER.IMS_PER_BATCH", "2", "DATALOADER.NUM_WORKERS", "0"),
+    # So that results do not depend on whether this CPU has bf16.
+    *("SOLVER.AMP.ENABLED", "False"),
 ]
 
 

@@ -24,7 +24,7 @@ from datasets.provenance import MadeBy, Provenance
 from datasets.records import Category, Image
 from datasets.results import Results
 from datasets.seen import SeenImages, ids_in, seen_note
-from train import config, config_keys, devices
+from train import config, config_keys, cpu, devices
 from train.checkpoints import checkpoint, lineage, weights
 from train.data import shared_memory
 from train.data.loader import inference_batches, naming_lost_workers
@@ -83,6 +83,10 @@ def predict(request: Request, progress: cli.Progress) -> Predicted | None:
     seen = SeenImages.from_plain(loaded.content.get("seen"), str(loaded.path))
     cfg = _configuration(loaded, request)
     device = devices.device_of(cfg)
+    if device.type == "cpu":
+        cpu.keep_freed_memory()
+        if comm.get_world_size() == 1:
+            cpu.set_threads()
     precision = precision_of(cfg, device, cli.note if is_main else _silent)
     output = _output_of(request, read.images)
     records = _records(read.images, request.annotations, request.images, progress if is_main else None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from datasets.checks import STRICT, Leniency
 from datasets.errors import DataError
 from datasets.seen import SeenImages
 from datasets.sources import Input
-from train import config, config_checks, devices
+from train import config, config_checks, cpu, devices
 from train.checkpoints import checkpoint, lineage, weights
 from train.checkpoints.checkpoint import Loaded
 from train.checkpoints.weights import Parent
@@ -27,11 +28,12 @@ from train.data.mapper import TrainingMapper
 from train.data.read import TrainingData, ValidationData, read_training, read_validation
 from train.data.sampler import BatchSampler, Division
 from train.model.build import build_network, parameter_count
+from train.model.cpu_layers import use_faster_layers
 from train.precision import Precision, load_scaler, precision_of
 from train.processes.signals import leave, stop_on_signal
 from train.run import resume, solver
 from train.run.hooks import Best, EpochHook, ReportHook, StoppedError
-from train.run.report import device_line, diverged, out_of_memory, summary, weighted
+from train.run.report import device_line, diverged, out_of_memory, quicker, summary, weighted
 from train.run.schedule import Schedule, describe, short
 from train.run.trainer import DivergedError, Trainer
 from train.run.validate import validate
@@ -57,6 +59,12 @@ class Request(NamedTuple):
     categories: str | None = None
     allow_pretrained: bool = False
     leniency: Leniency = STRICT
+    label: str = ""
+    """Begins each line of output, where several runs print to one terminal."""
+
+    @property
+    def prefix(self) -> str:
+        return f"{self.label}: " if self.label else ""
 
 
 class _Run(NamedTuple):
@@ -81,7 +89,7 @@ def fit(request: Request) -> None:
     TensorBoard's events, and init.log where the weights come from another checkpoint.
     """
     main = comm.is_main_process()
-    say: Callable[[str], None] = _print if main else _silent
+    say: Callable[[str], None] = partial(_print, request.prefix) if main else _silent
     resumes = request.resume and (request.output / checkpoint.LAST).is_file()
     cfg = _configuration(request, resumes)
     division = Division(cfg.SOLVER.IMS_PER_BATCH, comm.get_world_size(), cfg.SOLVER.ACCUMULATE)
@@ -168,11 +176,17 @@ def _train(run: _Run) -> None:
     cfg, schedule, division, validation = run.cfg, run.schedule, run.division, run.validation
     shared_memory.check(_loads(run), cfg.DATALOADER.NUM_WORKERS)
     device = devices.device_of(cfg)
+    if device.type == "cpu":
+        cpu.keep_freed_memory()
+        if comm.get_world_size() == 1:
+            cpu.set_threads(run.before.content.get("threads") if run.before else None)
     problems = config_checks.norms_without_gpu(config.flat(cfg)) if device.type != "cuda" else []
     if problems:
         raise DataError("the configuration cannot be used on a CPU", problems)
     precision = precision_of(cfg, device, run.say)
     network = build_network(cfg, device, seed=cfg.SEED)
+    if device.type == "cpu":
+        use_faster_layers(network)
     start = _start(run, network)
     optimizer = solver.optimizer_of(cfg, network, schedule)
     trainer = Trainer(
@@ -207,7 +221,13 @@ def _train(run: _Run) -> None:
     report = None
     if comm.is_main_process():
         (run.request.output / CONFIG).write_text(config.dump(cfg), encoding="utf-8")
-        report = ReportHook(run.request.output, schedule, start.first)
+        report = ReportHook(
+            run.request.output,
+            schedule,
+            start.first,
+            quicker=quicker(cfg, device, run.request.model),
+            label=run.request.prefix,
+        )
     epochs = EpochHook(
         run.request.output,
         schedule,
@@ -261,6 +281,7 @@ def _constant(run: _Run, start: _Start) -> dict[str, Any]:
         "seen": run.seen.plain(),
         "lineage": start.lineage,
         "processes": run.division.processes,
+        "threads": torch.get_num_threads(),
         "version": __version__,
         # Several where a run was resumed with other code.
         "code": [*earlier, *([] if now in earlier[-1:] else [now])],
@@ -323,8 +344,8 @@ def _loop(trainer: Trainer, run: _Run, first: int) -> None:
             raise DataError(out_of_memory(error, run.request.output, run.cfg, run.division)) from None
 
 
-def _print(text: str) -> None:
-    cli.show(text)
+def _print(prefix: str, text: str) -> None:
+    cli.show(f"{prefix}{text}")
 
 
 def _silent(_text: str) -> None:
@@ -339,7 +360,7 @@ def _read(
     # MASK_ON must be possible where it was set; as the default, it follows the data.
     if "MODEL.MASK_ON" in request.overrides[::2] and cfg.MODEL.MASK_ON:
         masks = True
-    with cli.progress_bar() if main else nullcontext() as progress:
+    with cli.progress_bar() if main and not request.label else nullcontext() as progress:
         data = read_training(
             request.data,
             keep_empty=not cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,

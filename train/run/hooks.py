@@ -7,7 +7,7 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from datasets.seen import seen_note
 from train import compat  # noqa: F401 - compat before detectron2
 from train.checkpoints import checkpoint
 from train.processes import signals
-from train.run.schedule import Schedule, long
+from train.run.schedule import Schedule, pace
 from train.run.trainer import DivergedError
 
 # isort: split
@@ -31,8 +31,9 @@ from detectron2.utils.events import JSONWriter, TensorboardXWriter
 METRICS = "metrics.json"
 # Iterations between two lines of metrics.
 PERIOD = 20
-# Iterations after which the remaining time can be estimated.
+# Iterations, or seconds and at least three iterations, after which the remaining time is told. The first one is slower.
 PACE_KNOWN = 20
+PACE_WAIT = 20.0
 # Seconds between two progress lines where there is no terminal to rewrite one on.
 QUIET_PERIOD = 30.0
 
@@ -138,22 +139,35 @@ def _check_weights(model: torch.nn.Module, done: int) -> None:
 
 
 class ReportHook(HookBase):  # type: ignore[misc]
-    """Writes metrics.json and TensorBoard events, and prints the progress line; in the first process only."""
+    """Writes metrics.json and TensorBoard events, and prints the progress line; in the first process only.
 
-    def __init__(self, folder: Path, schedule: Schedule, start: int) -> None:
+    `quicker` is what would make the run shorter. With a `label`, which begins each line, progress is new lines also on
+    a terminal, since other runs print there too.
+    """
+
+    def __init__(
+        self, folder: Path, schedule: Schedule, start: int, *, quicker: Sequence[str] = (), label: str = ""
+    ) -> None:
         drop_metrics_after(folder / METRICS, start)
         self._schedule = schedule
         self._start = start
         self._ends = set(schedule.epoch_ends())
         self._writers = [JSONWriter(str(folder / METRICS)), TensorboardXWriter(str(folder), purge_step=start)]
+        self._quicker: Sequence[str] | None = quicker
+        self._label = label
         self._line = tqdm(
-            total=schedule.last, initial=start, disable=None, leave=False, dynamic_ncols=True, bar_format="{desc}"
+            total=schedule.last,
+            initial=start,
+            disable=True if label else None,
+            leave=False,
+            dynamic_ncols=True,
+            bar_format="{desc}",
         )
-        self._begun = self._shown = time.monotonic()
+        self._begun = self._shown = self._paced = time.monotonic()
 
     def say(self, text: str) -> None:
         """Print a line above the progress line."""
-        tqdm.write(text, file=sys.stdout)
+        tqdm.write(f"{self._label}{text}", file=sys.stdout)
         sys.stdout.flush()
 
     def after_step(self) -> None:
@@ -170,9 +184,17 @@ class ReportHook(HookBase):  # type: ignore[misc]
         elif now - self._shown > QUIET_PERIOD or done == self._start + 1:
             self.say(self._progress(done, now))
             self._shown = now
-        if done == self._start + PACE_KNOWN:
-            for line in long((now - self._begun) / PACE_KNOWN * (self._schedule.last - done)):
+        self._tell_pace(done - self._start, self._schedule.last - done, now)
+
+    def _tell_pace(self, done: int, left: int, now: float) -> None:
+        """Print, once, how long the run takes."""
+        if done == 1:
+            self._paced = now
+        is_known = done >= PACE_KNOWN or (done >= 3 and now - self._paced > PACE_WAIT)
+        if self._quicker is not None and is_known:
+            for line in pace(left, (now - self._paced) / (done - 1), self._quicker):
                 self.say(line)
+            self._quicker = None
 
     def _progress(self, done: int, now: float) -> str:
         storage = self.trainer.storage

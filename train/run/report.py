@@ -14,12 +14,34 @@ from train.data.sampler import Division
 from train.run.hooks import Best
 from train.run.trainer import DivergedError
 
+SMALLEST = "tiny"
+
 
 def device_line(device: torch.device, division: Division) -> str:
     """The device of a run: `8 x NVIDIA A100, batches in 2 turns`."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU ({_threads()})"
     turns = f", batches in {division.accumulate} turns" if division.accumulate > 1 else ""
     return (f"{division.processes} x {name}" if division.processes > 1 else name) + turns
+
+
+def _threads() -> str:
+    count = torch.get_num_threads()
+    return f"{count} threads" if count > 1 else "1 thread"
+
+
+def quicker(cfg: Any, device: torch.device, model: str) -> list[str]:
+    """What would make a run shorter, the best first."""
+    on_cpu = device.type == "cpu"
+    remedies = ["a GPU" if on_cpu else "more GPUs (--gpus)"]
+    if not cfg.SOLVER.AMP.ENABLED:
+        remedies.append("mixed precision (SOLVER.AMP.ENABLED True SOLVER.AMP.DTYPE auto)")
+    if on_cpu and not model.startswith(SMALLEST):
+        remedies.append(f"a smaller model (--model {SMALLEST}, was {model})")
+    return [
+        *remedies,
+        f"smaller images (INPUT.MIN_SIZE_TRAIN, was {list(cfg.INPUT.MIN_SIZE_TRAIN)})",
+        f"fewer epochs (SOLVER.EPOCHS, was {cfg.SOLVER.EPOCHS:g}, with SOLVER.STEP_EPOCHS)",
+    ]
 
 
 def weighted(cfg: Any) -> list[str]:

@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 # Below this many iterations, training from scratch has hardly begun.
 FEW_ITERATIONS = 200
-# A note is printed for longer runs.
-LONG_DAYS = 7.0
+# Longer runs, in seconds, are told what would make them shorter; those of weeks are warned.
+LONG = 600.0
+WEEKS = 7 * 86400.0
 
 
 class Schedule(NamedTuple):
@@ -124,12 +125,21 @@ def short(schedule: Schedule) -> list[str]:
     return []
 
 
-def long(seconds_left: float) -> list[str]:
-    """A note on a run that takes weeks; None otherwise."""
-    days = seconds_left / 86400
-    if days < LONG_DAYS:
-        return []
-    return [
-        f"warning: at this pace the run takes {days:,.0f} more days; smaller images (INPUT.MIN_SIZE_TRAIN), a "
-        "smaller model, fewer epochs (SOLVER.EPOCHS), SOLVER.AMP.ENABLED True or more GPUs (--gpus) make it shorter"
-    ]
+def pace(iterations_left: int, seconds_an_iteration: float, quicker: Sequence[str]) -> list[str]:
+    """How long a run takes on this machine and, unless it is short, what would make it shorter."""
+    left = iterations_left * seconds_an_iteration
+    warned = "warning: " if left >= WEEKS else ""
+    line = f"{warned}{duration(left)} to go on this machine, at {seconds_an_iteration:.2g} s an iteration"
+    return [line] if left < LONG else [line, f"  quicker: {'; '.join(quicker)}"]
+
+
+def duration(seconds: float) -> str:
+    """`40 s`, `12 min`, `3 h 20 min` or `12 days`."""
+    minutes = round(seconds / 60)
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    if minutes < 100:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes / 1440:,.0f} days"

@@ -89,7 +89,8 @@ def test_fp16_begins_in_a_run_that_found_no_gpu_before(
     request_: Request, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Its checkpoint has an empty scaler, which torch's refuses to load."""
-    keys = ("SOLVER.AMP.ENABLED", "True", "SOLVER.CHECKPOINT_PERIOD", "1", "MODEL.DEVICE", "cpu")
+    amp = ("SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.DTYPE", "fp16")
+    keys = (*amp, "SOLVER.CHECKPOINT_PERIOD", "1", "MODEL.DEVICE", "cpu")
     failing(monkeypatch, DataError("stopped here"), at=1)
     with pytest.raises(DataError, match="stopped here"):
         fit.fit(with_keys(request_, *keys))

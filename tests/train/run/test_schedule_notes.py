@@ -11,7 +11,7 @@ from datasets.records import Category
 from train import config_checks
 from train.data import records
 from train.data.records import Categories
-from train.run.schedule import derive, describe, long, short
+from train.run.schedule import derive, describe, duration, pace, short
 
 # 100 images in batches of 10: 10 iterations an epoch.
 USUAL: dict[str, Any] = {
@@ -48,10 +48,35 @@ def test_a_short_run_is_warned_of(changes: dict[str, Any], said: str) -> None:
     assert all(line.startswith(said) for line in lines)
 
 
+def test_every_run_is_told_how_long_it_takes_and_a_long_one_what_is_quicker() -> None:
+    assert pace(500, 0.25, ["a GPU"]) == ["2 min to go on this machine, at 0.25 s an iteration"]
+    assert pace(926, 2.5, ["a GPU", "less"]) == [
+        "39 min to go on this machine, at 2.5 s an iteration",  # 38.6
+        "  quicker: a GPU; less",
+    ]
+
+
 def test_a_run_of_weeks_is_warned_of() -> None:
-    assert long(6.9 * 86400) == []
-    (line,) = long(21.2 * 86400)
-    assert line.startswith("warning: at this pace the run takes 21 more days; ")
+    # 6.9 and 21.2 days in seconds.
+    assert pace(6 * 86_400 + 77_760, 1, ["less"])[0] == "7 days to go on this machine, at 1 s an iteration"
+    assert pace(1_831_680, 1, ["less"])[0] == "warning: 21 days to go on this machine, at 1 s an iteration"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (0, "0 s"),
+        (99, "99 s"),
+        (100, "2 min"),
+        (99 * 60, "99 min"),
+        (100 * 60, "1 h 40 min"),
+        (47 * 3600, "47 h 0 min"),
+        (48 * 3600, "2 days"),
+        (1234 * 86_400, "1,234 days"),
+    ],
+)
+def test_a_duration_has_two_digits_that_matter(seconds: float, expected: str) -> None:
+    assert duration(seconds) == expected
 
 
 def test_few_categories_are_shown_one_by_one_and_of_many_both_ends() -> None:
