@@ -19,6 +19,7 @@ import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks import figures
 from benchmarks.bench_augment import build_command, draw_jobs, in_empty
 from benchmarks.measuring import ROOT, Cost, environment, measure, repeat
 
@@ -29,8 +30,11 @@ PATH = click.Path(path_type=Path)
 @click.option("--annotations", multiple=True, type=PATH, required=True)
 @click.option("--images", multiple=True, type=PATH, required=True)
 @click.option("--count", default=10_819, show_default=True, help="Sources at full size.")
+@figures.option
 @click.option("--folder", type=PATH, help="Where to work; takes 10 GB at full size.  [default: a temporary one]")
-def main(annotations: tuple[Path, ...], images: tuple[Path, ...], count: int, folder: Path | None) -> None:
+def main(
+    annotations: tuple[Path, ...], images: tuple[Path, ...], count: int, folder: Path | None, json_path: Path | None
+) -> None:
     """Measure bare, builds of 1/8 to all of the sources, plan, verify, and going on with a killed build (15 minutes).
 
     \b
@@ -73,6 +77,13 @@ def main(annotations: tuple[Path, ...], images: tuple[Path, ...], count: int, fo
         print(f"annotation file: {(out / 'annotations' / 'instances.json').stat().st_size:,} bytes")
         print(
             f"2 workers against 1: {one.wall / costs[count].wall:.2f} x; the parent grows by {growth:.1f} kB a source"
+        )
+        figures.write(
+            json_path,
+            [
+                figures.Figure("build, 2 workers: wall", 1000 * costs[large].wall / large, "ms a source"),
+                figures.Figure("the parent grows", growth, "kB a source", most=20),
+            ],
         )
         print(f"SHA256SUMS after being killed and gone on with: {'the same' if same else 'DIFFERENT'}")
     if not same:

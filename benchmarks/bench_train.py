@@ -6,18 +6,23 @@ machine.
 
 from __future__ import annotations
 
-import statistics
+import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import click
+import msgspec
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it also runs without PYTHONPATH
 
+from benchmarks import figures
+from benchmarks.figures import Figure
 from benchmarks.stock import plain, stock_batches
 from datasets.sources import Input
 from train import compat, config, devices  # noqa: F401 - compat before detectron2
@@ -59,7 +64,8 @@ def data_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--count", default=200, show_default=True, help="Images a side in each round.")
 @click.option("--rounds", default=5, show_default=True)
 @click.option("--schedule", default="paper", show_default=True, help="Whose sizes to use.")
-def loader(annotations: Path, images: Path, count: int, rounds: int, schedule: str) -> None:
+@figures.option
+def loader(annotations: Path, images: Path, count: int, rounds: int, schedule: str, json_path: Path | None) -> None:
     """Images a second of the two training loaders, each in this one process, one thread (goal: ours >= 2 x)."""
     import cv2
 
@@ -79,8 +85,10 @@ def loader(annotations: Path, images: Path, count: int, rounds: int, schedule: s
     rates = {name: [count / value for value in values] for name, values in seconds.items()}
     print(f"{len(data.records):,} images of {annotations}, shorter side {list(cfg.INPUT.MIN_SIZE_TRAIN)}, 1 process")
     for name, values in rates.items():
-        print(f"{name:<6} {statistics.median(values):7.1f} images/s  ({min(values):.1f} - {max(values):.1f})")
-    print(f"ours / stock: {statistics.median(rates['ours']) / statistics.median(rates['stock']):.2f} (goal >= 2)")
+        print(f"{name:<6} {median(values):7.1f} images/s  ({min(values):.1f} - {max(values):.1f})")
+    ratio = Figure("loader: images/s, ours / stock", median(rates["ours"]) / median(rates["stock"]), least=2)
+    print(f"ours / stock: {ratio.value:.2f} (goal {ratio.goal})")
+    figures.write(json_path, [ratio])
 
 
 def our_batches(cfg: Any, data: TrainingData, last: int, batch: int = 1) -> Iterator[list[dict[str, Any]]]:
@@ -93,7 +101,8 @@ def our_batches(cfg: Any, data: TrainingData, last: int, batch: int = 1) -> Iter
 @click.option("--name", "model_name", default="r18", show_default=True, help="The model.")
 @click.option("--schedule", default="sample", show_default=True, help="Whose sizes and batch to use.")
 @click.option("--count", default=30, show_default=True, help="Steps a side.")
-def step(annotations: Path, images: Path, model_name: str, schedule: str, count: int) -> None:
+@figures.option
+def step(annotations: Path, images: Path, model_name: str, schedule: str, count: int, json_path: Path | None) -> None:
     """A step forward and backward: stock heads, ours on the same targets, ours with the ignored regions.
 
     Goal: at most 2% slower than stock.
@@ -121,11 +130,108 @@ def step(annotations: Path, images: Path, model_name: str, schedule: str, count:
                 if index >= 2:
                     seconds[name].append(taken)
     print(f"{model_name} on {device}, batch {cfg.SOLVER.IMS_PER_BATCH}, shorter side {list(cfg.INPUT.MIN_SIZE_TRAIN)}")
-    base = seconds["stock"]
+    base, ratios = seconds["stock"], {}
     for name, values in seconds.items():
         # Step by step, since batches differ in cost.
-        ratio = statistics.median(value / other for value, other in zip(values, base, strict=True))
-        print(f"{name:<22} {1000 * statistics.median(values):8.1f} ms  {ratio:.3f} x stock")
+        ratios[name] = median(value / other for value, other in zip(values, base, strict=True))
+        print(f"{name:<22} {1000 * median(values):8.1f} ms  {ratios[name]:.3f} x stock")
+    figures.write(json_path, [Figure(f"step of {model_name}: ours / stock heads", ratios["ours"], most=1.02)])
+
+
+@main.command()
+@data_options
+@click.option("--name", "model_name", default="tiny", show_default=True, help="The model.")
+@click.option("--count", default=20, show_default=True, help="Steps a round.")
+@click.option("--rounds", default=3, show_default=True, help="Rounds of each side, alternating; the median counts.")
+@click.option("--threads", default=1, show_default=True)
+@figures.option
+def cpu(
+    annotations: Path,
+    images: Path,
+    model_name: str,
+    count: int,
+    rounds: int,
+    threads: int,
+    json_path: Path | None,
+) -> None:
+    """A step of `fit` on the CPU, loader to optimiser: as stock Detectron2 takes it, and as the sample is trained.
+
+    Each round is a process of its own, since one side changes how its process allocates memory. Goal: 1.5 x the
+    images a second.
+    """
+    seconds: dict[str, list[float]] = {"stock": [], "ours": []}
+    for _ in range(rounds):
+        for side, values in seconds.items():
+            command = [__file__, "cpu-side", side, model_name, str(count), str(annotations), str(images)]
+            values.append(float(in_process(command, threads)))
+    ratio = Figure(f"step of {model_name} on a CPU, {threads} thread(s): stock / ours", 0, least=1.5)
+    ratio = msgspec.structs.replace(ratio, value=median(seconds["stock"]) / median(seconds["ours"]))
+    for side, values in seconds.items():
+        shown = ", ".join(f"{1000 * value:.0f}" for value in values)
+        print(f"{side:<6} {1000 * median(values):8.1f} ms  ({shown})")
+    print(f"stock / ours: {ratio.value:.2f} (goal {ratio.goal})")
+    figures.write(json_path, [ratio])
+
+
+def in_process(command: list[str], threads: int) -> str:
+    """The last line that `python COMMAND` prints."""
+    known = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive"}
+    done = subprocess.run([sys.executable, *command], env=known, stdout=subprocess.PIPE, text=True, check=True)
+    return done.stdout.splitlines()[-1]
+
+
+@main.command(hidden=True)
+@click.argument("side", type=click.Choice(["stock", "ours"]))
+@click.argument("model_name")
+@click.argument("count", type=int)
+@click.argument("annotations", type=PATH)
+@click.argument("images", type=PATH)
+def cpu_side(side: str, model_name: str, count: int, annotations: Path, images: Path) -> None:
+    """Prints the median seconds of a step, after three that warm up."""
+    from train import cpu as processor
+    from train.model.cpu_layers import use_faster_layers
+    from train.precision import FLOAT32, precision_of
+    from train.run import solver
+    from train.run.trainer import Trainer
+
+    cfg = config.load(model_name, "sample")
+    data = read_training(Input(annotations, images), keep_empty=False, masks=None, progress=None)
+    cfg.MODEL.MASK_ON = data.masks
+    cfg.MODEL.ROI_HEADS.NUM_CLASSES = len(data.categories)
+    device, precision = torch.device("cpu"), FLOAT32
+    network = build_network(cfg if side == "ours" else plain(cfg), device, seed=0)
+    if side == "ours":
+        processor.keep_freed_memory()
+        use_faster_layers(network)
+        precision = precision_of(cfg, device, print)
+    schedule = solver.schedule_of(cfg, len(data.records))
+    optimizer = solver.optimizer_of(cfg, network, schedule)
+    for group in optimizer.param_groups:
+        group["fused"] = side == "ours"
+    division = Division(cfg.SOLVER.IMS_PER_BATCH)
+    batches = our_batches(cfg, data, count + 3, division.batch)
+    if side == "stock":
+        batches = ([plain_targets(item) for item in batch] for batch in batches)
+    trainer = Trainer(
+        model=network,
+        optimizer=optimizer,
+        batches=batches,
+        division=division,
+        learning_rate=lambda _: schedule.learning_rate / 10,
+        seed=0,
+        precision=precision,
+    )
+    seconds = []
+    with EventStorage() as trainer.storage:
+        for trainer.iter in range(count + 3):
+            start = time.perf_counter()
+            trainer.run_step()
+            seconds.append(time.perf_counter() - start)
+    print(median(seconds[3:]))
+
+
+def plain_targets(item: dict[str, Any]) -> dict[str, Any]:
+    return without_ignored([item])[0]
 
 
 def without_ignored(batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
