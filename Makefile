@@ -54,7 +54,7 @@ SHARE := $(if $(filter-out 1,$(JOBS)),OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$$($(H
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dataset train submit ladder test lint format bench bench-scale bench-train bench-ensemble gpu-check torture clean
+.PHONY: help setup dataset train submit ladder test lint format bench bench-scale bench-train bench-ensemble bench-all gpu-check torture clean
 .DELETE_ON_ERROR:
 # make would remove the marks of complete runs.
 .SECONDARY:
@@ -155,6 +155,9 @@ bench-train: $(TRAIN) | datasets/sample-expanded/manifest.json  ## Measure train
 
 bench-ensemble: $(DEV)  ## Measure the ensemble stage against json and ensemble-boxes (6 minutes)
 	$(PYTHON) benchmarks/bench_ensemble.py run $(ARGS)
+
+bench-all: $(DEV) datasets/sample | datasets/sample-expanded/manifest.json  ## Every benchmark, small, into docs/performance.md (5 minutes)
+	$(PYTHON) benchmarks/bench_all.py $(ARGS)
 
 gpu-check: $(TRAIN)  ## Check training on the GPU within MINUTES: right, memory, speed; ARGS=--cpu tries it without one
 	$(PYTHON) -m benchmarks.gpu_check --minutes $(MINUTES) --output runs/gpu-check $(ARGS)

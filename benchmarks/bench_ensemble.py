@@ -21,11 +21,15 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it also runs without PYTHONPATH
 
+from benchmarks import figures
+from benchmarks.figures import Figure
+
 ROOT = Path(__file__).resolve().parents[1]
 WIDTH, HEIGHT = 640, 480
 CATEGORIES = 80
 SIGMA, IOU_THRESHOLD, SCORE_THRESHOLD = 0.5, 0.55, 0.001
 STEPS = ("read", "soft-NMS", "WBF", "write")
+GOALS = {"soft-NMS": 20, "WBF": 15, "whole": 20}
 
 
 @click.group()
@@ -37,7 +41,8 @@ def main() -> None:
 @click.option("--models", default=5, show_default=True)
 @click.option("--images", default=5000, show_default=True)
 @click.option("--boxes", default=100, show_default=True, help="Of each model in each image.")
-def run(models: int, images: int, boxes: int) -> None:
+@figures.option
+def run(models: int, images: int, boxes: int, json_path: Path | None) -> None:
     """Measure both sides.
 
     \b
@@ -52,12 +57,17 @@ def run(models: int, images: int, boxes: int) -> None:
         found = {side: measure(side, folder, models) for side in ("ours", "theirs")}
     ours, theirs = found["ours"], found["theirs"]
     print(f"{'CPU s':<10}{'ours':>9}{'theirs':>9}{'theirs / ours':>15}")
-    goals = {"soft-NMS": " (goal >= 20)", "WBF": " (goal >= 15)", "whole": " (goal >= 20)"}
-    for step in (*STEPS, "whole"):
-        ratio = theirs[step] / ours[step]
-        print(f"{step:<10}{ours[step]:>9.2f}{theirs[step]:>9.2f}{ratio:>15.1f}{goals.get(step, '')}")
+    ratios = {step: ratio(step, theirs[step] / ours[step]) for step in (*STEPS, "whole")}
+    for step, one in ratios.items():
+        goal = f" (goal {one.goal})" if one.goal else ""
+        print(f"{step:<10}{ours[step]:>9.2f}{theirs[step]:>9.2f}{one.value:>15.1f}{goal}")
+    figures.write(json_path, list(ratios.values()))
     print(f"\npeak memory: ours {ours['memory']:.0f} MB (goal < 2,000), theirs {theirs['memory']:.0f} MB")
     print(f"detections written: ours {ours['written']:,.0f}, theirs {theirs['written']:,.0f}")
+
+
+def ratio(step: str, value: float) -> Figure:
+    return Figure(f"fusion, {step}: CPU, json and ensemble-boxes / ours", value, least=GOALS.get(step))
 
 
 def draw(folder: Path, models: int, images: int, boxes: int) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -24,8 +25,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it also 
 from benchmarks import figures
 from benchmarks.figures import Figure
 from benchmarks.stock import plain, stock_batches
+from datasets.parallel import cores
 from datasets.sources import Input
 from train import compat, config, devices  # noqa: F401 - compat before detectron2
+from train import cpu as processor
 from train.data.loader import training_batches
 from train.data.mapper import TrainingMapper
 from train.data.read import TrainingData, read_training
@@ -163,7 +166,7 @@ def cpu(
     for _ in range(rounds):
         for side, values in seconds.items():
             command = [__file__, "cpu-side", side, model_name, str(count), str(annotations), str(images)]
-            values.append(float(in_process(command, threads)))
+            values.append(float(in_process(command, {"OMP_NUM_THREADS": str(threads)})))
     ratio = Figure(f"step of {model_name} on a CPU, {threads} thread(s): stock / ours", 0, least=1.5)
     ratio = msgspec.structs.replace(ratio, value=median(seconds["stock"]) / median(seconds["ours"]))
     for side, values in seconds.items():
@@ -173,10 +176,52 @@ def cpu(
     figures.write(json_path, [ratio])
 
 
-def in_process(command: list[str], threads: int) -> str:
-    """The last line that `python COMMAND` prints."""
-    known = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive"}
-    done = subprocess.run([sys.executable, *command], env=known, stdout=subprocess.PIPE, text=True, check=True)
+@main.command()
+@data_options
+@click.option("--count", default=20, show_default=True, help="Steps a round.")
+@click.option("--rounds", default=3, show_default=True, help="Rounds, alternating; the median counts.")
+@figures.option
+def beside(annotations: Path, images: Path, count: int, rounds: int, json_path: Path | None) -> None:
+    """A step of `tiny` on the CPU beside a process that computes on every core, against the same alone.
+
+    Its fair share is half of the machine, so that a step takes twice as long. For comparison: torch's own way, a thread
+    a core, spinning.
+    """
+    ours, spinning = {"OMP_WAIT_POLICY": "passive"}, {"OMP_NUM_THREADS": str(cores()), "OMP_WAIT_POLICY": "active"}
+    ways: dict[str, tuple[dict[str, str], int]] = {
+        "alone": (ours, 0),
+        "beside": (ours, cores()),
+        "beside, spinning": (spinning, cores()),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, (settings, others) in ways.items():
+            with busy(others):
+                command = [__file__, "cpu-side", "ours", "tiny", str(count), str(annotations), str(images)]
+                seconds[name].append(float(in_process(command, settings)))
+    for name, values in seconds.items():
+        print(f"{name:<17} {1000 * median(values):8.1f} ms  {median(values) / median(seconds['alone']):.2f} x alone")
+    found = median(seconds["beside"]) / median(seconds["alone"])
+    figures.write(json_path, [Figure("step of tiny: beside a busy process a core / alone", found, most=2.5)])
+
+
+@contextmanager
+def busy(count: int) -> Iterator[None]:
+    """`count` processes that compute without end."""
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in others:
+            process.kill()
+            process.wait()
+
+
+def in_process(command: list[str], settings: dict[str, str]) -> str:
+    """The last line that `python COMMAND` prints, with these settings of OpenMP."""
+    known = {name: value for name, value in os.environ.items() if not name.startswith("OMP_")}
+    environment = {**known, "PYTHONPATH": str(ROOT), **settings}
+    done = subprocess.run([sys.executable, *command], env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return done.stdout.splitlines()[-1]
 
 
@@ -188,7 +233,6 @@ def in_process(command: list[str], threads: int) -> str:
 @click.argument("images", type=PATH)
 def cpu_side(side: str, model_name: str, count: int, annotations: Path, images: Path) -> None:
     """Prints the median seconds of a step, after three that warm up."""
-    from train import cpu as processor
     from train.model.cpu_layers import use_faster_layers
     from train.precision import FLOAT32, precision_of
     from train.run import solver
@@ -201,6 +245,7 @@ def cpu_side(side: str, model_name: str, count: int, annotations: Path, images: 
     device, precision = torch.device("cpu"), FLOAT32
     network = build_network(cfg if side == "ours" else plain(cfg), device, seed=0)
     if side == "ours":
+        processor.set_threads()
         processor.keep_freed_memory()
         use_faster_layers(network)
         precision = precision_of(cfg, device, print)

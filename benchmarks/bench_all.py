@@ -1,0 +1,121 @@
+"""Every benchmark at a small size, in about five minutes, into a table of docs/performance.md: `make bench-all`."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks import figures
+from benchmarks.figures import Figure
+from benchmarks.measuring import ROOT, environment
+from datasets.checkout import commit
+
+BEGIN, END = "<!-- make bench-all writes from here -->", "<!-- to here -->"
+PAGE = ROOT / "docs" / "performance.md"
+CPU_INFO = Path("/proc/cpuinfo")
+
+SAMPLE = ("--annotations", "datasets/sample/annotations/instances_train.json", "--images", "datasets/sample/train")
+# What `python benchmarks/...` runs. The sizes are those that still tell: a ratio of two short runs is mostly start-up.
+RUNS: tuple[tuple[str, ...], ...] = (
+    ("bench_augment.py", "run", "--count", "400", "--rounds", "3"),
+    ("bench_scale.py", *SAMPLE, "--count", "400"),
+    ("bench_train.py", "loader", "--count", "20", "--rounds", "3"),
+    ("bench_train.py", "step", "--count", "10"),
+    ("bench_train.py", "cpu", "--count", "15", "--rounds", "2"),
+    ("bench_train.py", "beside", "--count", "10", "--rounds", "1"),
+    ("bench_ensemble.py", "run", "--images", "400"),
+)
+
+
+class Measured(NamedTuple):
+    """A figure and the command that gave it."""
+
+    figure: Figure
+    command: str
+
+
+@click.command()
+@click.option("--page", type=click.Path(path_type=Path), default=PAGE, help="Default: docs/performance.md.")
+def main(page: Path) -> None:
+    """Run every benchmark at a small size and write the table of docs/performance.md (five minutes).
+
+    Only on a machine that does nothing else meanwhile. Exit code 1 where a goal is missed.
+
+    \b
+    Example:
+      python benchmarks/bench_all.py
+    """
+    begun = time.perf_counter()
+    measured = [item for arguments in RUNS for item in run(arguments)]
+    seconds = time.perf_counter() - begun
+    text = page.read_text(encoding="utf-8")
+    page.write_text(with_table(text, [heading(seconds), "", *table(measured)]), encoding="utf-8")
+    missed = [item.figure for item in measured if item.figure.is_met is False]
+    print(f"\n{page}: {len(measured)} figures in {seconds:.0f} s, {len(missed)} of them beside their goals")
+    for figure in missed:
+        print(f"  {figure.what}: {figure.text}, expected {figure.goal}")
+    sys.exit(1 if missed else 0)
+
+
+def run(arguments: Sequence[str]) -> list[Measured]:
+    """Run a benchmark; its own output is shown as well."""
+    command = f"python benchmarks/{' '.join(arguments)}"
+    print(f"\n$ {command}", flush=True)
+    script, *options = arguments
+    with tempfile.TemporaryDirectory(prefix="bench-all-") as name:
+        path = Path(name) / "figures.json"
+        call = [sys.executable, str(ROOT / "benchmarks" / script), *options, "--json", str(path)]
+        # Training is measured with the threads that it takes by itself.
+        subprocess.run(call, env=environment(one_thread=False), cwd=ROOT, check=True)
+        return [Measured(figure, command) for figure in figures.read(path)]
+
+
+def heading(seconds: float) -> str:
+    """The machine, the day and the commit."""
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in CPU_INFO.read_text(encoding="utf-8").splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
+    day = datetime.datetime.now(tz=datetime.timezone.utc).date().isoformat()
+    return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}; {day}, {commit()}, {seconds:.0f} s."
+
+
+def table(measured: Sequence[Measured]) -> list[str]:
+    """Markdown; a command is written once, beside the first of its figures."""
+    rows = ["| | measured | goal | | command |", "|---|---|---|---|---|"]
+    before = ""
+    for figure, command in measured:
+        verdict = {True: "met", False: "**missed**", None: ""}[figure.is_met]
+        shown = "" if command == before else f"`{command}`"
+        rows.append(f"| {figure.what} | {figure.text} | {figure.goal} | {verdict} | {shown} |")
+        before = command
+    return rows
+
+
+def with_table(text: str, lines: Sequence[str]) -> str:
+    """The page with these lines between its marks. Raises ValueError where it has no marks."""
+    before, _, rest = text.partition(BEGIN)
+    _, found, after = rest.partition(END)
+    if not found:
+        raise ValueError(f"expected a page with the marks {BEGIN} and {END}")
+    return "\n".join([f"{before}{BEGIN}", "", *lines, "", f"{END}{after}"])
+
+
+if __name__ == "__main__":
+    main()
