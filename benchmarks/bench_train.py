@@ -251,8 +251,8 @@ def cpu_side(side: str, model_name: str, count: int, annotations: Path, images: 
         precision = precision_of(cfg, device, print)
     schedule = solver.schedule_of(cfg, len(data.records))
     optimizer = solver.optimizer_of(cfg, network, schedule)
-    for group in optimizer.param_groups:
-        group["fused"] = side == "ours"
+    if side == "ours":
+        solver.fuse(optimizer, device)
     division = Division(cfg.SOLVER.IMS_PER_BATCH)
     batches = our_batches(cfg, data, count + 3, division.batch)
     if side == "stock":

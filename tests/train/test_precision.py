@@ -49,6 +49,8 @@ def test_bf16_is_read_off_the_instructions_of_a_cpu(text: str, expected: bool) -
         ("bf16", "flags : avx512_bf16", BF16, ""),
         ("bf16", "flags : avx2", Precision(), "this CPU has no bf16 instructions; computing in float32"),
         ("fp16", "flags : avx512_bf16", Precision(), "fp16 is for GPUs; computing in float32"),
+        ("auto", "flags : avx512_bf16", BF16, ""),
+        ("auto", "flags : avx2", Precision(), "this CPU has no bf16 instructions; computing in float32"),
     ],
 )
 def test_a_cpu_computes_in_what_it_has(
@@ -68,6 +70,7 @@ def test_bf16_is_refused_on_a_gpu_that_would_imitate_it(
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "a card")
     assert choose("fp16", CUDA) == (Precision(torch.float16, "cuda"), "")
+    assert choose("auto", CUDA) == (Precision(torch.float16 if is_refused else torch.bfloat16, "cuda"), "")
     if is_refused:
         with pytest.raises(DataError, match=r"SOLVER.AMP.DTYPE: expected fp16, .* \(a card\), found bf16"):
             choose("bf16", CUDA)

@@ -177,9 +177,7 @@ def _train(run: _Run) -> None:
     shared_memory.check(_loads(run), cfg.DATALOADER.NUM_WORKERS)
     device = devices.device_of(cfg)
     if device.type == "cpu":
-        cpu.keep_freed_memory()
-        if comm.get_world_size() == 1:
-            cpu.set_threads(run.before.content.get("threads") if run.before else None)
+        _prepare_cpu(run.before)
     problems = config_checks.norms_without_gpu(config.flat(cfg)) if device.type != "cuda" else []
     if problems:
         raise DataError("the configuration cannot be used on a CPU", problems)
@@ -203,6 +201,7 @@ def _train(run: _Run) -> None:
     if run.before is not None:
         optimizer.load_state_dict(run.before.content["optimizer"])
         load_scaler(trainer.scaler, run.before.content["scaler"], run.say)
+    solver.fuse(optimizer, device)
     constant = _constant(run, start)
 
     def content(done: int, best: Best) -> dict[str, Any]:
@@ -243,6 +242,13 @@ def _train(run: _Run) -> None:
     trainer.register_hooks([epochs, report])
     _loop(trainer, run, start.first)
     run.say(summary(run.request.output, epochs.best))
+
+
+def _prepare_cpu(before: Loaded | None) -> None:
+    """Memory and, unless `launch` divided them among several processes, threads."""
+    cpu.keep_freed_memory()
+    if comm.get_world_size() == 1:
+        cpu.set_threads(before.content.get("threads") if before else None)
 
 
 class _Start(NamedTuple):

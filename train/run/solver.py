@@ -62,14 +62,19 @@ def learning_rates(cfg: Any, schedule: Schedule) -> Callable[[int], float]:
 
 def optimizer_of(cfg: Any, network: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
     """Detectron2's optimiser, with the learning rate scaled to the batch."""
-    device = next(network.parameters()).device
     scaled = cfg.clone()
     scaled.SOLVER.BASE_LR = schedule.learning_rate
     optimizer: torch.optim.Optimizer = build_optimizer(scaled, network)
     for group in optimizer.param_groups:
         # Detectron2 can give biases their own rate.
         group["lr_factor"] = group["lr"] / schedule.learning_rate
-        if device.type == "cpu":
-            # One pass over weights, gradients and momentum instead of four: half the time.
-            group["fused"] = True
     return optimizer
+
+
+def fuse(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+    """Let SGD on a CPU go once through weights, gradients and momentum instead of four times; elsewhere as torch does.
+
+    Call it after a checkpoint was loaded, which may be from another device.
+    """
+    for group in optimizer.param_groups:
+        group["fused"] = True if device.type == "cpu" else None

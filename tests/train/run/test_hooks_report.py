@@ -9,12 +9,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.train.conftest import small_config
 from train import compat  # noqa: F401 - compat before detectron2
 from train.run import hooks
 from train.run.hooks import METRICS, ReportHook, drop_metrics_after, progress_line
+from train.run.report import quicker
 from train.run.schedule import Schedule, derive
 
 # isort: split
@@ -212,3 +215,34 @@ def test_a_resumed_run_estimates_by_its_own_steps(
     # 19 steps of 4 seconds after the 31st of 50.
     assert first.startswith("epoch 2.48/4  31/50  0:01:16 left  ")
     assert "  loss 310.000 " in first
+
+
+def test_the_pace_is_told_once_without_the_first_step(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As soon as more than 20 seconds have gone by since the first step; after 20 steps in any case."""
+    slow_clock(monkeypatch)
+    loop = Loop()
+    loop.register_hooks([ReportHook(tmp_path, schedule(16.0), 0, quicker=["a GPU"], label="one: ")])
+    loop.train(0, 30)
+    lines = capsys.readouterr().out.splitlines()
+    # 6 steps after the first take 24 seconds; 193 of 200 are left: 772 s.
+    told = lines.index("one: 13 min to go on this machine, at 4 s an iteration")
+    assert lines[told + 1] == "one:   quicker: a GPU"
+    assert sum("to go on this machine" in text for text in lines) == 1
+    # Beside other runs, progress is lines that say whose they are.
+    assert lines[0].startswith("one: epoch 0.08/16  1/200 ")
+
+
+def test_what_is_quicker_depends_on_what_there_is() -> None:
+    cfg = small_config("r18")
+    on_cpu = quicker(cfg, torch.device("cpu"), "r18")
+    assert on_cpu[0] == "a GPU"
+    assert "a smaller model (--model tiny, was r18)" in on_cpu
+    assert any("SOLVER.AMP.ENABLED True" in remedy for remedy in on_cpu)
+    cfg.SOLVER.AMP.ENABLED = True
+    assert quicker(cfg, torch.device("cuda"), "tiny") == [
+        "more GPUs (--gpus)",
+        "smaller images (INPUT.MIN_SIZE_TRAIN, was [64, 80])",
+        "fewer epochs (SOLVER.EPOCHS, was 5.5, with SOLVER.STEP_EPOCHS)",
+    ]
