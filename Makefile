@@ -132,7 +132,7 @@ ladder: $(TRAIN) $(if $(filter sample,$(DATA)),datasets/sample)  ## Run the pape
 	$(PYTHON) -m scripts.ladder --data $(DATA) --seeds $(SEEDS) --output $(RUNS)/ladder $(ARGS)
 
 test: $(DEV)  ## Run the tests
-	$(PYTHON) -m pytest -n auto --dist loadfile $(ARGS)
+	$(PYTHON) -m pytest -n auto --dist worksteal $(ARGS)
 
 lint: $(DEV)  ## Check format, style and types
 	$(PYTHON) -m ruff format --check .

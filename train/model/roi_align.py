@@ -97,7 +97,9 @@ def bin_weights(
     A sample up to one pixel outside counts as on the border, one further outside as 0, as in torchvision.
     """
     offset = 0.5 if aligned else 0.0
-    low, length = start * scale - offset, (end - start) * scale
+    # In this order, so that a box whose ends round to the same number has no length, as in torchvision.
+    low = start * scale - offset
+    length = (end * scale - offset) - low
     if not aligned:
         length = length.clamp(min=1.0)
     counts = torch.full_like(length, sampling) if sampling > 0 else (length / bins).ceil()

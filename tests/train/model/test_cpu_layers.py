@@ -36,7 +36,7 @@ def test_the_stem_gives_the_same_values_and_gradients_to_the_bit() -> None:
     assert torch.allclose(faster.conv1.weight.grad, stem.conv1.weight.grad, rtol=1e-5)
 
 
-@pytest.mark.parametrize("model", ["tiny", "tiny-cascade", "resnest50"])
+@pytest.mark.parametrize("model", ["tiny", "tiny-cascade"])
 def test_a_model_keeps_its_names_and_its_losses(model: str, drawn_data: TrainingData) -> None:
     cfg = small_config(model, "MODEL.ROI_HEADS.NUM_CLASSES", str(len(drawn_data.categories)))
     mapper = TrainingMapper(cfg, masks=True, seed=0)
