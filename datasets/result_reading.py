@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
+from datasets import result_columns
 from datasets.checks import Repairs
 from datasets.errors import SHOWN, DataError, Problems
 from datasets.parsing import decode, explain, read_bytes
 from datasets.result_files import read_unpacked, split
 from datasets.result_names import Names, NotKnownError, Numbering
-from datasets.result_records import CATEGORY_NAME, NO_SEGMENTATION, DetectionJson, respelled
+from datasets.result_records import CATEGORY_NAME, NO_SEGMENTATION, DetectionJson, as_results, respelled
 from datasets.results import Results
 
 # The highest score of a file whose scores are percentages.
@@ -31,12 +32,15 @@ def read(path: Path, names: Names | None = None, repairs: Repairs | None = None)
     listing every offender with its place.
     """
     data = read_unpacked(path)
+    columns = result_columns.read(data)
+    if columns is not None:
+        return columns
     try:
         # All at once; only a file that is not in COCO's own form is parsed record by record.
         detections = decode(data, list[DetectionJson], path)
     except (msgspec.ValidationError, DataError):
         detections = _read_records(split(data, path), path, names or Names(), Repairs() if repairs is None else repairs)
-    return _results(detections)
+    return as_results(detections)
 
 
 class Read(NamedTuple):
@@ -68,24 +72,14 @@ def read_strictly(path: Path, *, by_file_name: Mapping[str, int] | None = None) 
     data = read_bytes(path, "results file")
     if by_file_name is not None:
         data = _with_ids(data, path, by_file_name)
+    columns = result_columns.read(data)
+    if columns is not None:
+        return columns
     try:
         detections = decode(data, list[DetectionJson], path)
     except msgspec.ValidationError:
         raise _refusal(data, path) from None
-    return _results(detections)
-
-
-def _results(detections: list[DetectionJson]) -> Results:
-    return Results(
-        np.array([item.image_id for item in detections], dtype=np.int64),
-        np.array([item.category_id for item in detections], dtype=np.int64),
-        np.array([item.bbox for item in detections], dtype=np.float64).reshape(-1, 4),
-        np.array([item.score for item in detections], dtype=np.float64),
-        # Only where needed: they keep the text of the whole file in memory.
-        [bytes(item.segmentation) for item in detections]
-        if any(item.segmentation is not NO_SEGMENTATION for item in detections)
-        else None,
-    )
+    return as_results(detections)
 
 
 def _read_records(raws: list[msgspec.Raw], path: Path, names: Names, repairs: Repairs) -> list[DetectionJson]:

@@ -1,4 +1,4 @@
-"""Other spellings of detections, converted to COCO's form: pure functions on plain JSON values.
+"""Detections as parsed, and other spellings of them, converted to COCO's form: pure functions on plain JSON values.
 
 What is not understood stays unchanged, for the parser to refuse.
 """
@@ -8,12 +8,14 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import msgspec
+import numpy as np
 
 from datasets.as_written import segmentation_box
 from datasets.checks import BOX_FROM_MASK
 from datasets.records import Id
 from datasets.respell import as_number, as_whole
 from datasets.result_names import Names, NotKnownError
+from datasets.results import Results
 
 IMAGE_ID = "image id in another spelling (text, 1.0), read"
 IMAGE_NAME = "image by its file name, read"
@@ -34,6 +36,19 @@ class DetectionJson(msgspec.Struct, gc=False):
     bbox: tuple[float, float, Size, Size]
     score: Score
     segmentation: msgspec.Raw = NO_SEGMENTATION
+
+
+def as_results(detections: list[DetectionJson]) -> Results:
+    return Results(
+        np.array([item.image_id for item in detections], dtype=np.int64),
+        np.array([item.category_id for item in detections], dtype=np.int64),
+        np.array([item.bbox for item in detections], dtype=np.float64).reshape(-1, 4),
+        np.array([item.score for item in detections], dtype=np.float64),
+        # Only where needed: they keep the text of the whole file in memory.
+        [bytes(item.segmentation) for item in detections]
+        if any(item.segmentation is not NO_SEGMENTATION for item in detections)
+        else None,
+    )
 
 
 def respelled(record: dict[str, Any], names: Names) -> tuple[dict[str, Any], list[str]]:
