@@ -15,6 +15,9 @@ from datasets.boxes import xywh_to_xyxy, xyxy_to_xywh
 from datasets.results import Results
 from ensemble.groups import Floats, Indices
 
+# Bits of a float64 below 1 that tell it from others.
+MANTISSA = 52
+
 
 class Detections(msgspec.Struct, frozen=True, eq=False):
     """N detections of one or more models, sorted by image and descending score; ties by category, then coordinates.
@@ -35,6 +38,8 @@ class Detections(msgspec.Struct, frozen=True, eq=False):
 
     def take(self, chosen: npt.NDArray[np.bool_] | Indices) -> Detections:
         """The detections selected by `chosen`, indices or a boolean mask."""
+        if chosen.dtype == np.bool_ and chosen.all():
+            return self
         return Detections(*(getattr(self, name)[chosen] for name in self.__struct_fields__))
 
     def with_scores(self, scores: Floats) -> Detections:
@@ -74,18 +79,31 @@ def join(parts: Sequence[Detections]) -> Detections:
 
 def sort(detections: Detections) -> Detections:
     """Sorts by image, descending score, category, box, model; detections that agree in all of these are equal."""
-    order = np.lexsort((-detections.scores, detections.image_ids))
-    ids, scores = detections.image_ids[order], detections.scores[order]
-    tied = (ids[1:] == ids[:-1]) & (scores[1:] == scores[:-1])
+    keys = _keys(detections)
+    order = np.argsort(keys, kind="stable")
+    keys = keys[order]
+    tied = keys[1:] == keys[:-1]
     if tied.any():
-        # Only ties need the other keys; sorting everything by all of them takes several times as long.
+        # Only ties need the other columns; sorting everything by all of them takes many times as long.
         run = np.cumsum(np.append(True, ~tied))
         places = np.flatnonzero(np.append(tied, False) | np.append(False, tied))
         chosen = order[places]
         x0, y0, x1, y1 = detections.boxes_xyxy[chosen].T
         last_keys = (detections.rows[chosen], detections.models[chosen])
-        order[places] = chosen[np.lexsort((*last_keys, y1, x1, y0, x0, detections.category_ids[chosen], run[places]))]
+        first_keys = (detections.category_ids[chosen], -detections.scores[chosen], run[places])
+        order[places] = chosen[np.lexsort((*last_keys, y1, x1, y0, x0, *first_keys))]
     return detections.take(order)
+
+
+def _keys(detections: Detections) -> npt.NDArray[np.uint64]:
+    """(N,) words that sort by image and descending score, as far as the bits beside the image id tell scores apart."""
+    if not len(detections):
+        return np.empty(0, dtype=np.uint64)
+    lowest = int(detections.image_ids.min())
+    bits = min(64 - (int(detections.image_ids.max()) - lowest).bit_length(), MANTISSA)
+    images = (detections.image_ids - lowest).astype(np.uint64)
+    below_one = (1.0 - detections.scores) * float(2**bits - 1)
+    return (images << np.uint64(bits)) | below_one.astype(np.uint64)
 
 
 def best_of_each_image(detections: Detections, count: int) -> Detections:

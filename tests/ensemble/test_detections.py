@@ -39,6 +39,20 @@ def test_they_stand_by_image_falling_score_category_and_box(rows: list[Row]) -> 
     assert rows_of(made(rows)) == sorted(rows, key=order_of)
 
 
+# As far apart as ids may be, and scores that differ from 1 or from each other by less than the sorted words tell.
+far_rows = st.builds(
+    lambda image, score, category: (image, category, BOX, score),
+    st.sampled_from([-(2**53), -1, 0, 1, 2**31, 2**53]),
+    st.sampled_from([0.0, 5e-324, 1e-20, 2e-20, 0.5, 0.5 + 2**-53, 1 - 2**-53, 1.0]) | st.floats(0, 1),
+    st.integers(1, 2),
+)
+
+
+@given(st.lists(far_rows, max_size=20))
+def test_ids_far_apart_and_scores_close_together_are_told_apart(rows: list[Row]) -> None:
+    assert rows_of(made(rows)) == sorted(rows, key=order_of)
+
+
 @given(st.lists(row_lists, min_size=1, max_size=4))
 @settings(max_examples=150, deadline=None)
 def test_joined_ones_stand_by_model_where_all_else_is_equal(parts: list[list[Row]]) -> None:
