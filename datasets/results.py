@@ -13,6 +13,9 @@ import numpy.typing as npt
 from datasets.errors import DataError
 from datasets.records import MAX_ID
 
+# Records that are encoded at once.
+AT_ONCE = 4096
+
 
 class Results(msgspec.Struct, frozen=True, eq=False):
     """N detections as parallel arrays, in any order; the dataset's own ids, boxes in pixels.
@@ -119,7 +122,10 @@ def write(
     temporary = path.with_name(f"{path.name}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(b"[" + b",".join(b"\n" + line for line in _lines(results, file_names)) + b"\n]\n")
+            file.write(b"[")
+            for number, lines in enumerate(_lines(results, file_names)):
+                file.write((b",\n" if number else b"\n") + lines)
+            file.write(b"\n]\n")
         written(temporary)
         temporary.replace(path)
     finally:
@@ -134,14 +140,20 @@ class _Written(msgspec.Struct, gc=False):
 
 
 def _lines(results: Results, file_names: Mapping[int, str] | None) -> Iterator[bytes]:
+    """The records, a line each, separated by commas; several at once where nothing is to be added to them."""
     encoder = msgspec.json.Encoder()
-    ids: list[Any] = results.image_ids.tolist()
-    if file_names is not None:
-        ids = [file_names[id_] for id_ in ids]
-    columns = (ids, *(item.tolist() for item in (results.category_ids, results.boxes_xywh, results.scores)))
-    lines = (encoder.encode(_Written(*record)) for record in zip(*columns, strict=True))
-    if results.segmentations is None:
-        yield from lines
-        return
-    for line, segmentation in zip(lines, results.segmentations, strict=True):
-        yield line[:-1] + b',"segmentation":' + segmentation + b"}" if segmentation else line
+    columns = (results.image_ids, results.category_ids, results.boxes_xywh, results.scores)
+    for start in range(0, len(results), AT_ONCE):
+        ids, *others = (column[start : start + AT_ONCE].tolist() for column in columns)
+        if file_names is not None:
+            ids = [file_names[id_] for id_ in ids]
+        lines = encoder.encode_lines(list(map(_Written, ids, *others)))[:-1]
+        if results.segmentations is None:
+            yield lines.replace(b"\n", b",\n")
+        else:
+            masks = results.segmentations[start : start + AT_ONCE]
+            yield from map(_with_mask, lines.split(b"\n"), masks)
+
+
+def _with_mask(line: bytes, segmentation: bytes) -> bytes:
+    return line[:-1] + b',"segmentation":' + segmentation + b"}" if segmentation else line

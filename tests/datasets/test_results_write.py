@@ -82,6 +82,20 @@ def test_segmentations_are_written_as_they_are_and_only_where_there_are_some(tmp
     ]
 
 
+@pytest.mark.parametrize("at_once", [1, 2, 3])
+@pytest.mark.parametrize("masks", [None, [b"[[1]]", b"", b"{}"]])
+def test_records_encoded_in_parts_make_the_same_file(
+    at_once: int, masks: list[bytes] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Results(**arrays([9, 5, 7], [1, 2, 3], [[0, 0, 1, 1]] * 3, [1, 0.5, 0.25]), segmentations=masks)
+    names = {5: "five\n.jpg", 7: "7.jpg", 9: "9.jpg"}
+    results.write(tmp_path / "whole.json", made, file_names=names)
+    monkeypatch.setattr(results, "AT_ONCE", at_once)
+    results.write(tmp_path / "parts.json", made, file_names=names)
+
+    assert (tmp_path / "parts.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
+
+
 json_values = st.recursive(
     st.none()
     | st.booleans()
