@@ -15,7 +15,7 @@ Indices = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 # Cells of a block's tables: few enough for all tables of a step to stay in the processor's cache.
-CELLS = 16384
+CELLS = 24576
 
 
 class Block(NamedTuple):

@@ -8,7 +8,7 @@ the output. Class-agnostic suppression lets all boxes of an image compete, whate
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -17,8 +17,8 @@ from ensemble.groups import Block, Corners, Floats, Indices, blocks, iou_with
 
 Kind = Literal["gaussian", "linear"]
 
-# Iterations between two compactions of a block's tables, which drop the boxes that are done.
-COMPACTIONS = 4
+# How often a block's tables are compacted, which drops the boxes that are done, and the steps between at the least.
+COMPACTIONS, LEAST_STEPS = 6, 8
 
 
 def nms(detections: Detections, *, iou_threshold: float, class_agnostic: bool) -> Detections:
@@ -92,31 +92,57 @@ def _decay(
 
     Scores below `enough` may come back as 0.
     """
-    groups, length = scores.shape
     decayed = np.zeros_like(scores)
-    # Boxes not yet taken: their scores (below 0 for taken boxes and padding), coordinates, and original columns.
-    done = ~block.filled
-    left = np.where(done, -1.0, scores)
-    boxes = Corners.of(boxes_xyxy)
-    columns: Indices = np.broadcast_to(np.arange(length), (groups, length))
-    rows = np.arange(groups)
-    every = max(8, length // COMPACTIONS)
-    for step in range(length):
-        pick = left.argmax(axis=1)
-        score = left[rows, pick]
-        if score.max() < enough:
-            # The highest remaining score of each group; no score rises.
-            break
-        cell = (rows, columns[rows, pick])
-        # A finished group picks a box it has picked before, which changes nothing.
-        decayed[cell] = np.where(score >= 0, score, decayed[cell])
-        left *= factor(iou_with(boxes, boxes.at((rows[:, None], pick[:, None]))))
-        done[rows, pick] = True
-        np.copyto(left, -1.0, where=done)
-        if (step + 1) % every == 0 and step + 1 < length:
-            # Every group has lost equally many boxes; padding goes last.
-            remaining = left.shape[1] - every
-            keep = np.argsort(done, axis=1, kind="stable")[:, :remaining]
-            left, done, columns = (np.take_along_axis(table, keep, axis=1) for table in (left, done, columns))
-            boxes = Corners(*(np.take_along_axis(table, keep, axis=1) for table in boxes))
+    left = _Left.of(boxes_xyxy, scores, block)
+    every = max(LEAST_STEPS, scores.shape[1] // COMPACTIONS)
+    while len(left.groups):
+        for _ in range(every):
+            rows = np.arange(len(left.groups))
+            pick = left.scores.argmax(axis=1)
+            score = left.scores[rows, pick]
+            if score.max() < enough:
+                # The highest remaining score of each group; no score rises.
+                return decayed
+            cell = (left.groups, left.columns[rows, pick])
+            # A finished group picks a box it has picked before, which changes nothing.
+            decayed[cell] = np.where(score >= 0, score, decayed[cell])
+            picked = left.boxes.at((rows[:, None], pick[:, None]))
+            left.take((rows, pick))
+            left.scores[...] *= factor(iou_with(left.boxes, picked))
+        left = left.compacted(enough)
     return decayed
+
+
+class _Left(NamedTuple):
+    """The boxes of a block that are not yet taken, as tables of (G, L), and those not yet dropped.
+
+    Scores of taken boxes and of padding are below 0. Such a box has no left side, so that its IoU with any is 0.
+    """
+
+    scores: Floats
+    boxes: Corners
+    groups: Indices
+    """(G,) rows in the block."""
+    columns: Indices
+    """(G, L) columns in the block."""
+
+    @classmethod
+    def of(cls, boxes_xyxy: Floats, scores: Floats, block: Block) -> _Left:
+        groups, length = scores.shape
+        columns = np.broadcast_to(np.arange(length), (groups, length))
+        left = cls(scores.copy(), Corners.of(boxes_xyxy), np.arange(groups), columns)
+        left.take(~block.filled)
+        return left
+
+    def take(self, cell: Any) -> None:
+        self.scores[cell] = -1.0
+        self.boxes.x0[cell] = np.inf
+
+    def compacted(self, enough: float) -> _Left:
+        """Without the boxes and the groups whose scores are all below `enough`; the order of the others is kept."""
+        done = self.scores < enough
+        counts = done.shape[1] - done.sum(axis=1)
+        rows = np.flatnonzero(counts)
+        keep = np.argsort(done[rows], axis=1, kind="stable")[:, : counts.max(initial=0)]
+        cell = (rows[:, None], keep)
+        return _Left(self.scores[cell], self.boxes.at(cell), self.groups[rows], self.columns[cell])
