@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+import msgspec
 import numpy as np
 
 from datasets.errors import DataError
@@ -87,22 +88,16 @@ def _prepare(parts: list[Detections], weights: list[float], skip_threshold: floa
         raise DataError("expected a weight above 0, found none")
     if len(kept) > MAX_MODELS:
         raise DataError(f"expected at most {MAX_MODELS} results, found {len(kept)}")
-    renamed = []
-    for number, at in enumerate(kept):
-        part = parts[at].take(parts[at].scores >= skip_threshold)
-        # A box without area has IoU 0 with everything, so it would stay alone in its cluster.
-        part = part.take(np.all(part.boxes_xyxy[:, 2:] > part.boxes_xyxy[:, :2], axis=1))
-        renamed.append(
-            Detections(
-                part.image_ids,
-                part.category_ids,
-                part.boxes_xyxy,
-                part.scores,
-                np.full(len(part), number, dtype=np.int64),
-                part.rows,
-            )
-        )
+    renamed = [_renamed(parts[at], number, skip_threshold) for number, at in enumerate(kept)]
     return join(renamed), np.array([weights[at] for at in kept], dtype=np.float64)
+
+
+def _renamed(part: Detections, number: int, skip_threshold: float) -> Detections:
+    """The detections that take part in the fusion, as those of this model."""
+    # A box without area has IoU 0 with everything, so it would stay alone in its cluster.
+    x0, y0, x1, y1 = part.boxes_xyxy.T
+    part = part.take((part.scores >= skip_threshold) & (x1 > x0) & (y1 > y0))
+    return msgspec.structs.replace(part, models=np.full(len(part), number, dtype=np.int64))
 
 
 def _by_category(detections: Detections) -> list[Block]:
