@@ -16,7 +16,7 @@ import numpy as np
 
 from datasets.errors import DataError
 from ensemble.detections import Detections, join, sort
-from ensemble.groups import Block, Corners, Floats, Indices, blocks, iou_with
+from ensemble.groups import Block, Corners, Floats, Indices, blocks, iou_with, order_of_pairs
 
 ScoreType = Literal["avg", "max", "box_and_model_avg", "absent_model_aware_avg"]
 MAX_MODELS = 62  # one bit each in an int64
@@ -102,7 +102,7 @@ def _renamed(part: Detections, number: int, skip_threshold: float) -> Detections
 
 def _by_category(detections: Detections) -> list[Block]:
     keys = (detections.image_ids, detections.category_ids)
-    return list(blocks(keys, np.lexsort((keys[1], keys[0]))))
+    return list(blocks(keys, order_of_pairs(*keys)))
 
 
 def _cluster(detections: Detections, weights: Floats, block: Block, iou_threshold: float, *, moving: bool) -> _Clusters:

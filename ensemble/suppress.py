@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from ensemble.detections import Detections
-from ensemble.groups import Block, Corners, Floats, Indices, blocks, iou_with
+from ensemble.groups import Block, Corners, Floats, Indices, blocks, iou_with, order_of_pairs
 
 Kind = Literal["gaussian", "linear"]
 
@@ -69,7 +69,7 @@ def _blocks(detections: Detections, class_agnostic: bool) -> list[Block]:
         return list(blocks((detections.image_ids,), np.arange(len(detections))))
     keys = (detections.image_ids, detections.category_ids)
     # Stable, so that scores go on falling within a category.
-    return list(blocks(keys, np.lexsort((keys[1], keys[0]))))
+    return list(blocks(keys, order_of_pairs(*keys)))
 
 
 def _gaussian(sigma: float) -> Callable[[Floats], Floats]:

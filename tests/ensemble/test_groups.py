@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from ensemble.groups import CELLS, Block, Corners, Floats, Indices, blocks, iou_with
+from ensemble.groups import CELLS, Block, Corners, Floats, Indices, blocks, iou_with, order_of_pairs
 
 sides = st.floats(0, 1e4)
 corners = st.floats(-1e4, 1e4)
@@ -87,6 +87,16 @@ def test_a_group_longer_than_a_table_is_a_block_alone() -> None:
     found = made_blocks([0] * (CELLS + 5) + [1] * (CELLS + 3) + [2])
 
     assert [block.places.shape for block in found] == [(1, CELLS + 5), (1, CELLS + 3), (1, 1)]
+
+
+pairs_far_apart = st.tuples(st.sampled_from([-(2**53), -1, 0, 7, 2**53]), st.sampled_from([-(2**53), 0, 1, 2**53]))
+
+
+@given(st.lists(st.tuples(st.integers(-3, 3), st.integers(-3, 3)) | pairs_far_apart, max_size=20))
+def test_pairs_are_ordered_as_by_lexsort(pairs: list[tuple[int, int]]) -> None:
+    first, second = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+
+    assert order_of_pairs(first, second).tolist() == np.lexsort((second, first)).tolist()
 
 
 def test_no_boxes_are_no_blocks() -> None:
