@@ -187,6 +187,7 @@ def fuse(
 @reading
 @click.option("--trials", type=click.IntRange(1), default=60, show_default=True, help="Recipes to try.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--workers", type=click.IntRange(1, 1024), metavar="N", help="Worker processes.  [default: one a core]")
 @click.option(
     "--if-seen",
     type=click.Choice(["refuse", "tune", "keep"]),
@@ -204,11 +205,13 @@ def tune(
     trust: bool,
     trials: int,
     seed: int,
+    workers: int | None,
     if_seen: str,
 ) -> None:
     """Search the weights and thresholds of soft-NMS and WBF that give the highest AP, and write them as a recipe.
 
-    Refuses images that a model was trained on (--if-seen), since parameters tuned on them do not transfer.
+    Refuses images that a model was trained on (--if-seen), since parameters tuned on them do not transfer. The same
+    input and seed give the same recipe for any number of workers.
 
     \b
     Example:
@@ -219,6 +222,7 @@ def tune(
     import msgspec
 
     from datasets import outputs, provenance
+    from datasets.parallel import cores
     from ensemble import pipeline
     from ensemble import recipe as recipes
     from ensemble import tune as search
@@ -238,7 +242,16 @@ def tune(
             search.check_unseen(models, read)
         elif if_seen == "keep" and any(model.seen(read) for model in models):
             trials = 1
-        tuned = search.tune(models, read, names=names, trials=trials, seed=seed, start=start, progress=progress)
+        tuned = search.tune(
+            models,
+            read,
+            names=names,
+            trials=trials,
+            seed=seed,
+            start=start,
+            workers=workers or cores(),
+            progress=progress,
+        )
     numbered = [
         msgspec.structs.replace(model, categories=numbering)
         for model, numbering in zip(tuned.recipe.models, how, strict=True)

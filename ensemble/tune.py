@@ -5,12 +5,15 @@ Random trials first, then coordinate steps around the best one. Everything is dr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
+from datasets import parallel
 from datasets.errors import DataError
 from ensemble import pipeline, recipe
 from ensemble.detections import Detections
@@ -91,46 +94,68 @@ def tune(
     trials: int,
     seed: int,
     start: Recipe,
+    workers: int = 1,
     progress: Callable[[str, int, int], None] = lambda *_: None,
 ) -> Tuned:
-    """The best of `trials` recipes, `start` included; ties keep the first. Raises DataError without ground truth."""
+    """The best of `trials` recipes, `start` included; ties keep the first. Raises DataError without ground truth.
+
+    The same for any number of worker processes, which measure recipes ahead in the order in which one would.
+    """
     if images.truth is None:
         raise DataError(f"{images.path}: expected annotations to measure with, found none")
-    search = _Search(models, images)
-    rng = np.random.default_rng(seed)
     weights = start.weights(len(models))
-    # File names in `start` are relative to another folder.
-    best, best_ap = _named(start, names, weights), search.ap_of(start, weights)
-    # The best point so far: `start`, unless it has values outside the search space.
-    at = _point(start, weights)
-    at_ap = -1.0 if at is None else best_ap
-    seen = {at}
-    done = 1
+    rng = np.random.default_rng(seed)
+    point = _point(start, weights)
+    tried = {point}
     # Half of the trials are random, half coordinate steps, which start over whenever one improves.
-    candidates: Iterator[Trial] = (_draw(rng, len(models)) for _ in range(trials // 2))
-    stepping = False
-    while done < trials:
-        progress("tuning", done, trials)
-        trial = next(candidates, None)
-        if trial is None:
-            if stepping or at is None:
-                break
-            candidates, stepping = iter(_neighbours(at, rng)), True
-            continue
-        if trial in seen:
-            continue
-        seen.add(trial)
-        made = trial.recipe(names, start.detections_per_image)
-        ap = search.ap_of(made, made.weights(len(models)))
-        done += 1
-        if ap > best_ap:
-            best, best_ap = made, ap
-        if ap > at_ap:
-            at, at_ap = trial, ap
-            if stepping:
-                candidates = iter(_neighbours(trial, rng))
-    progress("tuning", trials, trials)
-    return Tuned(best, best_ap, done)
+    drawn = _untried([_draw(rng, len(models)) for _ in range(trials // 2)], tried)
+
+    def made(trial: Trial) -> Recipe:
+        return trial.recipe(names, start.detections_per_image)
+
+    with _measuring(models, images, min(workers, trials)) as measure:
+        aps = measure([start, *map(made, drawn)])
+        # File names in `start` are relative to another folder.
+        best = _Best(_named(start, names, weights), next(aps), point)
+        progress("tuning", len(tried), trials)
+        for trial, ap in zip(drawn, aps, strict=True):
+            tried.add(trial)
+            progress("tuning", len(tried), trials)
+            best.offer(trial, made(trial), ap)
+        improved = True
+        while improved and best.point is not None and len(tried) < trials:
+            steps = _untried(_neighbours(best.point, rng), tried)[: trials - len(tried)]
+            improved = False
+            for trial, ap in zip(steps, measure(map(made, steps)), strict=True):
+                tried.add(trial)
+                progress("tuning", len(tried), trials)
+                improved = best.offer(trial, made(trial), ap)
+                if improved:
+                    break
+    if len(tried) < trials:
+        progress("tuning", trials, trials)
+    return Tuned(best.recipe, best.ap, len(tried))
+
+
+class _Best:
+    """The best recipe so far, and the best point of the search space, which `start` may lie outside of."""
+
+    def __init__(self, start: Recipe, ap: float, point: Trial | None) -> None:
+        self.recipe, self.ap = start, ap
+        self.point, self._point_ap = point, -1.0 if point is None else ap
+
+    def offer(self, point: Trial, made: Recipe, ap: float) -> bool:
+        """Whether this point is better than all before."""
+        if ap > self.ap:
+            self.recipe, self.ap = made, ap
+        improved = ap > self._point_ap
+        if improved:
+            self.point, self._point_ap = point, ap
+        return improved
+
+
+def _untried(trials: Iterable[Trial], tried: Container[Trial | None]) -> list[Trial]:
+    return [trial for trial in dict.fromkeys(trials) if trial not in tried]
 
 
 def _named(chosen: Recipe, names: Sequence[str], weights: list[float]) -> Recipe:
@@ -160,9 +185,12 @@ def _point(chosen: Recipe, weights: list[float]) -> Trial | None:
 class _Search:
     """Evaluates recipes; caches suppressed detections, which many trials share."""
 
-    def __init__(self, models: list[Model], images: Images) -> None:
-        self._models, self._images = models, images
+    def __init__(self, detections: list[Detections], images: Images) -> None:
+        self._detections, self._images = detections, images
         self._suppressed: dict[Any, list[Detections]] = {}
+
+    def measure(self, chosen: Recipe) -> float:
+        return self.ap_of(chosen, chosen.weights(len(self._detections)))
 
     def ap_of(self, chosen: Recipe, weights: list[float]) -> float:
         if chosen.suppress not in self._suppressed:
@@ -170,10 +198,39 @@ class _Search:
             if len(self._suppressed) >= 4:
                 self._suppressed.pop(next(iter(self._suppressed)))
             self._suppressed[chosen.suppress] = [
-                pipeline.suppressed(model.detections, chosen.suppress) for model in self._models
+                pipeline.suppressed(detections, chosen.suppress) for detections in self._detections
             ]
         fused = pipeline.fused(self._suppressed[chosen.suppress], weights, chosen.fuse)
         return pipeline.ap_of(fused, self._images, chosen)
+
+
+Measure = Callable[[Iterable[Recipe]], Iterator[float]]
+"""The AP of each recipe, in their order."""
+
+
+@contextmanager
+def _measuring(models: list[Model], images: Images, workers: int) -> Iterator[Measure]:
+    detections = [model.detections for model in models]
+    if workers == 1:
+        search = _Search(detections, images)
+        yield lambda recipes: map(search.measure, recipes)
+        return
+    with parallel.processes(workers, [__name__], _start_worker, detections, images) as run:
+        yield lambda recipes: run(_measured_by_worker, recipes)
+
+
+_of_worker: list[_Search] = []
+"""That of a worker process, which gets the detections once."""
+
+
+def _start_worker(detections: list[Detections], images: Images) -> None:
+    # hotcoco would start as many threads as there are cores, in each of as many workers.
+    os.environ["RAYON_NUM_THREADS"] = "1"
+    _of_worker[:] = [_Search(detections, images)]
+
+
+def _measured_by_worker(chosen: Recipe) -> float:
+    return _of_worker[0].measure(chosen)
 
 
 def _draw(rng: np.random.Generator, models: int) -> Trial:

@@ -188,6 +188,15 @@ def test_data_by_name_stands_for_its_annotation_file(folder: Path) -> None:
     assert (code, out, err) == (1, "", f"error: {spec}: expected the split test, found none\n")
 
 
+def test_any_number_of_workers_writes_the_same_recipe(folder: Path) -> None:
+    written = []
+    for workers in ([], ["--workers", 1], ["--workers", 3]):
+        tuned(folder, folder / "mine.yaml", *workers)
+        written.append((folder / "mine.yaml").read_bytes())
+
+    assert written[0] == written[1] == written[2]
+
+
 def test_an_error_in_the_search_keeps_the_older_recipe(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = write(folder / "mine.yaml", "older")
 
@@ -196,7 +205,8 @@ def test_an_error_in_the_search_keeps_the_older_recipe(folder: Path, monkeypatch
 
     monkeypatch.setattr(tune._Search, "ap_of", stopped)
 
-    code, out, err = tuned(folder, output)
+    # In this process, where the search can be made to stop.
+    code, out, err = tuned(folder, output, "--workers", 1)
     assert (code, err.strip()) == (130, "interrupted")
     assert below_inputs(out) == []
     assert output.read_text() == "older"

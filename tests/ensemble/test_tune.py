@@ -103,6 +103,12 @@ def test_the_best_is_no_worse_than_the_start_and_is_what_the_pipeline_measures(
     assert [model.results for model in found.recipe.models] == NAMES
 
 
+@pytest.mark.parametrize("workers", [2, 3])
+def test_several_processes_find_what_one_finds(workers: int, search: Search) -> None:
+    assert search(trials=30, workers=workers) == search(trials=30)
+    assert search(trials=30, workers=workers, start=ELSEWHERE[0]) == search(trials=30, start=ELSEWHERE[0])
+
+
 def test_more_trials_find_something_better(search: Search, models: list[pipeline.Model], val: Images) -> None:
     aps = [search(trials=trials).ap for trials in (1, 25, 100)]
 
