@@ -16,12 +16,13 @@ from typing import Literal, NamedTuple
 import cv2
 import numpy as np
 import numpy.typing as npt
+import simplejpeg
 from PIL import ExifTags, UnidentifiedImageError
 from PIL import Image as PillowImage
 
 from datasets.errors import DataError
 from datasets.exif import set_upright
-from datasets.jpeg import has_quantization_tables, scan_start, without_stray_bytes
+from datasets.jpeg import has_quantization_tables, scan_start, segments, without_stray_bytes
 from datasets.signatures import describe
 
 Pixels = npt.NDArray[np.uint8]  # (height, width, 3), RGB unless stated otherwise
@@ -34,6 +35,9 @@ MAX_SIDE = 65_500
 SUFFIXES = {"JPEG": ".jpg", "PNG": ".png"}
 # Pillow refuses images of more than twice this many pixels when it reads the head.
 PillowImage.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
+# Sequential frames, and the chroma subsamplings that every version of libjpeg-turbo decodes alike.
+_SEQUENTIAL = {0xC0, 0xC1}
+_SUBSAMPLINGS = {"444", "422", "420", "Gray"}
 _PNG_END = b"IEND\xaeB`\x82"
 # PNG chunks that can carry an orientation: EXIF, EXIF in a text chunk, XMP.
 _PNG_ORIENTATION_MARKS = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
@@ -156,6 +160,27 @@ def decode(data: bytes, reading: Reading, order: Order = "RGB") -> Pixels:
     if pixels is None:
         raise ValueError(f"expected a whole {reading.format} image, found pixel data that cannot be decoded")
     return _turn(np.asarray(pixels, dtype=np.uint8), reading.orientation)
+
+
+def decode_sound(data: bytes, reading: Reading) -> Pixels | None:
+    """(height, width, 3) BGR pixels of a common JPEG without damage, decoded and checked in one pass.
+
+    The pixels are those of `decode`. None for all other files, about which only `decode` and `damage.check_pixels`
+    know more: PNG, progressive and CMYK files, and whatever libjpeg warns of.
+    """
+    if reading.format != "JPEG":
+        return None
+    whole = without_stray_bytes(data)
+    if not any(marker in _SEQUENTIAL for marker, _, _ in segments(whole)):
+        return None
+    try:
+        *_, space, subsampling = simplejpeg.decode_jpeg_header(whole)
+        if space not in ("YCbCr", "Gray") or subsampling not in _SUBSAMPLINGS:
+            return None
+        pixels = simplejpeg.decode_jpeg(whole, colorspace="BGR", strict=True)
+    except ValueError:
+        return None
+    return _turn(pixels, reading.orientation)
 
 
 def swapped(pixels: Pixels) -> Pixels:

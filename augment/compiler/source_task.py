@@ -27,6 +27,7 @@ from datasets.image_files import Examined, decode
 from datasets.images import Pixels, Reading
 from datasets.records import Window
 from datasets.sources import Source
+from datasets.staging import write_file
 from datasets.stream import annotation_body
 
 # Unique to this process, also among machines that share the folder.
@@ -123,7 +124,9 @@ def encode_variants(
     Raises ValueError where the source cannot be decoded.
     """
     # OpenCV's native order, so that crops need no conversion; only albumentations needs RGB.
-    bgr = decode(data, reading, "BGR")
+    bgr = images.decode_sound(data, reading)
+    if bgr is None:
+        bgr = decode(data, reading, "BGR")
     rgb: Pixels | None = None
     for variant in variants:
         if variant.operation == Original.name:
@@ -185,13 +188,13 @@ def _write_original(task: SourceTask, data: bytes, file: Examined, name: str) ->
 
 def _write(task: SourceTask, name: str, data: bytes | memoryview) -> None:
     try:
-        _place(task, name, lambda path: path.write_bytes(data))
+        _place(task, name, lambda path: write_file(path, data))
     except OSError as error:
         raise DataError(f"{task.folder / name}: cannot be written: {error.strerror}") from None
 
 
-def _place(task: SourceTask, name: str, make: Callable[[Path], object]) -> None:
+def _place(task: SourceTask, name: str, make: Callable[[str], object]) -> None:
     """Have `make` create a file under a temporary name, then rename it."""
-    temporary = task.unfinished / f"{name}.{os.getpid()}{_SUFFIX}"
+    temporary = f"{task.unfinished}/{name}.{os.getpid()}{_SUFFIX}"
     make(temporary)
-    temporary.replace(task.folder / name)
+    os.replace(temporary, f"{task.folder}/{name}")  # noqa: PTH105  (a Path takes as long as the system's call)

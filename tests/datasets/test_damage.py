@@ -49,6 +49,8 @@ JPEGS = {
     "fill bytes in the head": encoded().replace(b"\xff\xdb", b"\xff\xff\xff\xdb", 1),
     "unknown JFIF revision": encoded().replace(b"JFIF\0\x01\x01", b"JFIF\0\x03\x01", 1),
 }
+# What libjpeg warns of without harm, or decodes otherwise in other versions.
+TWO_PASSES = {"progressive", "grey and progressive", "CMYK", "RGB, not YCbCr", "unknown JFIF revision"}
 PNGS = {
     "RGB": encoded(file_format="PNG"),
     "grey": encoded("L", "PNG"),
@@ -65,6 +67,66 @@ PNGS = {
 def test_good_jpegs_pass(name: str) -> None:
     check_pixels(JPEGS[name], "JPEG")
     assert decode(JPEGS[name], images.examine(JPEGS[name], WIDTH, HEIGHT)).shape == (HEIGHT, WIDTH, 3)
+
+
+@pytest.mark.parametrize("name", JPEGS)
+def test_one_pass_gives_the_pixels_of_checking_and_decoding_or_none(name: str) -> None:
+    reading = images.examine(JPEGS[name], WIDTH, HEIGHT)
+    found = images.decode_sound(JPEGS[name], reading)
+
+    assert (found is None) == (name in TWO_PASSES)
+    if found is not None:
+        assert np.array_equal(found, decode(JPEGS[name], reading, "BGR"))
+        assert found.flags.c_contiguous
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_one_pass_turns_as_decoding_does(orientation: int) -> None:
+    reading = images.Reading("JPEG", orientation, False)
+
+    found = images.decode_sound(JPEGS["baseline"], reading)
+
+    assert found is not None
+    assert np.array_equal(found, decode(JPEGS["baseline"], reading, "BGR"))
+
+
+@given(
+    size=st.tuples(st.integers(8, 70), st.integers(8, 70)),
+    subsampling=st.sampled_from([0, 1, 2]),
+    quality=st.integers(20, 100),
+    mode=st.sampled_from(["RGB", "L"]),
+)
+@settings(max_examples=60, deadline=None)
+def test_one_pass_gives_the_same_pixels_for_any_size_chroma_and_quality(
+    size: tuple[int, int], subsampling: int, quality: int, mode: str
+) -> None:
+    buffer = io.BytesIO()
+    PICTURE.crop((0, 0, *size)).convert(mode).save(buffer, "JPEG", quality=quality, subsampling=subsampling)
+    reading = images.Reading("JPEG", 1, False)
+
+    found = images.decode_sound(buffer.getvalue(), reading)
+    assert found is not None
+    assert np.array_equal(found, decode(buffer.getvalue(), reading, "BGR"))
+
+
+@given(changes=st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=5))
+@settings(max_examples=200, deadline=None)
+def test_one_pass_never_accepts_what_two_refuse(changes: list[tuple[int, int]]) -> None:
+    data = bytearray(JPEGS["4:2:2"])
+    for place, value in changes:
+        data[place % len(data)] = value
+    try:
+        reading = images.examine(bytes(data), WIDTH, HEIGHT)
+    except ValueError:
+        return
+    found = images.decode_sound(bytes(data), reading)
+    if found is not None:
+        assert np.array_equal(found, decode(bytes(data), reading, "BGR"))
+
+
+@pytest.mark.parametrize("name", PNGS)
+def test_no_png_is_decoded_in_one_pass(name: str) -> None:
+    assert images.decode_sound(PNGS[name], images.Reading("PNG", 1, False)) is None
 
 
 @pytest.mark.parametrize("name", PNGS)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from datasets.errors import DataError
-from datasets.staging import held, staging, sync_file_system, sync_folder, write_durably
+from datasets.staging import held, staging, sync_file_system, sync_folder, write_durably, write_file
 
 ROOT = Path(__file__).parents[2]
 
@@ -218,3 +218,15 @@ def test_a_file_system_without_locks_is_an_error_that_says_so(tmp_path: Path, mo
     monkeypatch.setattr("fcntl.flock", none)
     with pytest.raises(DataError, match=r"cannot be locked: No locks available; .* flock"), staging(tmp_path / "out"):
         pytest.fail("worked without a lock")
+
+
+def test_a_file_is_written_whole_though_the_system_takes_a_piece_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, data = tmp_path / "picture.jpg", bytes(range(256)) * 40
+    path.write_bytes(b"x" * 20_000)
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda file, rest: write(file, rest[:1000]))
+
+    write_file(str(path), memoryview(data))
+    assert path.read_bytes() == data
