@@ -115,13 +115,13 @@ def _cluster(detections: Detections, weights: Floats, block: Block, iou_threshol
     all_boxes = Corners.of(detections.boxes_xyxy[places])
     all_weights = weights[detections.models[places]]
     all_scores = detections.scores[places] * all_weights
-    bits = np.left_shift(np.int64(1), detections.models[places])
 
     # One column per cluster. `known` are the boxes to compare with; `sums` are coordinates times shares.
-    known, first, sums = (Corners.of(np.zeros((groups, length, 4))) for _ in range(3))
-    shares, score_sums, best, weight_sums = (np.zeros((groups, length)) for _ in range(4))
-    counts, models, firsts = (np.zeros((groups, length), dtype=np.int64) for _ in range(3))
+    known, sums = (Corners.of(np.zeros((groups, length, 4))) for _ in range(2))
+    shares = np.zeros((groups, length))
     clusters = np.zeros(groups, dtype=np.int64)
+    # (G, L) the cluster of each box
+    chosen = np.zeros((groups, length), dtype=np.int64)
     for at in range(length):
         # The groups that have this many boxes; longer ones come first.
         active = int(np.searchsorted(-lengths, -at, side="left"))
@@ -134,37 +134,57 @@ def _cluster(detections: Detections, weights: Floats, block: Block, iou_threshol
             nearest = overlaps.argmax(axis=1)
             joins = overlaps[rows, nearest] > iou_threshold
             into[joins] = nearest[joins]
+        chosen[:active, at] = into
         cell = (rows, into)
-        new = (rows[~joins], into[~joins])
-        for table in (first, known):
-            table.put(new, box.at(~joins))
-        best[new] = score[~joins]
-        firsts[new] = places[:active, at][~joins]
-        share = score if moving else score * iou_with(_column(box), _column(first.at(cell)))[:, 0]
+        known.put((rows[~joins], into[~joins]), box.at(~joins))
+        share = score if moving else score * iou_with(_column(box), _column(known.at(cell)))[:, 0]
         shares[cell] += share
         for total, side in zip(sums[:4], box[:4], strict=True):
             total[cell] += share * side
-        score_sums[cell] += score
-        weight_sums[cell] += all_weights[:active, at]
-        counts[cell] += 1
-        models[cell] |= bits[:active, at]
         clusters[:active] += ~joins
         if moving:
             # A cluster of one box keeps its coordinates to the last bit.
             old = (rows[joins], into[joins])
-            known.put(old, _average(sums.at(old), shares[old], first.at(old)))
-    there = np.arange(length) < clusters[:, None]
-    alone = counts[there] == 1
-    averaged = _average(sums.at(there), shares[there], first.at(there)).stacked()
-    return _Clusters(
-        boxes=np.where(alone[:, None], first.at(there).stacked(), averaged),
-        score_sums=score_sums[there],
-        best_scores=best[there],
-        counts=counts[there],
-        weight_sums=weight_sums[there],
-        models=models[there],
-        firsts=firsts[there],
+            known.put(old, _average(sums.at(old), shares[old], known.at(old)))
+    there, filled = np.arange(length) < clusters[:, None], block.filled
+    # The clusters of all groups in one row, each group's after those of the one before.
+    numbers = ((np.cumsum(clusters) - clusters)[:, None] + chosen)[filled]
+    boxes = known.at(there)
+    if not moving:
+        alone = np.bincount(numbers) == 1
+        averaged = _average(sums.at(there), shares[there], boxes)
+        boxes = Corners(*(np.where(alone, *sides) for sides in zip(boxes, averaged, strict=True)))
+    members = places[filled]
+    return _summed(
+        boxes.stacked(), numbers, members, detections.models[members], all_scores[filled], all_weights[filled]
     )
+
+
+def _summed(
+    boxes: Floats, numbers: Indices, members: Indices, models: Indices, scores: Floats, weights: Floats
+) -> _Clusters:
+    """The clusters, by what is known of their boxes, which stand by falling score: `numbers` are their clusters."""
+    count = len(boxes)
+    firsts, bits = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
+    best_scores = np.zeros(count)
+    # Of several that are put in one place the last one stays, hence backwards.
+    firsts[numbers[::-1]] = members[::-1]
+    best_scores[numbers[::-1]] = scores[::-1]
+    np.bitwise_or.at(bits, numbers, np.left_shift(np.int64(1), models))
+    return _Clusters(
+        boxes=boxes,
+        score_sums=_sums(numbers, scores),
+        best_scores=best_scores,
+        counts=np.bincount(numbers),
+        weight_sums=_sums(numbers, weights),
+        models=bits,
+        firsts=firsts,
+    )
+
+
+def _sums(numbers: Indices, values: Floats) -> Floats:
+    """The sum of each cluster's values, added one after the other."""
+    return np.asarray(np.bincount(numbers, values), dtype=np.float64)
 
 
 def _column(boxes: Corners) -> Corners:
