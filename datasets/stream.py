@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -70,13 +71,14 @@ class DatasetWriter:
         self._empty = True
         head = _encoder.encode({"info": info, "licenses": licenses, "categories": categories})
         self._file = self._temporary.open("wb")
-        self._file.write(head[:-1] + b',\n"images":[')
+        self._digest = hashlib.sha256()
+        self._write(head[:-1] + b',\n"images":[')
 
     def images(self, images: Iterable[Image]) -> None:
         """All images, to be called once."""
         for image in images:
             self._line(_encoder.encode(image))
-        self._file.write(b'\n],"annotations":[')
+        self._write(b'\n],"annotations":[')
         self._empty = True
 
     def annotations(self, image_id: int, first_id: int, bodies: list[bytes]) -> None:
@@ -86,8 +88,17 @@ class DatasetWriter:
             self._line(b",\n".join(records))
 
     def _line(self, record: bytes) -> None:
-        self._file.write((b"\n" if self._empty else b",\n") + record)
+        self._write((b"\n" if self._empty else b",\n") + record)
         self._empty = False
+
+    def _write(self, data: bytes) -> None:
+        self._file.write(data)
+        self._digest.update(data)
+
+    @property
+    def sha256(self) -> str:
+        """The digest of the file, once the writer is closed."""
+        return self._digest.hexdigest()
 
     def __enter__(self) -> DatasetWriter:
         return self
@@ -98,7 +109,7 @@ class DatasetWriter:
         try:
             with self._file:
                 if kind is None:
-                    self._file.write(b"\n]}\n")
+                    self._write(b"\n]}\n")
             if kind is None:
                 self._temporary.replace(self._path)
         finally:

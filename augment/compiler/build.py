@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,7 +68,7 @@ def build_dataset(request: Request, output: Path, run: Run, progress: Progress, 
         compiled, rendered = _compile(prepared, request.link, space, journal, run, progress)
         identity = manifest.identity(prepared, request.limit, compiled.image_digests)
         counts = compiled.counts.as_json(prepared.inputs.categories)
-        metadata.complete(space.dataset, identity, counts, prepared.inputs.repairs)
+        metadata.complete(space.dataset, identity, counts, prepared.inputs.repairs, compiled.annotations_sha256)
         _check_complete(space.dataset / build_layout.IMAGES, compiled.counts.images.total())
         space.finish()
     kept = sum(item.bytes is not None for item in rendered)
@@ -94,7 +96,11 @@ class _Numbered(NamedTuple):
     records: list[Image]
 
 
-def _numbered(planned: list[tuple[Source, list[Variant]]]) -> Iterator[_Numbered]:
+# Every source with its variants.
+_Planned = Iterable[tuple[Source, list[Variant]]]
+
+
+def _numbered(planned: _Planned) -> Iterator[_Numbered]:
     next_id = 1
     for source, variants in planned:
         file_format = examined(source).reading.format
@@ -113,23 +119,21 @@ class _Rendered(NamedTuple):
     bytes: int | None
 
 
-def _rendered(
-    planned: list[tuple[Source, list[Variant]]], space: Workspace, journal: Journal, run: Run, progress: Progress
-) -> list[_Rendered]:
+def _rendered(planned: _Planned, space: Workspace, journal: Journal, run: Run, progress: Progress) -> list[_Rendered]:
     """The sources in the journal, verified; the journal is truncated behind them.
 
     Raises DataError naming every source file among them that has changed.
     """
-    entries = list(journal.entries((item.first_id, len(item.records)) for item in _numbered(planned)))
+    entries = list(journal.entries((item.first_id, len(item.records)) for item in _numbered(copy(planned))))
     images = space.dataset / build_layout.IMAGES
     tasks = (
         RenderedTask(item.source.path, entry, [images / image.file_name for image in item.records])
-        for item, entry in zip(_numbered(planned), entries, strict=False)
+        for item, entry in zip(_numbered(copy(planned)), entries, strict=False)
     )
     problems = Problems()
     rendered_sources = []
     with _closing(run(check_rendered, tasks)) as results:
-        for (source, _), entry, result in zip(planned, entries, results, strict=False):
+        for (source, _), entry, result in zip(copy(planned), entries, results, strict=False):
             if result == CHANGED:
                 problems.add(f"{source.path}: changed since it was compiled")
             rendered_sources.append(_Rendered(entry, None if result == DAMAGED else result))
@@ -146,33 +150,38 @@ class _Compiled(NamedTuple):
     counts: Counts
     bytes: int
     image_digests: list[str]
+    annotations_sha256: str
 
 
 def _compile(
     prepared: Prepared, link: bool, space: Workspace, journal: Journal, run: Run, progress: Progress
 ) -> tuple[_Compiled, list[_Rendered]]:
     """Write the images and all metadata but the manifest; rendered sources are only relabelled."""
-    planned = list(prepared.planned())
+    # Drawn as far as anybody has asked for it, and kept: each copy starts with the first source.
+    (planned,) = itertools.tee(prepared.planned(), 1)
     rendered = _rendered(planned, space, journal, run, progress)
     counts, size = Counts.empty(), 0
-    records = (image for item in _numbered(planned) for image in item.records)
-    with metadata.opened(space.dataset, prepared, records) as written:
-        tasks = _tasks(planned, rendered, prepared, space, link)
-        with _closing(run(compile_source, tasks)) as results:
-            for at, (item, result) in enumerate(zip(_numbered(planned), results, strict=True)):
-                before = rendered[at] if at < len(rendered) else None
-                entry = _settled(item, result, before, space)
-                written.add(item.source, item.records, result.annotations, entry)
-                counts.add(result.counts)
-                size += result.bytes if result.entry is not None or before is None else before.bytes or 0
-                if before is None:
-                    journal.add(item.first_id, entry)
-                progress("rendering", at + 1, len(planned))
-    return _Compiled(counts, size, written.digests.hex()), rendered
+    records = (image for item in _numbered(copy(planned)) for image in item.records)
+    tasks = _tasks(copy(planned), rendered, prepared, space, link)
+    with metadata.opened(space.dataset, prepared) as written, _closing(run(compile_source, tasks)) as results:
+        # Workers are at work from here on, also while all records are drawn and written.
+        first = list(itertools.islice(results, 1))
+        written.images(records)
+        pairs = zip(_numbered(copy(planned)), itertools.chain(first, results), strict=True)
+        for at, (item, result) in enumerate(pairs):
+            before = rendered[at] if at < len(rendered) else None
+            entry = _settled(item, result, before, space)
+            written.add(item.source, item.records, result.annotations, entry)
+            counts.add(result.counts)
+            size += result.bytes if result.entry is not None or before is None else before.bytes or 0
+            if before is None:
+                journal.add(item.first_id, entry)
+            progress("rendering", at + 1, len(prepared.sources))
+    return _Compiled(counts, size, written.digests.hex(), written.annotations_sha256), rendered
 
 
 def _tasks(
-    planned: list[tuple[Source, list[Variant]]],
+    planned: _Planned,
     rendered: list[_Rendered],
     prepared: Prepared,
     space: Workspace,

@@ -30,6 +30,15 @@ class MetadataWriter:
         self._sources = sources
         self._next_id = 1
 
+    @property
+    def annotations_sha256(self) -> str:
+        """The digest of the annotation file, once this is closed: it is the largest file, and is not read again."""
+        return self._writer.sha256
+
+    def images(self, records: Iterable[Image]) -> None:
+        """All image records, to be called once, before the first source is added."""
+        self._writer.images(records)
+
     def add(self, source: Source, records: list[Image], annotations: list[list[bytes]], entry: JournalEntry) -> None:
         """Add the next source: its image records, the JSON bodies of each image's annotations, and the digests."""
         for image, bodies in zip(records, annotations, strict=True):
@@ -43,25 +52,31 @@ class MetadataWriter:
 
 
 @contextmanager
-def opened(folder: Path, prepared: Prepared, records: Iterable[Image]) -> Iterator[MetadataWriter]:
-    """Open a writer for a dataset in `folder` with these image records; existing files are overwritten."""
+def opened(folder: Path, prepared: Prepared) -> Iterator[MetadataWriter]:
+    """Open a writer for a dataset in `folder`; existing files are overwritten."""
     inputs = prepared.inputs
     with (
         DatasetWriter(folder / build_layout.INSTANCES, _info(prepared), inputs.licenses, inputs.categories) as writer,
         (folder / build_layout.SUMS).open("w", encoding="utf-8") as sums,
         (folder / SOURCES).open("wb") as sources,
     ):
-        writer.images(records)
         yield MetadataWriter(writer, sums, sources, len(inputs.inputs))
 
 
-def complete(folder: Path, identity: dict[str, Any], counts: dict[str, Any], repairs: Repairs) -> None:
+def complete(
+    folder: Path, identity: dict[str, Any], counts: dict[str, Any], repairs: Repairs, annotations_sha256: str
+) -> None:
     """Finish the metadata once the writer is closed: the manifest, and the metadata's own lines of SHA256SUMS."""
     sources_sha256 = sha256_file(folder / SOURCES)
     manifest.write(folder, manifest.complete(identity, sources_sha256, counts, repairs))
+    digests = {
+        build_layout.INSTANCES: annotations_sha256,
+        SOURCES: sources_sha256,
+        build_layout.MANIFEST: sha256_file(folder / build_layout.MANIFEST),
+    }
     with (folder / build_layout.SUMS).open("a", encoding="utf-8") as sums:
         for name in build_layout.METADATA:
-            sums.write(manifest.sum_line(sha256_file(folder / name), name))
+            sums.write(manifest.sum_line(digests[name], name))
 
 
 def source_digest(source: Source, source_sha256: str) -> SourceDigest:

@@ -17,7 +17,7 @@ from augment.compiler.counts import Counts
 from augment.compiler.inputs import examined
 from augment.compiler.journal import JournalEntry
 from augment.operations.balance import count_boxes
-from augment.operations.labels import Labeller
+from augment.operations.labels import Labeller, Labels
 from augment.operations.parameters import LabelRule, Original
 from augment.operations.plan import Variant
 from augment.operations.render import render
@@ -145,14 +145,15 @@ def _label(task: SourceTask) -> tuple[Counts, list[list[bytes]]]:
     counts = Counts.empty()
     counts.before = count_boxes(source.annotations)
     annotations = []
-    # Variants with the same window, such as all without one, share their JSON.
-    bodies: dict[Window | None, list[bytes]] = {}
+    # Variants with the same window, such as all without one, share their labels and JSON.
+    shown: dict[Window | None, tuple[Labels, list[bytes]]] = {}
     for variant in task.variants:
-        labels = labeller.show(variant.window)
+        if variant.window not in shown:
+            labels = labeller.show(variant.window)
+            shown[variant.window] = labels, [annotation_body(item) for item in labels.annotations]
+        labels, bodies = shown[variant.window]
         counts.add_variant(variant.operation, labels)
-        if variant.window not in bodies:
-            bodies[variant.window] = [annotation_body(item) for item in labels.annotations]
-        annotations.append(bodies[variant.window])
+        annotations.append(bodies)
     return counts, annotations
 
 

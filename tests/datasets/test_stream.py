@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -33,6 +34,13 @@ def test_what_was_written_comes_back(tmp_path: Path, images: int, annotations: i
     assert [json.loads(record) for record in records(path, "annotations")] == document["annotations"]
     assert len(document["images"]) == images
     assert len(document["annotations"]) == annotations
+
+
+def test_the_writer_knows_the_digest_of_its_file(tmp_path: Path) -> None:
+    with DatasetWriter(tmp_path / "a.json", {}, [], []) as writer:
+        writer.images(IMAGES)
+        writer.annotations(1, 1, [b'"area":1}', b'"area":2}'])
+    assert writer.sha256 == hashlib.sha256((tmp_path / "a.json").read_bytes()).hexdigest()
 
 
 def test_a_section_is_read_no_further_than_asked(tmp_path: Path) -> None:
