@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import sys
 import tempfile
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 import click
@@ -43,7 +45,7 @@ def main() -> None:
 @click.option("--annotations", multiple=True, type=click.Path(path_type=Path), help="Default: the sample's train set.")
 @click.option("--images", multiple=True, type=click.Path(path_type=Path))
 @click.option("--count", default=600, show_default=True, help="Repeat the images under other ids to so many.")
-@click.option("--rounds", default=1, show_default=True, help="Measure each line so often; the fastest counts.")
+@click.option("--rounds", default=1, show_default=True, help="Measure all lines so often, in turn; medians count.")
 @figures.option
 def run(
     annotations: tuple[Path, ...], images: tuple[Path, ...], count: int, rounds: int, json_path: Path | None
@@ -68,34 +70,47 @@ def run(
             "ours, 2 workers": build_command(data, 2),
             "user's script": [__file__, "user", str(jobs)],
         }
-        costs = {what: best(command, folder, rounds) for what, command in lines.items()}
-    report(costs, count)
-    figures.write(json_path, found(costs))
+        measured = [{what: in_empty(command, folder / "OUT") for what, command in lines.items()} for _ in range(rounds)]
+    report(measured, count)
+    figures.write(json_path, [ratio.figure for ratio in ratios(measured).values()])
 
 
-def found(costs: dict[str, Cost]) -> list[Figure]:
-    bare, one, two, user = costs.values()
-    return [
-        Figure("compiler, 1 worker: CPU / bare work", one.cpu / bare.cpu, most=1.1),
-        Figure("compiler: wall, 1 worker / 2 workers", one.wall / two.wall, least=1.85),
-        Figure("compiler: CPU, a user's script / ours", user.cpu / one.cpu, least=1.8),
-    ]
+class Ratio(NamedTuple):
+    """The median over the rounds; two lines of a round ran one right after the other."""
+
+    figure: Figure
+    lowest: float
+    highest: float
 
 
-def report(costs: dict[str, Cost], sources: int) -> None:
-    bare, user = costs["bare"], costs["user's script"]
-    of_bare, faster, of_users = found(costs)
-    notes = {
-        "bare": "",
-        "ours, 1 worker": f"CPU {of_bare.value:.2f} x bare (goal {of_bare.goal})",
-        "ours, 2 workers": f"{faster.value:.2f} x faster than 1 worker (goal {faster.goal})",
-        "user's script": f"CPU {of_users.value:.2f} x ours (goal {of_users.goal}), {user.cpu / bare.cpu:.2f} x bare",
+def ratios(rounds: list[dict[str, Cost]]) -> dict[str, Ratio]:
+    """Name of a line -> its ratio to another."""
+    bare, one, two, user = rounds[0]
+
+    def of(what: str, above: str, below: str, kind: str, **goal: float) -> Ratio:
+        found = [getattr(costs[above], kind) / getattr(costs[below], kind) for costs in rounds]
+        return Ratio(Figure(what, median(found), **goal), min(found), max(found))
+
+    return {
+        one: of("compiler, 1 worker: CPU / bare work", one, bare, "cpu", most=1.1),
+        two: of("compiler: wall, 1 worker / 2 workers", one, two, "wall", least=1.85),
+        user: of("compiler: CPU, a user's script / ours", user, one, "cpu", least=1.8),
     }
+
+
+def report(rounds: list[dict[str, Cost]], sources: int) -> None:
+    """Medians of all rounds."""
+    found = ratios(rounds)
     print(f"{'':<18}{'CPU s':>9}{'wall s':>9}{'ms/source':>11}{'parent MB':>11}{'worker MB':>11}")
-    for what, cost in costs.items():
+    for what in rounds[0]:
+        cost = Cost(*map(median, zip(*(costs[what] for costs in rounds), strict=True)))
+        note = ""
+        if what in found:
+            figure, lowest, highest = found[what]
+            note = f"  {figure.what} {figure.text}, {lowest:.2f} to {highest:.2f} (goal {figure.goal})"
         print(
             f"{what:<18}{cost.cpu:>9.2f}{cost.wall:>9.2f}{1000 * cost.wall / sources:>11.2f}"
-            f"{cost.memory_first:>11.0f}{cost.memory_other:>11.0f}  {notes[what]}"
+            f"{cost.memory_first:>11.0f}{cost.memory_other:>11.0f}{note}"
         )
 
 
@@ -126,19 +141,27 @@ def draw_jobs(data: list[str], target: Path) -> None:
     target.write_text(json.dumps(jobs))
 
 
-def best(command: list[str], folder: Path, rounds: int) -> Cost:
-    """Run `command` in a fresh interpreter and an empty OUT each time; the round with the least CPU counts."""
-    return min((in_empty(command, folder / "OUT") for _ in range(rounds)), key=lambda cost: cost.cpu)
-
-
 def in_empty(command: list[str], output: Path) -> Cost:
     """The cost of a command with `output` as its OUT, or of a script of ours that gets it as its last argument."""
-    shutil.rmtree(output, ignore_errors=True)
+    set_aside(output)
     arguments = [str(output) if part == "OUT" else part for part in command]
     if arguments[0] != "-m":
         output.mkdir()
         arguments.append(str(output))
     return measure(arguments)
+
+
+def set_aside(output: Path) -> None:
+    """Rename an earlier output and empty its files.
+
+    Deleting them would slow whatever is measured next: for minutes, ext4 passes over the inodes of files that were
+    just deleted, one by one, for each new file.
+    """
+    if output.exists():
+        aside = output.rename(output.with_name(f"{output.name}-{secrets.token_hex(4)}"))
+        for path in aside.rglob("*"):
+            if path.is_file():
+                os.truncate(path, 0)
 
 
 def transform_of(name: str) -> Any:
