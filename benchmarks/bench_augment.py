@@ -87,9 +87,11 @@ def ratios(rounds: list[dict[str, Cost]]) -> dict[str, Ratio]:
     """Name of a line -> its ratio to another."""
     bare, one, two, user = rounds[0]
 
-    def of(what: str, above: str, below: str, kind: str, **goal: float) -> Ratio:
+    def of(
+        what: str, above: str, below: str, kind: str, most: float | None = None, least: float | None = None
+    ) -> Ratio:
         found = [getattr(costs[above], kind) / getattr(costs[below], kind) for costs in rounds]
-        return Ratio(Figure(what, median(found), **goal), min(found), max(found))
+        return Ratio(Figure(what, median(found), most=most, least=least), min(found), max(found))
 
     return {
         one: of("compiler, 1 worker: CPU / bare work", one, bare, "cpu", most=1.1),
