@@ -93,8 +93,8 @@ def _layout(data: bytes, begin: int) -> Layout | None:
         keys = tuple(msgspec.json.decode(record, type=dict[str, msgspec.Raw]))
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
-    expected = ",".join(f'"{key}":{SHAPES.get(key, "")}' for key in keys)
-    if record.translate(None, DIGITS + SPACES) != f"{{{expected}}}".encode():
+    expected = ",".join(f'"{key}":{SHAPES.get(key)}' for key in keys)
+    if set(keys) != set(SHAPES) or record.translate(None, DIGITS + SPACES) != f"{{{expected}}}".encode():
         return None
     before, *gaps = re.split(rb"\d+", record + separator)
     return Layout(

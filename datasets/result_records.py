@@ -39,6 +39,7 @@ class DetectionJson(msgspec.Struct, gc=False):
 
 
 def as_results(detections: list[DetectionJson]) -> Results:
+    """As parallel arrays, in the same order; `segmentations` only where there is one."""
     return Results(
         np.array([item.image_id for item in detections], dtype=np.int64),
         np.array([item.category_id for item in detections], dtype=np.int64),

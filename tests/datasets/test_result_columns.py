@@ -112,6 +112,16 @@ def test_any_other_file_is_left_to_the_caller(data: bytes) -> None:
     assert result_columns.read(data) is None
 
 
+@pytest.mark.parametrize(
+    "extra", ['"area": 5, ', '"a1": 5, ', '"score": 0.25, ', '"": 7, ', '"\\ud800": 7, ', '"é": 7, ']
+)
+def test_a_file_with_a_key_too_many_in_every_record_is_left_to_the_caller(extra: str) -> None:
+    assert result_columns.read(spelled().replace(b"{", b"{" + extra.encode())) is None
+    # Nor is it read where only some have it.
+    mixed = spelled().replace(b"{", b"{" + extra.encode(), 1)
+    assert result_columns.read(mixed) is None
+
+
 # Digits before and after the point, of which some are too many to be read at once.
 digits = st.from_regex(r"(0|[1-9][0-9]{0,9})\.[0-9]{1,9}", fullmatch=True)
 shares = st.from_regex(r"0\.[0-9]{1,9}|1\.0{1,3}", fullmatch=True)
@@ -131,7 +141,15 @@ ODD = [
     *("1e-05", "2.5E+1", "1.5e400", "5e-324", "-3.5", "-0.0", "-7", "7", "0", "1.0", "007.5", "1.", ".5", "NaN"),
     *("0.1234567890123456789", "123456789.0", "9007199254740993", "9007199254740992.0", '"7"', "null", "[]", "true"),
 ]
-EXTRA = ["", "", '"area": 12.5, ', '"image_id": 4, ', '"note": "}, {", ', '"a": [{"image_id": 1}, {}], ']
+EXTRA = [
+    "",
+    "",
+    '"area": 12.5, ',
+    '"area": 12, ',
+    '"image_id": 4, ',
+    '"note": "}, {", ',
+    '"a": [{"image_id": 1}, {}], ',
+]
 EXTRA += ['"segmentation": [[1.5, 2]], ', '"segmentation": [{"score": 0.5}, {"score": 1.5}], ', '"\\u0073core": 0.25, ']
 
 
@@ -145,6 +163,9 @@ def oddly_spelled(draw: st.DrawFn) -> bytes:
         start, end = draw(st.sampled_from(numbers)).span() if numbers else (1, 1)
         records[at] = records[at][:start] + draw(st.sampled_from(ODD)) + records[at][end:]
         records[at] = "{" + draw(st.sampled_from(EXTRA)) + records[at][1:]
+    if draw(st.booleans()):
+        in_all = draw(st.sampled_from(EXTRA))
+        records = ["{" + in_all + record[1:] for record in records]
     separator = draw(st.sampled_from([", ", ",", ",\n"]))
     return f"[{separator.join(records)}]".encode()
 
