@@ -30,6 +30,8 @@ _ANNOTATIONS = b'],"annotations":['
 _END = b"]}"
 # The polygons of one object, or the runs of one crowd, in a line.
 _MAX_LINE = 1 << 28
+# An image's annotations are more than Python's usual 8 kB, which would make each a call of the system.
+_BUFFER = 1 << 20
 
 _encoder = msgspec.json.Encoder()
 
@@ -70,7 +72,7 @@ class DatasetWriter:
         self._temporary = path.with_name(f"{path.name}.tmp")
         self._empty = True
         head = _encoder.encode({"info": info, "licenses": licenses, "categories": categories})
-        self._file = self._temporary.open("wb")
+        self._file = self._temporary.open("wb", buffering=_BUFFER)
         self._digest = hashlib.sha256()
         self._write(head[:-1] + b',\n"images":[')
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from augment.operations.balance import Balance, count_boxes
@@ -48,7 +50,8 @@ class Prepared(NamedTuple):
 
 def prepare(request: Request, run: Run, progress: Progress) -> Prepared:
     """Read and check everything that a build reads. Raises DataError with all offenders; writes nothing."""
-    inputs = read_inputs(request.inputs, strict=request.strict, leniency=request.leniency)
+    with _no_collection():
+        inputs = read_inputs(request.inputs, strict=request.strict, leniency=request.leniency)
     if not any(source.annotations for source in inputs.sources):
         paths = ", ".join(str(item.annotations) for item in inputs.inputs)
         raise DataError(
@@ -68,6 +71,18 @@ def prepare(request: Request, run: Run, progress: Progress) -> Prepared:
         progress("checking", done, len(sources))
     usable = [source for source in sources if source.examined is not None]
     return Prepared(inputs, usable, request.recipe, request.leniency)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Pause Python's collector of cycles, which would go through all records again and again while they become more."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def examined(source: Source) -> Examined:

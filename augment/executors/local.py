@@ -18,7 +18,7 @@ from datasets.errors import DataError
 from datasets.parallel import Run, chunks, cores
 
 # Tasks per call to a worker: each call costs parent time, which workers on a two-core machine would lose.
-TASKS_PER_CALL = 4
+TASKS_PER_CALL = 8
 # Calls in flight per worker: enough to keep it busy, few enough to bound the parent's memory.
 CALLS_PER_WORKER = 3
 # Seconds that workers have to finish when their results are no longer needed.

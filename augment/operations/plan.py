@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from augment.operations.crops import center_window, random_window
-from augment.operations.parameters import AnyOperation, CenterCrop, Copy, Crop, Original, Recipe
+from augment.operations.parameters import CenterCrop, Copy, Crop, Original, Pixel, Recipe
 from datasets.images import SUFFIXES
 from datasets.records import Image, Window
 
@@ -40,15 +40,16 @@ def variants(recipe: Recipe, image: Image, copies: Callable[[Copy], int]) -> lis
     """The variants of a source image, in the recipe's order; `copies` gives the number of balance copies."""
     planned = []
     for index, operation in enumerate(recipe.operations):
+        if isinstance(operation, Original):
+            planned.append(Variant(operation.name))
+            continue
         for copy in range(copies(operation) if isinstance(operation, Copy) else 1):
             rng = generator(recipe.seed, image.id, image.file_name, index, copy)
             planned.append(_draw(operation, image.width, image.height, rng))
     return planned
 
 
-def _draw(operation: AnyOperation, width: int, height: int, rng: np.random.Generator) -> Variant:
-    if isinstance(operation, Original):
-        return Variant(operation.name)
+def _draw(operation: Crop | Pixel | Copy, width: int, height: int, rng: np.random.Generator) -> Variant:
     if isinstance(operation, Crop):
         fraction = float(rng.uniform(*operation.fraction))
         if isinstance(operation, CenterCrop):
@@ -63,6 +64,7 @@ def image_records(
 ) -> list[Image]:
     """The image records of a source's variants, numbered from `first_id`; `file_name` is relative to images/."""
     records = []
+    stem = _readable(source.file_name)
     for image_id, variant in enumerate(planned, start=first_id):
         width, height = source.width, source.height
         if variant.window is not None:
@@ -72,7 +74,7 @@ def image_records(
         records.append(
             Image(
                 id=image_id,
-                file_name=f"{image_id:09d}_{_readable(source.file_name)}_{variant.operation}{suffix}",
+                file_name=f"{image_id:09d}_{stem}_{variant.operation}{suffix}",
                 width=width,
                 height=height,
                 license=source.license,
