@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 from collections.abc import Container
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -164,3 +166,19 @@ def draw() -> Draw:
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Input:
     """The whole drawn dataset. Read-only: every test of the session sees the same files."""
     return draw_coco(tmp_path_factory.mktemp("drawn"))
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The drawn sample dataset, drawn once for all workers. Read-only: copy what a test changes."""
+    from datasets.sample import write_sample
+
+    base = tmp_path_factory.getbasetemp()
+    common = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = common / "sample"
+    with (common / "sample.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed
+        if not folder.exists():
+            write_sample(common / "sample-unfinished")
+            (common / "sample-unfinished").rename(folder)
+    return folder

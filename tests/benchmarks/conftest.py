@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +17,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(scope="session")
-def few(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def few(tmp_path_factory: pytest.TempPathFactory, sample: Path) -> dict[str, str]:
     """Ten images of the sample, built, and four to validate on: paths by the names of `Settings`."""
-    return gpu_check._files(tmp_path_factory.mktemp("few"), None, None, None, few=True)
+    folder = tmp_path_factory.mktemp("few")
+    shutil.copytree(sample, folder / gpu_check.DATA / "sample")
+    return gpu_check._files(folder, None, None, None, few=True)

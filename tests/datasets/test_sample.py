@@ -20,13 +20,6 @@ from datasets.sources import Input, read_checked
 SHA256 = "0b446fa823006722a3932af9a9ca08c02d8f63c96bf7f3f2cd3193ff3cd8e1ca"
 
 
-@pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("drawn") / "sample"
-    write_sample(folder)
-    return folder
-
-
 def test_bytes_are_the_same_everywhere(sample: Path) -> None:
     digest = hashlib.sha256()
     for path in sorted(path for path in sample.rglob("*") if path.is_file()):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,13 +35,3 @@ def small_config(model: str = "tiny", *overrides: str) -> Any:
 def drawn_data(drawn: Input) -> TrainingData:
     """The drawn dataset of tests/conftest.py, read for training: all eight images, one of them without objects."""
     return read_training(drawn, keep_empty=True, masks=None, progress=None)
-
-
-@pytest.fixture(scope="session")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The drawn sample dataset. Read-only."""
-    from datasets.sample import write_sample
-
-    folder = tmp_path_factory.mktemp("sample") / "sample"
-    write_sample(folder)
-    return folder

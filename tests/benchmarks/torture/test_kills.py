@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -95,7 +96,10 @@ def test_a_command_that_fails_by_itself_is_no_target(tmp_path: Path) -> None:
 
 
 @pytest.mark.stopped
-def test_builds_are_killed_before_their_first_step_and_before_their_last(tmp_path: Path) -> None:
+def test_builds_are_killed_before_their_first_step_and_before_their_last(
+    tmp_path: Path, sample: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(material, "write_sample", lambda folder: shutil.copytree(sample, folder))
     (source,) = material.few(tmp_path / "good", ("train",), range(2))
     inputs = ("--annotations", str(source.annotations), "--images", str(source.images), "--workers", "1")
     start = Forks(lambda folder: ("augment", "build", *inputs, "--output", str(folder / "out")), "out")

@@ -25,8 +25,19 @@ def test_every_part_has_what_it_runs() -> None:
     assert PARTS["build"].share + PARTS["build-workers"].share == 1
 
 
-def test_a_small_torture_runs_and_reports(tmp_path: Path) -> None:
-    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.torture", "-n", "1", "--output", str(tmp_path / "out")]
+# A copy of the sample, since to draw it takes five seconds, and each part does.
+WITH_SAMPLE = """
+import runpy, shutil, sys
+from benchmarks.torture import material
+sample = sys.argv.pop(1)
+material.write_sample = lambda folder: shutil.copytree(sample, folder)
+runpy.run_module("benchmarks.torture", run_name="__main__", alter_sys=True)
+"""
+
+
+def test_a_small_torture_runs_and_reports(tmp_path: Path, sample: Path) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", WITH_SAMPLE, str(sample), "-n", "1"]
+    command += ["--output", str(tmp_path / "out")]
     command += ["--only", "annotations,results,pictures"]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
