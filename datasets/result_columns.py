@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import msgspec
 import numpy as np
@@ -65,16 +65,18 @@ class Layout(NamedTuple):
         return slice(start, start + RUNS[key])
 
 
-def read(data: bytes) -> Results | None:
-    """The detections of a results file, equal to those that msgspec decodes; None for a file of another spelling."""
-    begin, end = data.find(b"{"), data.rfind(b"}") + 1
-    if data[: max(begin, 0)].strip(SPACES) != b"[" or data[end:].strip(SPACES) != b"]":
-        return None
-    layout = _layout(data, begin)
+def read(file: BinaryIO) -> Results | None:
+    """The detections of a results file, equal to those that msgspec decodes; None for a file of another spelling.
+
+    Of the file, a block is in memory at a time.
+    """
+    text = file.read(BLOCK)
+    begin = text.find(b"{")
+    layout = _layout(text, begin) if text[: max(begin, 0)].strip(SPACES) == b"[" else None
     if layout is None:
         return None
     parts = []
-    for block in _blocks(data, begin, end, layout.separator):
+    for block in _blocks(text[begin:], file, layout.separator):
         part = _columns(block, layout) or _decoded(block, layout.separator)
         if part is None:
             return None
@@ -82,10 +84,20 @@ def read(data: bytes) -> Results | None:
     return Results(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def _layout(data: bytes, begin: int) -> Layout | None:
+def _blocks(text: bytes, file: BinaryIO, separator: bytes) -> Iterator[bytes]:
+    """Records with a separator after each, in blocks that are cut where a brace opens; empty if that is nowhere."""
+    while more := file.read(BLOCK):
+        cut = text.rfind(b"{")
+        yield text[:cut]
+        text = text[cut:] + more
+    end = text.rfind(b"}") + 1
+    yield text[:end] + separator if text[end:].strip(SPACES) == b"]" else b""
+
+
+def _layout(text: bytes, begin: int) -> Layout | None:
     """The layout of the first record; None if it is the only one, or has other keys or other numbers."""
-    end, second = data.find(b"}", begin) + 1, data.find(b"{", begin + 1)
-    record, separator = data[begin:end], data[end:second]
+    end, second = text.find(b"}", begin) + 1, text.find(b"{", begin + 1)
+    record, separator = text[begin:end], text[end:second]
     if separator.strip(SPACES) != b",":
         return None
     try:
@@ -105,14 +117,6 @@ def _layout(data: bytes, begin: int) -> Layout | None:
         begins=[run for run, gap in enumerate([before, *gaps[:-1]]) if gap != b"."],
         keys=keys,
     )
-
-
-def _blocks(data: bytes, begin: int, end: int, separator: bytes) -> Iterator[bytes]:
-    """The records from `begin` to `end`, a separator after each, cut where a brace opens."""
-    while begin < end:
-        cut = data.find(b"{", begin + BLOCK, end)
-        yield data[begin:cut] if cut > 0 else data[begin:end] + separator
-        begin = cut if cut > 0 else end
 
 
 def _columns(block: bytes, layout: Layout) -> Columns | None:
@@ -149,8 +153,8 @@ def _runs(text: Bytes, layout: Layout) -> tuple[Indices, Indices] | None:
 
 def _leading_zero(text: Bytes, starts: Indices, lengths: Indices, layout: Layout) -> bool:
     """Whether a number begins with a zero and another digit, which is no JSON."""
-    begins = layout.begins
-    return bool(((text[starts[:, begins]] == ord("0")) & (lengths[:, begins] > 1)).any())
+    found = (text[starts] == ord("0")) & (lengths > 1)
+    return bool(found[:, layout.begins].any())
 
 
 def _numbers(text: Bytes, starts: Indices, lengths: Indices) -> Words:

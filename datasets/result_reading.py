@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,16 +32,27 @@ def read(path: Path, names: Names | None = None, repairs: Repairs | None = None)
     has them; `repairs` gets what was not in COCO's own form. Ids are not compared with a dataset here. Raises DataError
     listing every offender with its place.
     """
-    data = read_unpacked(path)
-    columns = result_columns.read(data)
+    columns = _plain(path)
     if columns is not None:
         return columns
+    data = read_unpacked(path)
     try:
         # All at once; only a file that is not in COCO's own form is parsed record by record.
         detections = decode(data, list[DetectionJson], path)
     except (msgspec.ValidationError, DataError):
         detections = _read_records(split(data, path), path, names or Names(), Repairs() if repairs is None else repairs)
     return as_results(detections)
+
+
+def _plain(path: Path) -> Results | None:
+    """The detections of a file in the plainest spelling; None for any other, and for one that cannot be read twice."""
+    try:
+        if not path.is_file():
+            return None
+        with path.open("rb") as file:
+            return result_columns.read(file)
+    except OSError:
+        return None
 
 
 class Read(NamedTuple):
@@ -72,7 +84,7 @@ def read_strictly(path: Path, *, by_file_name: Mapping[str, int] | None = None) 
     data = read_bytes(path, "results file")
     if by_file_name is not None:
         data = _with_ids(data, path, by_file_name)
-    columns = result_columns.read(data)
+    columns = result_columns.read(io.BytesIO(data))
     if columns is not None:
         return columns
     try:

@@ -43,7 +43,7 @@ class Results(msgspec.Struct, frozen=True, eq=False):
             _check_values(name, ids, (ids >= -MAX_ID) & (ids <= MAX_ID), "ids of up to 2 ** 53")
         good = np.isfinite(self.boxes_xywh)
         good[:, 2:] &= self.boxes_xywh[:, 2:] >= 0
-        _check_values("boxes_xywh", self.boxes_xywh, np.all(good, axis=1), "finite numbers, sizes of at least 0")
+        _check_values("boxes_xywh", self.boxes_xywh, good, "finite numbers, sizes of at least 0")
         _check_values("scores", self.scores, (self.scores >= 0) & (self.scores <= 1), "scores from 0 to 1")
 
     def __len__(self) -> int:
@@ -59,7 +59,7 @@ def _check_array(name: str, array: npt.NDArray[Any], shape: tuple[int, ...], kin
 
 def _check_values(name: str, array: npt.NDArray[Any], good: npt.NDArray[np.bool_], expected: str) -> None:
     if not good.all():
-        first = int(np.argmin(good))
+        first = int(np.argwhere(~good)[0, 0])
         raise ValueError(f"{name}[{first}]: expected {expected}, found {array[first]}")
 
 

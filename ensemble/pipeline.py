@@ -122,7 +122,8 @@ def _read_model(
 def _check_coordinates(path: Path, detections: Results) -> None:
     """Refuse boxes so large that the areas computed from them would overflow."""
     problems = Problems()
-    for at in np.flatnonzero((np.abs(detections.boxes_xywh) > MAX_COORDINATE).any(axis=1)):
+    beyond, _ = np.nonzero(np.abs(detections.boxes_xywh) > MAX_COORDINATE)
+    for at in np.unique(beyond):
         shown = detections.boxes_xywh[at].tolist()
         problems.add(f"$[{at}].bbox: expected coordinates of up to {MAX_COORDINATE:g} px, found {shown}")
     problems.raise_if_any(f"{path}: {{n}} problem(s) in the results file")
