@@ -32,7 +32,7 @@ RUNS: tuple[tuple[str, ...], ...] = (
     ("bench_augment.py", "run", "--count", "400", "--rounds", "3"),
     ("bench_scale.py", *SAMPLE, "--count", "400"),
     ("bench_train.py", "loader", "--count", "20", "--rounds", "3"),
-    ("bench_train.py", "step", "--count", "10"),
+    ("bench_train.py", "step", "--name", "tiny", "--count", "10"),
     ("bench_train.py", "cpu", "--count", "15", "--rounds", "2"),
     ("bench_train.py", "beside", "--count", "10", "--rounds", "1"),
     ("bench_ensemble.py", "run", "--images", "400"),
