@@ -71,15 +71,15 @@ def test_what_goes_on_as_it_should_is_cleared(tmp_path: Path) -> None:
     [("twice", "different"), ("half", "half-written"), ("forgets", "cannot go on"), ("traceback", "traceback")],
 )
 def test_what_goes_on_wrongly_is_found(mode: str, rule: str, tmp_path: Path) -> None:
-    class Found(Exception):
+    class FoundError(Exception):
         pass
 
     def stop_when_found(kill: Kill) -> None:
         if rule in {offence.rule for offence in kill.found}:
-            raise Found
+            raise FoundError
 
     # On a busy machine many a kill comes before the program has done anything wrong: as many as it takes.
-    with pytest.raises(Found):
+    with pytest.raises(FoundError):
         killed(mode, tmp_path, kills=60, show=stop_when_found)
     # Its folder stays, to be looked at.
     assert len(list((tmp_path / "work").iterdir())) > 1
