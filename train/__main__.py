@@ -44,7 +44,7 @@ def models(as_json: bool) -> None:
     listed: dict[str, dict[str, Any]] = {}
     for name, about in config.MODELS.items():
         cfg = config.load(name, "paper", ["MODEL.ROI_HEADS.NUM_CLASSES", "80"])
-        listed[name] = {"about": about, "parameters": parameter_count(build_network(cfg))}
+        listed[name] = {"about": about, "parameters": parameter_count(build_network(cfg, "meta"))}
     if as_json:
         click.echo(json.dumps(listed, indent=1))
         return

@@ -38,9 +38,9 @@ logging.getLogger("detectron2.engine.train_loop").setLevel(logging.CRITICAL)
 # Its old-to-new key matching logs every buffer.
 logging.getLogger("fvcore.common.checkpoint").setLevel(logging.ERROR)
 
-# Its modules and torch's make 370,000 objects that stay. Looking through them for garbage again and again while there are
-# ever more takes a quarter of the seconds that a command needs to start; the frozen ones are never looked at again, so
-# that the workers of a loader, which are forks, do not copy the memory that they lie in either.
+# Its modules and torch's make 370,000 objects that stay. Looking through them for garbage again and again while there
+# are ever more takes a quarter of the seconds that a command needs to start; the frozen ones are never looked at again,
+# so that the workers of a loader, which are forks, do not copy the memory that they lie in either.
 _collects = gc.isenabled()
 gc.disable()
 try:

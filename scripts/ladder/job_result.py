@@ -118,7 +118,7 @@ def _training(run: Path, job: Job) -> Outcome:
     if found != asked:
         raise DataError(f"{loaded.path}: expected {asked:,} iterations, as for every rung, found {found:,}")
     cfg = config.from_text(loaded.content["config"], str(loaded.path))
-    parameters = parameter_count(build_network(cfg))
+    parameters = parameter_count(build_network(cfg, "meta"))
     seconds = round(seconds_of_steps(run / "metrics.json"), 3)
     return Outcome({**job.expected, "parameters": parameters, "seconds": seconds})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import Any
 
@@ -28,6 +29,11 @@ SMALL = [
 
 def small_config(model: str = "tiny", *overrides: str) -> Any:
     """A model of `train/configs/` under the sample schedule, with pictures of 64 to 80 px."""
+    return _loaded(model, overrides).clone()
+
+
+@functools.cache
+def _loaded(model: str, overrides: tuple[str, ...]) -> Any:
     return config.load(model, "sample", [*SMALL, *overrides])
 
 

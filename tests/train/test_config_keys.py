@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -143,29 +144,25 @@ def test_predict_has_no_use_for_keys_of_training(key: str) -> None:
 # What is built of a configuration, in plain values: what the key of the left decides must be among them.
 
 
-def fingerprint(cfg: Any) -> dict[str, Any]:
-    """All that a run makes of its configuration, that can be compared."""
-    network = build_network(cfg, seed=0)
+def parts(cfg: Any) -> Iterator[tuple[str, Any]]:
+    """All that a run makes of its configuration, that can be compared; what takes no time to make comes first."""
     schedule = solver.schedule_of(cfg, 50)
-    optimizer = solver.optimizer_of(cfg, network, schedule)
     rates = solver.learning_rates(cfg, schedule)
+    yield "schedule", (schedule, [rates(at) for at in range(schedule.last)])
+    yield "training", _attributes(mapper.TrainingMapper(cfg, masks=True, seed=0))
+    yield "inference", _attributes(mapper.InferenceMapper(cfg))
+    yield "variants", (_attributes(predict._Variants(cfg)), _attributes(predict._WholeImages(cfg)))
+    yield "division", sampler.Division(cfg.SOLVER.IMS_PER_BATCH, 1, cfg.SOLVER.ACCUMULATE)
+    yield "shape", _plain(build_network(cfg, "meta"))
+    network = build_network(cfg, seed=0)
+    yield "trained", [name for name, item in network.named_parameters() if item.requires_grad]
+    yield "buffers", {name: repr(item) for name, item in network.named_buffers()}
+    yield "hooks", [len(module._forward_hooks) for module in network.modules()]
+    yield "weights", {name: float(item.detach().double().square().sum()) for name, item in network.named_parameters()}
+    optimizer = solver.optimizer_of(cfg, network, schedule)
     groups = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
-    return {
-        "model": _plain(network),
-        "weights": {name: float(item.detach().double().square().sum()) for name, item in network.named_parameters()},
-        "trained": [name for name, item in network.named_parameters() if item.requires_grad],
-        "step": _after_a_step(network, optimizer),
-        "optimizer": (type(optimizer).__name__, [len(group["params"]) for group in optimizer.param_groups], groups),
-        "schedule": (schedule, [rates(at) for at in range(schedule.last)]),
-        "training": _attributes(mapper.TrainingMapper(cfg, masks=True, seed=0)),
-        "test": (
-            _attributes(mapper.InferenceMapper(cfg)),
-            _attributes(predict._Variants(cfg)),
-            _attributes(predict._WholeImages(cfg)),
-        ),
-        "division": sampler.Division(cfg.SOLVER.IMS_PER_BATCH, 1, cfg.SOLVER.ACCUMULATE),
-        "hooks": [len(module._forward_hooks) for module in network.modules()],
-    }
+    yield "optimizer", (type(optimizer).__name__, [len(group["params"]) for group in optimizer.param_groups], groups)
+    yield "step", _after_a_step(network, optimizer)
 
 
 def _after_a_step(network: nn.Module, optimizer: torch.optim.Optimizer) -> list[float]:
@@ -193,11 +190,13 @@ def _attributes(item: Any, depth: int = 0) -> dict[str, str]:
     for name, value in vars(item).items():
         if isinstance(item, nn.Module) and name in TORCHS_OWN:
             continue
-        if isinstance(value, (bool, int, float, str, list, tuple, dict, torch.Tensor)) or value is None:
-            found[name] = repr(value)
-        elif depth < 2 and hasattr(value, "__dict__") and not isinstance(value, nn.Module):
-            found[name] = f"{type(value).__name__} {getattr(value, '__name__', '')}"
-            found.update({f"{name}.{key}": text for key, text in _attributes(value, depth + 1).items()})
+        parts = value if isinstance(value, (list, tuple)) else [value]
+        for number, part in enumerate(parts):
+            if depth < 2 and hasattr(part, "__dict__") and not isinstance(part, (nn.Module, torch.Tensor)):
+                inner = {"": f"{type(part).__name__} {getattr(part, '__name__', '')}", **_attributes(part, depth + 1)}
+                found |= {f"{name}.{number}.{key}": text for key, text in inner.items()}
+            elif isinstance(part, (bool, int, float, str, list, tuple, dict, torch.Tensor)) or part is None:
+                found[f"{name}.{number}"] = repr(part)
     return found
 
 
@@ -320,20 +319,20 @@ MODEL_FOR = {CASCADE: "tiny-cascade", RESNEST: "resnest50"}
 
 
 class Base(Protocol):
-    """base(model, *overrides): the fingerprint without the key's value; each is made once."""
+    """base(model, *overrides): the parts without the key's value; each is made once."""
 
     def __call__(self, name: str, *beside: str) -> dict[str, Any]: ...
 
 
 @pytest.fixture(scope="module")
 def base() -> Base:
-    """base(model, *overrides): the fingerprint without the key's value; each is made once."""
+    """base(model, *overrides): the parts without the key's value; each is made once."""
     made: dict[tuple[str, ...], dict[str, Any]] = {}
 
     def base(name: str, *beside: str) -> dict[str, Any]:
         key = (name, *beside)
         if key not in made:
-            made[key] = fingerprint(config.load(name, "sample", beside))
+            made[key] = dict(parts(config.load(name, "sample", beside)))
         return made[key]
 
     return base
@@ -346,6 +345,11 @@ def test_each_key_that_is_obeyed_is_tried_or_tested_elsewhere() -> None:
     assert config_keys.obeyed() >= set(ELSEWHERE) | SINGLE | set(VALUES)
 
 
+@pytest.mark.parametrize("name", ["tiny", "tiny-cascade"])
+def test_the_same_configuration_is_the_same_in_all_parts(name: str, base: Base) -> None:
+    assert dict(parts(config.load(name, "sample"))) == base(name)
+
+
 @pytest.mark.parametrize("key", sorted(config_keys.obeyed() - set(ELSEWHERE) - SINGLE))
 def test_a_key_that_is_obeyed_changes_something(key: str, base: Base) -> None:
     name = MODEL_FOR.get(CONDITIONAL.get(key, CASCADE), "tiny") if key in CONDITIONAL else "tiny"
@@ -353,6 +357,6 @@ def test_a_key_that_is_obeyed_changes_something(key: str, base: Base) -> None:
     before = base(name, *beside)
     value = VALUES.get(key) or another(config.flat(config.load(name, "sample", beside))[key])
 
-    after = fingerprint(config.load(name, "sample", [*beside, key, value]))
+    changed = (part for part, after in parts(config.load(name, "sample", [*beside, key, value])) if after != before[part])
 
-    assert after != before
+    assert next(changed, None) is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -35,14 +36,18 @@ def build_network(cfg: Any, device: torch.device | str = "cpu", *, seed: int | N
     """The model of a configuration, on `device`, in training mode.
 
     The initial weights depend on `seed` alone, if it is given: they are drawn on the CPU for any device, and torch's
-    global random state is not changed.
+    global random state is not changed. On the device "meta", the model has shapes and no weights: built in a moment.
     """
     heads.register()
     resnest.register()
     plain = cfg.clone()
     plain.defrost()
-    plain.MODEL.DEVICE = "cpu"
-    with torch.random.fork_rng(devices=[], enabled=seed is not None):
+    has_weights = torch.device(device).type != "meta"
+    plain.MODEL.DEVICE = "cpu" if has_weights else "meta"
+    with (
+        torch.random.fork_rng(devices=[], enabled=seed is not None),
+        nullcontext() if has_weights else torch.device("meta"),
+    ):
         if seed is not None:
             torch.manual_seed(seed)
         model = _built(plain)

@@ -115,15 +115,12 @@ def join(rank: int, world: World, url: str) -> None:
     Raises DataError where its GPU is missing, or where the processes do not match.
     """
     import torch
+
+    # `comm` alone needs no compat, which imports all of detectron2.
+    from detectron2.utils import comm
     from torch import distributed
 
-    from train import (
-        compat,  # noqa: F401 - before detectron2
-        devices,
-    )
-
-    # isort: split
-    from detectron2.utils import comm
+    from train import devices
 
     on_gpu = world.device != "cpu"
     if on_gpu:
@@ -155,12 +152,8 @@ def join(rank: int, world: World, url: str) -> None:
 
 def _part() -> None:
     """Wait for the other processes, then close the process group."""
-    from torch import distributed
-
-    from train import compat  # noqa: F401 - before detectron2
-
-    # isort: split
     from detectron2.utils import comm
+    from torch import distributed
 
     comm.synchronize()
     distributed.destroy_process_group()
