@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import signal
@@ -21,7 +20,7 @@ import torch
 from benchmarks.gpu.correct import difference
 from benchmarks.gpu.records import Rows, Settings, first_of
 from benchmarks.measuring import environment
-from datasets import result_reading
+from datasets import coco, evaluation, result_reading
 from datasets.results import Results
 from train.checkpoints import checkpoint
 
@@ -181,9 +180,8 @@ def _predict(settings: Settings, weights: Path, name: str, *options: str) -> Pre
         ],
     )
     seconds = round(time.perf_counter() - began, 1)
-    command = [sys.executable, "-m", "datasets", "evaluate", "--annotations", str(data.annotations), "--json"]
-    ap = json.loads(_run(settings, [*command, "--results", str(output)]))["ap"]
     found = result_reading.read(output)
+    ap = evaluation.evaluate(coco.read(data.annotations).dataset, found).ap
     return Predicted(found, f"{len(found):,} detections in {seconds:g} s, AP {100 * (ap or 0):.1f}", seconds)
 
 
