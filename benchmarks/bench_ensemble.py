@@ -132,12 +132,14 @@ class Clock:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("models", type=int)
 def ours(folder: Path, models: int) -> None:
+    from datasets.allocator import keep_freed_memory
     from datasets.results import write
     from ensemble import pipeline
     from ensemble.detections import to_results
     from ensemble.recipe import SoftNms, Wbf
 
     clock = Clock()
+    keep_freed_memory()
     images = pipeline.read_images(folder / "images.json")
     read = pipeline.read_models([folder / f"{model}.json" for model in range(models)], images)
     clock.done("read")

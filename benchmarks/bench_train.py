@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it also 
 from benchmarks import figures
 from benchmarks.figures import Figure
 from benchmarks.stock import plain, stock_batches
+from datasets import allocator
 from datasets.parallel import cores
 from datasets.sources import Input
 from train import compat, config, devices  # noqa: F401 - compat before detectron2
@@ -246,7 +247,7 @@ def cpu_side(side: str, model_name: str, count: int, annotations: Path, images: 
     network = build_network(cfg if side == "ours" else plain(cfg), device, seed=0)
     if side == "ours":
         processor.set_threads()
-        processor.keep_freed_memory()
+        allocator.keep_freed_memory()
         use_faster_layers(network)
         precision = precision_of(cfg, device, print)
     schedule = solver.schedule_of(cfg, len(data.records))

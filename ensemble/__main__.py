@@ -74,8 +74,10 @@ def _read(
 ) -> tuple[Images, list[Model], list[Numbering]]:
     """The images, the models' results, and how each file numbers its categories."""
     from datasets import provenance
+    from datasets.allocator import keep_freed_memory
     from ensemble import matching, pipeline
 
+    keep_freed_memory()
     images = pipeline.read_images(where.annotations)
     declared = provenance.declared_training(trained_on, images.images, where.folder)
     how = matching.numberings(numberings, paths, chosen)

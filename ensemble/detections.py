@@ -38,9 +38,12 @@ class Detections(msgspec.Struct, frozen=True, eq=False):
 
     def take(self, chosen: npt.NDArray[np.bool_] | Indices) -> Detections:
         """The detections selected by `chosen`, indices or a boolean mask."""
-        if chosen.dtype == np.bool_ and chosen.all():
-            return self
-        return Detections(*(getattr(self, name)[chosen] for name in self.__struct_fields__))
+        if chosen.dtype == np.bool_:
+            if chosen.all():
+                return self
+            chosen = np.flatnonzero(chosen)
+        # numpy's `take`: indexing rows of four takes four times as long.
+        return Detections(*(getattr(self, name).take(chosen, axis=0) for name in self.__struct_fields__))
 
     def with_scores(self, scores: Floats) -> Detections:
         """A copy with other scores, sorted again."""
@@ -80,7 +83,8 @@ def join(parts: Sequence[Detections]) -> Detections:
 def sort(detections: Detections) -> Detections:
     """Sorts by image, descending score, category, box, model; detections that agree in all of these are equal."""
     keys = _keys(detections)
-    order = np.argsort(keys, kind="stable")
+    # Not a stable sort, which takes twice as long: the order of ties is settled below.
+    order = np.argsort(keys)
     keys = keys[order]
     tied = keys[1:] == keys[:-1]
     if tied.any():

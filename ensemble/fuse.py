@@ -112,7 +112,7 @@ def _cluster(detections: Detections, weights: Floats, block: Block, iou_threshol
     """
     places = _by_weighted_score(detections, weights, block)
     lengths, (groups, length) = block.lengths, places.shape
-    all_boxes = Corners.of(detections.boxes_xyxy[places])
+    all_boxes = Corners.of(detections.boxes_xyxy.take(places, axis=0))
     all_weights = weights[detections.models[places]]
     all_scores = detections.scores[places] * all_weights
 

@@ -121,8 +121,11 @@ def _read_model(
 
 def _check_coordinates(path: Path, detections: Results) -> None:
     """Refuse boxes so large that the areas computed from them would overflow."""
+    boxes = detections.boxes_xywh
+    if not len(boxes) or -MAX_COORDINATE <= boxes.min() <= boxes.max() <= MAX_COORDINATE:
+        return
     problems = Problems()
-    beyond, _ = np.nonzero(np.abs(detections.boxes_xywh) > MAX_COORDINATE)
+    beyond, _ = np.nonzero(np.abs(boxes) > MAX_COORDINATE)
     for at in np.unique(beyond):
         shown = detections.boxes_xywh[at].tolist()
         problems.add(f"$[{at}].bbox: expected coordinates of up to {MAX_COORDINATE:g} px, found {shown}")

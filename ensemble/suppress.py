@@ -28,7 +28,7 @@ def nms(detections: Detections, *, iou_threshold: float, class_agnostic: bool) -
     """
     kept = np.zeros(len(detections), dtype=np.bool_)
     for block in _blocks(detections, class_agnostic):
-        boxes = Corners.of(detections.boxes_xyxy[block.places])
+        boxes = Corners.of(detections.boxes_xyxy.take(block.places, axis=0))
         alive = block.filled
         for at in range(alive.shape[1] - 1):
             after = np.s_[:, at + 1 :]
@@ -56,7 +56,11 @@ def soft_nms(
     factor = _gaussian(sigma) if kind == "gaussian" else _linear(iou_threshold)
     for block in _blocks(detections, class_agnostic):
         decayed = _decay(
-            detections.boxes_xyxy[block.places], detections.scores[block.places], block, factor, score_threshold
+            detections.boxes_xyxy.take(block.places, axis=0),
+            detections.scores.take(block.places),
+            block,
+            factor,
+            score_threshold,
         )
         filled = block.filled
         scores[block.places[filled]] = decayed[filled]

@@ -1,16 +1,13 @@
-"""What training asks of a CPU: as many threads as cores are free, waiting without spinning, memory that stays."""
+"""What training asks of a CPU: as many threads as cores are free, waiting without spinning."""
 
 from __future__ import annotations
 
-import ctypes
 import os
 import time
 from pathlib import Path
 from typing import NamedTuple
 
 STAT = Path("/proc/stat")
-# glibc's malloc.h.
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 
 class Usage(NamedTuple):
@@ -72,14 +69,3 @@ def set_threads(recorded: int | None = None) -> int:
     if not os.environ.get("OMP_NUM_THREADS"):
         torch.set_num_threads(min(recorded, cores()) if recorded else free_threads(BEGIN, usage(), cores()))
     return torch.get_num_threads()
-
-
-def keep_freed_memory() -> None:
-    """Let glibc keep freed memory for the next step.
-
-    By default, it returns large blocks at once, and every step gets them again page by page: a tenth of its time.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(M_MMAP_THRESHOLD, 2**30)
-        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)

@@ -357,6 +357,8 @@ def test_a_key_that_is_obeyed_changes_something(key: str, base: Base) -> None:
     before = base(name, *beside)
     value = VALUES.get(key) or another(config.flat(config.load(name, "sample", beside))[key])
 
-    changed = (part for part, after in parts(config.load(name, "sample", [*beside, key, value])) if after != before[part])
+    changed = (
+        part for part, after in parts(config.load(name, "sample", [*beside, key, value])) if after != before[part]
+    )
 
     assert next(changed, None) is not None

@@ -1,10 +1,8 @@
-"""Free cores, from what the system counts; threads; memory that stays."""
+"""Free cores, from what the system counts; threads."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -76,29 +74,3 @@ def test_a_run_goes_on_with_the_threads_that_it_had(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     cpu.set_threads(3)
     assert asked == [3, 4, 4]
-
-
-STEP = """
-import resource, sys
-from train import cpu
-if sys.argv[1] == "keep":
-    cpu.keep_freed_memory()
-import torch
-faults = []
-for _ in range(24):
-    torch.ones(2**24)  # 64 MB, more than glibc keeps by itself
-    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
-print(faults[-1] - faults[15])
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
-def test_memory_that_was_freed_is_not_faulted_in_again() -> None:
-    """Eight tensors of 16,384 pages each, after some that found their places."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    found = {}
-    for how in ("keep", "return"):
-        done = subprocess.run([sys.executable, "-c", STEP, how], env=environment, capture_output=True, check=True)
-        found[how] = int(done.stdout)
-    assert found["return"] > 8 * 16_000
-    assert found["keep"] < 16_384

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from datasets import cli, coco, orientation, outputs, provenance, results
+from datasets import allocator, cli, coco, orientation, outputs, provenance, results
 from datasets.categories import check_same
 from datasets.digests import sha256_file
 from datasets.errors import DataError
@@ -84,7 +84,7 @@ def predict(request: Request, progress: cli.Progress) -> Predicted | None:
     cfg = _configuration(loaded, request)
     device = devices.device_of(cfg)
     if device.type == "cpu":
-        cpu.keep_freed_memory()
+        allocator.keep_freed_memory()
         if comm.get_world_size() == 1:
             cpu.set_threads()
     precision = precision_of(cfg, device, cli.note if is_main else _silent)

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from datasets import __version__, cli
+from datasets import __version__, allocator, cli
 from datasets.checks import STRICT, Leniency
 from datasets.errors import DataError
 from datasets.seen import SeenImages
@@ -246,7 +246,7 @@ def _train(run: _Run) -> None:
 
 def _prepare_cpu(before: Loaded | None) -> None:
     """Memory and, unless `launch` divided them among several processes, threads."""
-    cpu.keep_freed_memory()
+    allocator.keep_freed_memory()
     if comm.get_world_size() == 1:
         cpu.set_threads(before.content.get("threads") if before else None)
 
