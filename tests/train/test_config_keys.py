@@ -186,7 +186,7 @@ TORCHS_OWN = set(vars(nn.Module())) - {"training", "_buffers"}
 
 def _attributes(item: Any, depth: int = 0) -> dict[str, str]:
     """The plain values of an object, and those of the objects in it."""
-    found = {}
+    found: dict[str, str] = {}
     for name, value in vars(item).items():
         if isinstance(item, nn.Module) and name in TORCHS_OWN:
             continue
