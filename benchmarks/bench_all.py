@@ -30,7 +30,7 @@ CPU_INFO = Path("/proc/cpuinfo")
 SAMPLE = ("--annotations", "datasets/sample/annotations/instances_train.json", "--images", "datasets/sample/train")
 # What `python benchmarks/...` runs. The sizes are those that still tell: a ratio of two short runs is mostly start-up.
 COMPILER: tuple[tuple[str, ...], ...] = (
-    ("bench_augment.py", "run", "--count", "600", "--rounds", "2"),
+    ("bench_augment.py", "run", "--count", "1000", "--rounds", "2"),
     ("bench_scale.py", "--count", "400"),
 )
 RUNS: tuple[tuple[str, ...], ...] = (
@@ -39,7 +39,7 @@ RUNS: tuple[tuple[str, ...], ...] = (
     ("bench_train.py", "cpu", "--count", "15", "--rounds", "2"),
     ("bench_train.py", "cpu", "--count", "15", "--rounds", "2", "--threads", "2"),
     ("bench_train.py", "beside", "--count", "8", "--rounds", "1"),
-    ("bench_ensemble.py", "run", "--images", "400"),
+    ("bench_ensemble.py", "run", "--images", "2500"),
 )
 
 
@@ -66,13 +66,9 @@ def main(annotations: tuple[str, ...], images: tuple[str, ...], page: Path) -> N
     begun = time.perf_counter()
     data = compiled(annotations, images)
     commands = [*((arguments, data) for arguments in COMPILER), *((arguments, ()) for arguments in RUNS)]
-    measured: list[Measured] = []
-    failed: list[str] = []
-    for arguments, options in commands:
-        try:
-            measured += run(arguments, options)
-        except subprocess.CalledProcessError as error:
-            failed.append(f"{' '.join(arguments)}: exit code {error.returncode}")
+    found = {" ".join(arguments): run(arguments, options) for arguments, options in commands}
+    measured = [item for items in found.values() for item in items or ()]
+    failed = [command for command, items in found.items() if items is None]
     seconds = time.perf_counter() - begun
     text = page.read_text(encoding="utf-8")
     page.write_text(with_table(text, [heading(seconds, data), "", *table(measured)]), encoding="utf-8")
@@ -81,7 +77,7 @@ def main(annotations: tuple[str, ...], images: tuple[str, ...], page: Path) -> N
     for figure in missed:
         print(f"  {figure.what}: {figure.text}, expected {figure.goal}")
     for command in failed:
-        print(f"  {command}; nothing of it is in the table")
+        print(f"  {command} failed; nothing of it is in the table")
     sys.exit(1 if missed or failed else 0)
 
 
@@ -93,8 +89,8 @@ def compiled(annotations: Sequence[str], images: Sequence[str]) -> tuple[str, ..
     return tuple(part for file, folder in pairs for part in ("--annotations", file, "--images", folder)) or SAMPLE
 
 
-def run(arguments: Sequence[str], data: Sequence[str] = ()) -> list[Measured]:
-    """Run a benchmark; its own output is shown as well. The command of a figure is without its `data`."""
+def run(arguments: Sequence[str], data: Sequence[str]) -> list[Measured] | None:
+    """Run a benchmark, whose own output is shown as well; None where it fails. Figures' commands are without `data`."""
     command = f"python benchmarks/{' '.join(arguments)}"
     print(f"\n$ {command}", flush=True)
     script, *options = *arguments, *data
@@ -102,7 +98,9 @@ def run(arguments: Sequence[str], data: Sequence[str] = ()) -> list[Measured]:
         path = Path(name) / "figures.json"
         call = [sys.executable, str(ROOT / "benchmarks" / script), *options, "--json", str(path)]
         # Training is measured with the threads that it takes by itself.
-        subprocess.run(call, env=environment(one_thread=False), cwd=ROOT, check=True)
+        done = subprocess.run(call, env=environment(one_thread=False), cwd=ROOT, check=False)
+        if done.returncode:
+            return None
         return [Measured(figure, command) for figure in figures.read(path)]
 
 
