@@ -71,7 +71,7 @@ def main(annotations: tuple[str, ...], images: tuple[str, ...], page: Path) -> N
     failed = [command for command, items in found.items() if items is None]
     seconds = time.perf_counter() - begun
     text = page.read_text(encoding="utf-8")
-    page.write_text(with_table(text, [heading(seconds, data), "", *table(measured)]), encoding="utf-8")
+    page.write_text(with_table(text, [heading(seconds, annotations), "", *table(measured)]), encoding="utf-8")
     missed = [item.figure for item in measured if item.figure.is_met is False]
     print(f"\n{page}: {len(measured)} figures in {seconds:.0f} s, {len(missed)} of them beside their goals")
     for figure in missed:
@@ -90,8 +90,11 @@ def compiled(annotations: Sequence[str], images: Sequence[str]) -> tuple[str, ..
 
 
 def run(arguments: Sequence[str], data: Sequence[str]) -> list[Measured] | None:
-    """Run a benchmark, whose own output is shown as well; None where it fails. Figures' commands are without `data`."""
-    command = f"python benchmarks/{' '.join(arguments)}"
+    """Run a benchmark, whose own output is shown as well; None where it fails.
+
+    Letters stand for the files of `data` in the figures' command: the page has no paths of one machine.
+    """
+    command = f"python benchmarks/{' '.join(arguments)}{' --annotations F --images D' if data else ''}"
     print(f"\n$ {command}", flush=True)
     script, *options = *arguments, *data
     with tempfile.TemporaryDirectory(prefix="bench-all-") as name:
@@ -104,8 +107,8 @@ def run(arguments: Sequence[str], data: Sequence[str]) -> list[Measured] | None:
         return [Measured(figure, command) for figure in figures.read(path)]
 
 
-def heading(seconds: float, data: Sequence[str]) -> str:
-    """The machine, the day, the commit, and what was compiled."""
+def heading(seconds: float, annotations: Sequence[str]) -> str:
+    """The machine, the day, the commit, and what was compiled: these files, or the sample where there are none."""
     model = next(
         (
             line.partition(":")[2].strip()
@@ -116,10 +119,8 @@ def heading(seconds: float, data: Sequence[str]) -> str:
     )
     day = datetime.datetime.now(tz=datetime.timezone.utc).date().isoformat()
     machine = f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    files = ", ".join(
-        Path(file).name for option, file in zip(data[::2], data[1::2], strict=True) if option == "--annotations"
-    )
-    return f"{machine}; {day}, {commit()}, {seconds:.0f} s. Compiled: {'the sample' if data == SAMPLE else files}."
+    what = ", ".join(Path(file).name for file in annotations) or "the sample"
+    return f"{machine}; {day}, {commit()}, {seconds:.0f} s. Compiled: {what}."
 
 
 def table(measured: Sequence[Measured]) -> list[str]:

@@ -181,7 +181,7 @@ def _predict(settings: Settings, weights: Path, name: str, *options: str) -> Pre
     )
     seconds = round(time.perf_counter() - began, 1)
     found = result_reading.read(output)
-    ap = evaluation.evaluate(coco.read(data.annotations).dataset, found).ap
+    ap = evaluation.evaluate(coco.read(data.annotations, as_written=True).dataset, found).ap
     return Predicted(found, f"{len(found):,} detections in {seconds:g} s, AP {100 * (ap or 0):.1f}", seconds)
 
 

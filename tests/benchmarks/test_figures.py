@@ -74,7 +74,7 @@ def test_photographs_take_the_place_of_the_drawings() -> None:
         *("--annotations", "a.json", "--images", "a"),
         *("--annotations", "b.json", "--images", "b"),
     )
-    photographs = ("--annotations", "far/a.json", "--images", "a")
-    assert bench_all.heading(300.0, photographs).endswith(", 300 s. Compiled: a.json.")
+    assert bench_all.heading(300.0, ("far/a.json", "b.json")).endswith(", 300 s. Compiled: a.json, b.json.")
+    assert bench_all.heading(300.0, ()).endswith(", 300 s. Compiled: the sample.")
     with pytest.raises(click.UsageError, match="go together"):
         bench_all.compiled(("a.json",), ())
