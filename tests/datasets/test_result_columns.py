@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from datasets import result_columns, result_reading
@@ -53,9 +53,9 @@ def assert_equal(found: Results | None, expected: Results) -> None:
 
 @pytest.fixture(autouse=True, scope="module")
 def _small_blocks() -> Iterator[None]:
-    """A block for each record or two."""
+    """A block for each record or two; the longest one below fits, with the brace of the next."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(result_columns, "BLOCK", 150)
+        patch.setattr(result_columns, "BLOCK", 200)
         yield
 
 
@@ -134,8 +134,10 @@ ids = st.integers(0, 10**9).map(str)
 PLAIN = '{{"image_id": {}, "category_id": {}, "bbox": [{}, {}, {}, {}], "score": {}}}'
 plain = st.lists(st.builds(PLAIN.format, ids, ids, digits, digits, digits, digits, shares), min_size=2, max_size=8)
 files = plain.map(lambda records: f"[{', '.join(records)}]".encode())
+LONGEST = f"[{', '.join([PLAIN.format(10**9, 10**9, *['9876543210.123456789'] * 4, '0.123456789')] * 2)}]".encode()
 
 
+@example(LONGEST)
 @given(files)
 def test_every_plain_number_is_read_to_the_last_bit(data: bytes) -> None:
     assert_equal(columns(data), decoded(data))
