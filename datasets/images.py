@@ -22,7 +22,8 @@ from PIL import Image as PillowImage
 
 from datasets.errors import DataError
 from datasets.exif import set_upright
-from datasets.jpeg import has_quantization_tables, scan_start, segments, without_stray_bytes
+from datasets.jpeg import Chroma, has_quantization_tables, scan_start, segments, without_stray_bytes
+from datasets.jpeg import chroma as jpeg_chroma
 from datasets.signatures import describe
 
 Pixels = npt.NDArray[np.uint8]  # (height, width, 3), RGB unless stated otherwise
@@ -38,6 +39,13 @@ PillowImage.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
 # Sequential frames, and the chroma subsamplings that every version of libjpeg-turbo decodes alike.
 _SEQUENTIAL = {0xC0, 0xC1}
 _SUBSAMPLINGS = {"444", "422", "420", "Gray"}
+_SAMPLING: dict[Chroma, int] = {
+    "444": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+    "422": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422,
+    "420": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
+    "440": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_440,
+    "411": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_411,
+}
 _PNG_END = b"IEND\xaeB`\x82"
 # PNG chunks that can carry an orientation: EXIF, EXIF in a text chunk, XMP.
 _PNG_ORIENTATION_MARKS = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
@@ -188,10 +196,18 @@ def swapped(pixels: Pixels) -> Pixels:
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), dtype=np.uint8)
 
 
-def encode_jpeg(pixels: Pixels, quality: int, order: Order = "RGB") -> memoryview:
-    """(height, width, 3) pixels in `order` -> a baseline JPEG with 4:2:0 chroma."""
+def chroma_of(data: bytes, reading: Reading) -> Chroma:
+    """The chroma subsampling of an image file; 444 for PNG, which has none."""
+    return jpeg_chroma(data) if reading.format == "JPEG" else "444"
+
+
+def encode_jpeg(pixels: Pixels, quality: int, order: Order = "RGB", chroma: Chroma = "420") -> memoryview:
+    """(height, width, 3) pixels in `order` -> a baseline JPEG. At the same quality, 444 loses an eighth of what 420
+    does.
+    """
     bgr = swapped(pixels) if order == "RGB" else pixels
-    done, buffer = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    settings = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, _SAMPLING[chroma]]
+    done, buffer = cv2.imencode(".jpg", bgr, settings)
     if not done:
         raise DataError(f"an image of {pixels.shape[1]} x {pixels.shape[0]} px cannot be encoded as JPEG")
     return buffer.data

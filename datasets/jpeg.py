@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from typing import Literal
+
+Chroma = Literal["444", "422", "420", "440", "411"]
 
 _SOS, _DQT, _EOI = 0xDA, 0xDB, 0xD9
 # Markers without a segment: TEM, RST0 to RST7, SOI.
@@ -74,6 +77,26 @@ def has_quantization_tables(data: bytes) -> bool:
             components = payload[1 : 1 + 2 * payload[0] : 2] if payload else b""
             return bool(components) and all(table_of.get(component) in defined for component in components)
     return False
+
+
+# Sampling factors of luma over those of chroma, across and down.
+_CHROMA: dict[tuple[int, int], Chroma] = {(1, 1): "444", (2, 1): "422", (2, 2): "420", (1, 2): "440", (4, 1): "411"}
+
+
+def chroma(data: bytes) -> Chroma:
+    """The chroma subsampling of a JPEG in the usual notation: 444, 422, 420, 440 or 411.
+
+    444 for files without chroma, and for factors that this notation lacks: no other loses less.
+    """
+    for marker, start, end in segments(data):
+        if marker in _SOF:
+            payload = data[start:end]
+            factors = [divmod(payload[at + 1], 16) for at in range(6, len(payload) - 2, 3)]
+            if len(factors) != 3 or factors[1] != factors[2] or 0 in factors[1]:
+                break
+            (across, across_left), (down, down_left) = map(divmod, factors[0], factors[1])
+            return "444" if across_left or down_left else _CHROMA.get((across, down), "444")
+    return "444"
 
 
 def _tables(payload: bytes) -> Iterator[int]:

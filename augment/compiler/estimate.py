@@ -114,7 +114,7 @@ def measure(task: tuple[Source, list[Variant], Recipe]) -> Cost:
     data = images.read_file(source.path)
     size = 0
     try:
-        for encoded in encode_variants(data, examined(source).reading, planned, recipe.jpeg_quality):
+        for encoded in encode_variants(data, examined(source).reading, planned, recipe):
             if encoded is not None:
                 hashlib.sha256(encoded)
                 size += len(encoded)

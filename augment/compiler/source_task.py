@@ -18,13 +18,14 @@ from augment.compiler.inputs import examined
 from augment.compiler.journal import JournalEntry
 from augment.operations.balance import count_boxes
 from augment.operations.labels import Labeller, Labels
-from augment.operations.parameters import LabelRule, Original
+from augment.operations.parameters import Original, Recipe
 from augment.operations.plan import Variant
 from augment.operations.render import render
 from datasets import images
 from datasets.errors import DataError
 from datasets.image_files import Examined, decode
 from datasets.images import Pixels, Reading
+from datasets.jpeg import Chroma
 from datasets.records import Window
 from datasets.sources import Source
 from datasets.staging import write_file
@@ -32,6 +33,8 @@ from datasets.stream import annotation_body
 
 # Unique to this process, also among machines that share the folder.
 _SUFFIX = f".{secrets.token_hex(4)}"
+
+_CHROMA: dict[int, Chroma] = {444: "444", 422: "422", 420: "420"}
 
 CHANGED, DAMAGED = -2, -1
 
@@ -47,8 +50,7 @@ class SourceTask(NamedTuple):
     source: Source
     variants: list[Variant]
     names: list[str]
-    rule: LabelRule
-    quality: int
+    recipe: Recipe
     folder: Path
     unfinished: Path
     link: bool
@@ -76,7 +78,7 @@ def compile_source(task: SourceTask) -> SourceResult:
     source_sha256 = hashlib.sha256(data).hexdigest()
     digests = []
     size = 0
-    made = encode_variants(data, file.reading, task.variants, task.quality)
+    made = encode_variants(data, file.reading, task.variants, task.recipe)
     try:
         for encoded, name in zip(made, task.names, strict=True):
             if encoded is None:
@@ -117,7 +119,7 @@ def check_rendered(task: RenderedTask) -> int:
 
 
 def encode_variants(
-    data: bytes, reading: Reading, variants: list[Variant], quality: int
+    data: bytes, reading: Reading, variants: list[Variant], recipe: Recipe
 ) -> Iterator[memoryview | None]:
     """The JPEG of each variant of a source file, which is decoded once; None for the original.
 
@@ -128,20 +130,22 @@ def encode_variants(
     if bgr is None:
         bgr = decode(data, reading, "BGR")
     rgb: Pixels | None = None
+    quality = recipe.jpeg_quality
+    chroma = images.chroma_of(data, reading) if recipe.chroma == "source" else _CHROMA[recipe.chroma]
     for variant in variants:
         if variant.operation == Original.name:
             yield None
         elif variant.transform is None:
-            yield images.encode_jpeg(render(bgr, variant), quality, "BGR")
+            yield images.encode_jpeg(render(bgr, variant), quality, "BGR", chroma)
         else:
             rgb = images.swapped(bgr) if rgb is None else rgb
-            yield images.encode_jpeg(render(rgb, variant), quality)
+            yield images.encode_jpeg(render(rgb, variant), quality, chroma=chroma)
 
 
 def _label(task: SourceTask) -> tuple[Counts, list[list[bytes]]]:
     """The counts of all variants, and the JSON of each one's annotations, without ids."""
     source = task.source
-    labeller = Labeller(source.annotations, source.image, task.rule)
+    labeller = Labeller(source.annotations, source.image, task.recipe.labels)
     counts = Counts.empty()
     counts.before = count_boxes(source.annotations)
     annotations = []

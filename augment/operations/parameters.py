@@ -5,7 +5,7 @@ Every value has a default, unknown keys are refused, and the manifest of a build
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
@@ -116,6 +116,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     operations: tuple[AnyOperation, ...]
     seed: int = 0
     jpeg_quality: int = 95
+    chroma: Literal["source", 444, 422, 420] = "source"
+    """Chroma subsampling of the JPEGs: as the source file has it, or the same for all."""
     labels: LabelRule = LabelRule()
 
     def __post_init__(self) -> None:
