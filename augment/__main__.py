@@ -114,14 +114,22 @@ def plan(as_json: bool, executor: AbstractContextManager[Run], request: Request)
       python -m augment plan --annotations instances_train.json --images train2017 --recipe balanced
     """
     from augment.compiler import estimate
-    from augment.compiler.counts import categories_table, operations_table, warnings
+    from augment.compiler.counts import categories_table, operations_table, target_line, warnings
     from augment.compiler.inputs import prepare
+    from augment.operations.parameters import Copy
 
     with executor as run, cli.progress_bar() as progress:
         prepared = prepare(request, run, progress)
         planned = estimate.plan(prepared, run, progress)
     categories = prepared.inputs.categories
-    warned = [*prepared.inputs.warnings, *warnings(planned.counts, request.recipe)]
+    balance = prepared.balance()
+    warned = [
+        *prepared.inputs.warnings,
+        *warnings(planned.counts, request.recipe, balance, len(prepared.sources)),
+    ]
+    copies = [operation for operation in request.recipe.operations if isinstance(operation, Copy)]
+    if not planned.counts.images[Copy.name]:
+        copies = []  # which is among the warnings
     repairs = prepared.inputs.repairs.counts()
     if as_json:
         document = planned.counts.as_json(categories)
@@ -137,6 +145,11 @@ def plan(as_json: bool, executor: AbstractContextManager[Run], request: Request)
         "",
         *categories_table(planned.counts, categories),
         "",
+        *(
+            f"copies are for {target_line(operation, balance)}"
+            for operation in copies
+            if planned.counts.images[Copy.name]
+        ),
         *_repair_lines(repairs),
         *cli.skipped_lines(prepared.inputs),
         *cli.warning_lines(warned),
@@ -178,11 +191,16 @@ def build(output: Path, link: bool, restart: bool, executor: AbstractContextMana
         return
     if built.kept:
         click.echo(f"{output}: {built.kept:,} source images had been rendered before and are kept")
+    prepared = built.prepared
+    warned = [
+        *prepared.inputs.warnings,
+        *warnings(built.counts, request.recipe, prepared.balance(), len(prepared.sources)),
+    ]
     lines = [
         *operations_table(built.counts),
-        *_repair_lines(built.prepared.inputs.repairs.counts()),
-        *cli.skipped_lines(built.prepared.inputs),
-        *cli.warning_lines([*built.prepared.inputs.warnings, *warnings(built.counts, request.recipe)]),
+        *_repair_lines(prepared.inputs.repairs.counts()),
+        *cli.skipped_lines(prepared.inputs),
+        *cli.warning_lines(warned),
         f"{output}: {_bytes(built.bytes)} of images in {_duration(time.monotonic() - start)}",
     ]
     cli.show(*lines)

@@ -64,9 +64,11 @@ class AnnotationJson(msgspec.Struct, kw_only=True):
 
 
 class TracedAnnotationJson(AnnotationJson, kw_only=True):
-    """An annotation of a build, with the key that augment adds."""
+    """An annotation of a build, with the keys that augment adds."""
 
     source_annotation_id: int | None = None
+    source_image_id: int | None = None
+    source_input: int | None = None
 
 
 class Repairs:
@@ -214,6 +216,7 @@ def completed(
         area = segmentation_area(mask) or box[2] * box[3]
     if annotation.iscrowd is None:
         repairs.add(CROWD_MISSING, json_path)
+    traced = annotation if isinstance(annotation, TracedAnnotationJson) else None
     return Annotation(
         id=annotation.id,
         image_id=annotation.image_id,
@@ -222,7 +225,9 @@ def completed(
         area=area,
         iscrowd=annotation.iscrowd or 0,
         segmentation=kept,
-        source_annotation_id=annotation.source_annotation_id if isinstance(annotation, TracedAnnotationJson) else None,
+        source_annotation_id=None if traced is None else traced.source_annotation_id,
+        source_image_id=None if traced is None else traced.source_image_id,
+        source_input=None if traced is None else traced.source_input,
     )
 
 

@@ -57,6 +57,41 @@ class CocoImage(msgspec.Struct, kw_only=True, omit_defaults=True):
     date_captured: Any = None
 
 
+class Donor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where a part of an image comes from: the pixels of another picture's `window`, resized to `region`.
+
+    A pasted object names its annotation and shows the pixels of its mask; a quarter of a mosaic shows the whole window.
+    """
+
+    source_input: int
+    source_id: Id
+    source_annotation_id: int | None = None
+    window: Window
+    """In the donor's pixels."""
+    region: Window
+    """In this image's pixels."""
+    scale: float
+    """Drawn; the sides of `region` are those of `window` times this, rounded to pixels."""
+    flip: bool = False
+    """Mirrored left to right."""
+
+
+class Turn(msgspec.Struct, frozen=True, kw_only=True):
+    """Mirrored left to right or not, then turned clockwise by 0, 90, 180 or 270 degrees."""
+
+    mirrored: bool
+    degrees: int
+
+
+class Grid(msgspec.Struct, frozen=True, kw_only=True):
+    """Squares that are erased: `square` px wide, one every `unit` px across and down, the first at (left, top)."""
+
+    unit: int
+    square: int
+    left: int
+    top: int
+
+
 class Image(CocoImage, kw_only=True, omit_defaults=True):
     """An image record, with its provenance where augment made the image.
 
@@ -71,6 +106,10 @@ class Image(CocoImage, kw_only=True, omit_defaults=True):
     window: Window | None = None
     transform: str | None = None
     seed: int | None = None
+    donors: tuple[Donor, ...] = ()
+    """The pasted objects, the last on top; or the quarters of a mosaic, its own one included, row by row."""
+    turn: Turn | None = None
+    erased: Grid | None = None
 
 
 class Annotation(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -84,6 +123,9 @@ class Annotation(msgspec.Struct, kw_only=True, omit_defaults=True):
     iscrowd: int
     segmentation: Polygons | Rle | None = None
     source_annotation_id: int | None = None
+    source_image_id: int | None = None
+    """Where the object comes from another picture than its image; with `source_input`."""
+    source_input: int | None = None
 
 
 class Dataset(msgspec.Struct, kw_only=True):

@@ -54,6 +54,9 @@ def annotation_body(annotation: Annotation) -> bytes:
         body["segmentation"] = [polygon.astype(np.float64, copy=False) for polygon in annotation.segmentation]
     if annotation.source_annotation_id is not None:
         body["source_annotation_id"] = annotation.source_annotation_id
+    if annotation.source_image_id is not None:
+        body["source_image_id"] = annotation.source_image_id
+        body["source_input"] = annotation.source_input
     return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)[1:]
 
 

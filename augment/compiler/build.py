@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from augment.compiler import manifest, metadata, workspace
 from augment.compiler.counts import Counts
-from augment.compiler.inputs import Prepared, Request, examined, prepare
+from augment.compiler.inputs import PlannedSource, Prepared, Request, examined, prepare
 from augment.compiler.journal import Journal, JournalEntry
 from augment.compiler.output import check_output
 from augment.compiler.source_task import (
@@ -23,6 +23,7 @@ from augment.compiler.source_task import (
     SourceTask,
     check_rendered,
     compile_source,
+    donors_sha256,
 )
 from augment.compiler.workspace import Workspace
 from augment.operations.plan import Variant, image_records
@@ -92,20 +93,20 @@ class _Numbered(NamedTuple):
 
     source: Source
     variants: list[Variant]
+    lent: list[Source]
     first_id: int
     records: list[Image]
 
 
-# Every source with its variants.
-_Planned = Iterable[tuple[Source, list[Variant]]]
+_Planned = Iterable[PlannedSource]
 
 
 def _numbered(planned: _Planned) -> Iterator[_Numbered]:
     next_id = 1
-    for source, variants in planned:
+    for source, variants, lent in planned:
         file_format = examined(source).reading.format
         records = image_records(variants, source.image, source.input, file_format, next_id)
-        yield _Numbered(source, variants, next_id, records)
+        yield _Numbered(source, variants, lent, next_id, records)
         next_id += len(variants)
 
 
@@ -133,9 +134,9 @@ def _rendered(planned: _Planned, space: Workspace, journal: Journal, run: Run, p
     problems = Problems()
     rendered_sources = []
     with _closing(run(check_rendered, tasks)) as results:
-        for (source, _), entry, result in zip(copy(planned), entries, results, strict=False):
+        for item, entry, result in zip(copy(planned), entries, results, strict=False):
             if result == CHANGED:
-                problems.add(f"{source.path}: changed since it was compiled")
+                problems.add(f"{item.source.path}: changed since it was compiled")
             rendered_sources.append(_Rendered(entry, None if result == DAMAGED else result))
             progress("checking rendered images", len(rendered_sources), len(entries))
     problems.raise_if_any(
@@ -163,6 +164,7 @@ def _compile(
     counts, size = Counts.empty(), 0
     records = (image for item in _numbered(copy(planned)) for image in item.records)
     tasks = _tasks(copy(planned), rendered, prepared, space, link)
+    donors = _DonorDigests(space, needed=prepared.donors is not None)
     with metadata.opened(space.dataset, prepared) as written, _closing(run(compile_source, tasks)) as results:
         # Workers are at work from here on, also while all records are drawn and written.
         first = list(itertools.islice(results, 1))
@@ -172,12 +174,48 @@ def _compile(
             before = rendered[at] if at < len(rendered) else None
             entry = _settled(item, result, before, space)
             written.add(item.source, item.records, result.annotations, entry)
+            donors.add(item, entry)
             counts.add(result.counts)
             size += result.bytes if result.entry is not None or before is None else before.bytes or 0
             if before is None:
                 journal.add(item.first_id, entry)
             progress("rendering", at + 1, len(prepared.sources))
+    donors.check()
     return _Compiled(counts, size, written.digests.hex(), written.annotations_sha256), rendered
+
+
+class _DonorDigests:
+    """Whether the pictures that images took from were, when they did, the files that the build has on record."""
+
+    def __init__(self, space: Workspace, *, needed: bool) -> None:
+        self._folder = space.folder
+        self._needed = needed
+        self._sources: dict[tuple[int, int], tuple[Path, str]] = {}
+        self._taken: list[tuple[tuple[tuple[int, int], ...], str]] = []
+
+    def add(self, item: _Numbered, entry: JournalEntry) -> None:
+        if not self._needed:
+            return
+        if item.lent or entry.donors_sha256 is not None:
+            keys = tuple((source.input, source.image.id) for source in item.lent)
+            self._taken.append((keys, entry.donors_sha256 or ""))
+        self._sources[item.source.input, item.source.image.id] = item.source.path, entry.source_sha256
+
+    def check(self) -> None:
+        """Raises DataError where a donor changed between two parts of an interrupted build."""
+        changed = {
+            key
+            for keys, sha256 in self._taken
+            if donors_sha256(self._sources[key][1] for key in keys) != sha256
+            for key in keys
+        }
+        problems = Problems()
+        for key in sorted(changed):
+            problems.add(f"{self._sources[key][0]}: may have changed since images took from it")
+        problems.raise_if_any(
+            f"{self._folder}: of {{n}} source image(s) of this unfinished build, some are not what they were",
+            advice="start over with the files as they are: --restart",
+        )
 
 
 def _tasks(
@@ -191,6 +229,7 @@ def _tasks(
         yield SourceTask(
             item.source,
             item.variants,
+            item.lent,
             [image.file_name for image in item.records],
             prepared.recipe,
             space.dataset / build_layout.IMAGES,

@@ -8,8 +8,9 @@ from typing import Any
 
 import msgspec
 
-from augment.operations.labels import CASES, Labels
-from augment.operations.parameters import OPERATION_NAMES, Copy, Recipe
+from augment.operations.balance import Balance, median_boxes, target_boxes
+from augment.operations.labels import CASES, PASTED, Labels
+from augment.operations.parameters import OPERATION_NAMES, Copy, Mosaic, Operation, Paste, Recipe
 from datasets.records import Category
 
 
@@ -43,6 +44,10 @@ class Counts(msgspec.Struct):
     def operations(self) -> list[str]:
         return [name for name in OPERATION_NAMES if self.images[name]]
 
+    def shown_cases(self) -> tuple[str, ...]:
+        """CASES, without pasted objects where there are none."""
+        return tuple(case for case in CASES if case != PASTED or self.total(PASTED))
+
     def total(self, case: str) -> int:
         return sum(self.cases[name, case] for name in self.operations())
 
@@ -51,7 +56,7 @@ class Counts(msgspec.Struct):
         return {
             "images": self.images.total(),
             "operations": {
-                name: {"images": self.images[name], **{case: self.cases[name, case] for case in CASES}}
+                name: {"images": self.images[name], **{case: self.cases[name, case] for case in self.shown_cases()}}
                 for name in self.operations()
             },
             "boxes_per_category": [
@@ -63,9 +68,10 @@ class Counts(msgspec.Struct):
 
 def operations_table(counts: Counts) -> list[str]:
     """Lines of text: images and cases of each operation, with totals."""
-    rows = [(name, counts.images[name], *(counts.cases[name, case] for case in CASES)) for name in counts.operations()]
-    rows.append(("total", counts.images.total(), *(counts.total(case) for case in CASES)))
-    head = f"{'operation':<14}{'images':>10}" + "".join(f"{case:>11}" for case in CASES)
+    cases = counts.shown_cases()
+    rows = [(name, counts.images[name], *(counts.cases[name, case] for case in cases)) for name in counts.operations()]
+    rows.append(("total", counts.images.total(), *(counts.total(case) for case in cases)))
+    head = f"{'operation':<14}{'images':>10}" + "".join(f"{case:>11}" for case in cases)
     return [head, *(f"{row[0]:<14}{row[1]:>10,}" + "".join(f"{value:>11,}" for value in row[2:]) for row in rows)]
 
 
@@ -80,18 +86,50 @@ def categories_table(counts: Counts, categories: Iterable[Category]) -> list[str
     return [*lines, f"commonest to rarest category present: {', '.join(shares)}"]
 
 
-def warnings(counts: Counts, recipe: Recipe) -> list[str]:
-    """Warnings about operations of a recipe that have no effect on this data."""
+def warnings(counts: Counts, recipe: Recipe, balance: Balance, sources: int) -> list[str]:
+    """Warnings about operations of a recipe that have no effect on this data, or on a part of its `sources`."""
+    found = []
+    for kind, lacks in _LACKS.items():
+        wanted = sources * sum(getattr(item, "count", 1) for item in recipe.operations if isinstance(item, kind))
+        made = counts.images[kind.name]
+        if made < wanted:
+            found.append(f"the recipe {recipe.name} makes {made:,} of {wanted:,} images by {kind.name}: {lacks}")
     copy = next((operation for operation in recipe.operations if isinstance(operation, Copy)), None)
-    if copy is None or counts.images[Copy.name]:
-        return []
-    boxes = [count for count in counts.before.values() if count]
-    target = f"{copy.target_boxes} boxes" if copy.target_boxes else f"{copy.target_fraction:g} x the number of images"
-    return [
-        f"the recipe {recipe.name} copies no image: the rarest category of each has more boxes than the target, "
-        f"{target}"
-        + (f"; the rarest of all has {min(boxes):,} (operations, copy: target_fraction, target_boxes)" if boxes else "")
-    ]
+    if copy is not None and not counts.images[Copy.name]:
+        found.append(
+            f"the recipe {recipe.name} copies no image: the rarest category of each has more boxes than the target; "
+            + target_line(copy, balance)
+        )
+    return found
+
+
+# Why an operation makes fewer images than there are sources.
+_LACKS: dict[type[Operation], str] = {
+    Paste: "the others found no object that suits them: in another image, whole, with a mask, and neither too small "
+    "nor too large (operations, paste: scale, min_size, boxes)",
+    Mosaic: "the others found no other image to show, or have a side of 1 px",
+}
+
+
+def target_line(operation: Copy, balance: Balance) -> str:
+    """What the number of balance copies follows from."""
+    target = target_boxes(operation, balance.images, balance.boxes)
+    counts = {category: count for category, count in balance.boxes.items() if count}
+    if operation.target_boxes is not None:
+        origin = "target_boxes"
+    elif operation.target == "median":
+        origin = "target: median"
+    else:
+        origin = f"target_fraction {operation.target_fraction:g} x {balance.images:,} images"
+    line = f"{float(target):,g} boxes a category ({origin})"
+    if not counts:
+        return line
+    rarer = sum(count < target for count in counts.values())
+    line += f", which {rarer} of {len(counts)} categories lack; the rarest has {min(counts.values()):,}"
+    if operation.target == "median":
+        return line
+    # A share of the images is no measure where an image has many objects.
+    return f"{line}, the median one {float(median_boxes(balance.boxes)):,g} (target: median)"
 
 
 def _imbalance(boxes: Counter[int]) -> str:

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from augment.compiler.counts import Counts
-from augment.compiler.inputs import Prepared, examined
+from augment.compiler.inputs import PlannedSource, Prepared, examined
 from augment.compiler.metadata import source_digest
-from augment.compiler.source_task import encode_variants
+from augment.compiler.source_task import DonorPictures, as_lent, encode_variants
 from augment.operations.balance import count_boxes
-from augment.operations.labels import Labeller
-from augment.operations.parameters import Original, Recipe
-from augment.operations.plan import Variant
+from augment.operations.parameters import Recipe
+from augment.operations.plan import Variant, size_of
+from augment.operations.variant_labels import VariantLabeller
 from datasets import images
 from datasets.cli import Progress
 from datasets.errors import DataError
@@ -60,7 +60,7 @@ def plan(prepared: Prepared, run: Run, progress: Progress) -> Plan:
         progress("planning", done, len(prepared.sources))
     # Evenly spaced among the sources that are rendered, which balance copies may make few.
     chosen = set(rendered[:: max(1, len(rendered) // SAMPLED)])
-    sampled = ((*pair, recipe) for index, pair in enumerate(prepared.planned()) if index in chosen)
+    sampled = ((planned, recipe) for index, planned in enumerate(prepared.planned()) if index in chosen)
     costs = list(run(measure, sampled))
     share = pixels / max(1, sum(cost.pixels for cost in costs))
     total_bytes += round(share * sum(cost.bytes for cost in costs))
@@ -75,19 +75,19 @@ class Counted(NamedTuple):
     bytes: int
 
 
-def count(task: tuple[list[tuple[Source, list[Variant]]], Recipe]) -> Counted:
+def count(task: tuple[list[PlannedSource], Recipe]) -> Counted:
     """Label all variants of some sources."""
     planned, recipe = task
     counts = Counts.empty()
     pixels = []
     size = 0
-    for source, variants in planned:
+    for source, variants, lent in planned:
         counts.before.update(count_boxes(source.annotations))
-        labeller = Labeller(source.annotations, source.image, recipe.labels)
+        labeller = VariantLabeller(source.annotations, source.image, recipe.labels, source.input, as_lent(lent))
         for variant in variants:
-            counts.add_variant(variant.operation, labeller.show(variant.window))
+            counts.add_variant(variant.operation, labeller.show(variant))
         pixels.append(derived_pixels(source, variants))
-        size += sum(examined(source).size for variant in variants if variant.operation == Original.name)
+        size += sum(examined(source).size for variant in variants if variant.unchanged)
         size += 0 if pixels[-1] else RECORD_BYTES * len(variants)
         size += len(json_line(source_digest(source, "0" * 64)))
     return Counted(counts, pixels, size)
@@ -100,28 +100,28 @@ def derived_pixels(source: Source, planned: list[Variant]) -> int:
 
 def _sizes(source: Source, planned: list[Variant]) -> Iterator[int]:
     for variant in planned:
-        if variant.operation != Original.name:
-            x0, y0, x1, y1 = variant.window or (0, 0, source.image.width, source.image.height)
-            yield (x1 - x0) * (y1 - y0)
+        if not variant.unchanged:
+            width, height = size_of(variant, source.image.width, source.image.height)
+            yield width * height
 
 
-def measure(task: tuple[Source, list[Variant], Recipe]) -> Cost:
+def measure(task: tuple[PlannedSource, Recipe]) -> Cost:
     """Compile one source in memory: CPU seconds, bytes of rendered images and JSON, rendered pixels."""
-    source, planned, recipe = task
+    (source, planned, lent), recipe = task
     import augment.operations.pixel  # noqa: F401  (a build imports albumentations once; its second does not count here)
 
     start = time.process_time()
     data = images.read_file(source.path)
     size = 0
     try:
-        for encoded in encode_variants(data, examined(source).reading, planned, recipe):
+        for encoded in encode_variants(data, examined(source).reading, planned, recipe, DonorPictures(lent)):
             if encoded is not None:
                 hashlib.sha256(encoded)
                 size += len(encoded)
     except ValueError as error:
         raise DataError(f"{source.path}: {error}", advice="replace the file, or leave it out: --skip-bad") from None
-    labeller = Labeller(source.annotations, source.image, recipe.labels)
+    labeller = VariantLabeller(source.annotations, source.image, recipe.labels, source.input, as_lent(lent))
     for variant in planned:
-        labels = labeller.show(variant.window)
+        labels = labeller.show(variant)
         size += RECORD_BYTES + sum(len(annotation_body(item)) for item in labels.annotations)
     return Cost(time.process_time() - start, size, derived_pixels(source, planned))

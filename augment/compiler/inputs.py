@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+import msgspec
+
 from augment.operations.balance import Balance, count_boxes
-from augment.operations.parameters import Recipe
-from augment.operations.plan import Variant, variants
+from augment.operations.donors import Donors
+from augment.operations.parameters import Mosaic, Paste, Recipe
+from augment.operations.plan import Dataset, Lending, SourceImage, Variant, variants
 from datasets.checks import STRICT, Leniency
 from datasets.cli import Progress
 from datasets.errors import DataError
@@ -32,20 +35,56 @@ class Request(NamedTuple):
     leniency: Leniency = STRICT
 
 
+class PlannedSource(NamedTuple):
+    """A source with its variants, and the pictures that these take from, with the annotations that they take."""
+
+    source: Source
+    variants: list[Variant]
+    lent: list[Source]
+
+
 class Prepared(NamedTuple):
-    """Inputs that were read and checked, image files included; `sources` are those within the limit."""
+    """Inputs that were read and checked, image files included; `sources` are those within the limit.
+
+    `donors` are the pictures and objects of `sources`; None where the recipe takes nothing from other pictures.
+    """
 
     inputs: Inputs
     sources: list[Source]
     recipe: Recipe
     leniency: Leniency = STRICT
+    donors: Donors | None = None
 
-    def planned(self) -> Iterator[tuple[Source, list[Variant]]]:
-        """Every source with its variants. Balance counts all sources, also those beyond the limit."""
+    def balance(self) -> Balance:
+        """The statistics of all sources, also of those beyond the limit."""
         everything = self.inputs.sources
-        balance = Balance(count_boxes(item for source in everything for item in source.annotations), len(everything))
+        return Balance(count_boxes(item for source in everything for item in source.annotations), len(everything))
+
+    def planned(self) -> Iterator[PlannedSource]:
+        """Every source with its variants."""
+        balance = self.balance()
+        lending = None if self.donors is None else Lending(self.recipe, self.donors)
         for source in self.sources:
-            yield source, variants(self.recipe, source.image, balance.copies(source.annotations))
+            dataset = Dataset(balance.copies(source.annotations), lending)
+            planned = variants(self.recipe, SourceImage(source.image, source.annotations, source.input), dataset)
+            yield PlannedSource(source, planned, self._lent(planned))
+
+    def _lent(self, planned: list[Variant]) -> list[Source]:
+        if self.donors is None:
+            return []
+        taken: dict[int, set[int | None]] = {}
+        for donor in (donor for variant in planned for donor in variant.donors):
+            at = self.donors.index_of(donor.source_input, donor.source_id)
+            taken.setdefault(at, set()).add(donor.source_annotation_id)
+        return [_with_objects(self.sources[at], ids) for at, ids in sorted(taken.items())]
+
+
+def _with_objects(source: Source, ids: set[int | None]) -> Source:
+    """A source with these of its annotations only; all where None is among them, as the whole picture is taken."""
+    if None in ids:
+        return source
+    chosen = [item for item in source.annotations if item.id in ids]
+    return msgspec.structs.replace(source, annotations=chosen)
 
 
 def prepare(request: Request, run: Run, progress: Progress) -> Prepared:
@@ -70,7 +109,24 @@ def prepare(request: Request, run: Run, progress: Progress) -> Prepared:
     for done in looking:
         progress("checking", done, len(sources))
     usable = [source for source in sources if source.examined is not None]
-    return Prepared(inputs, usable, request.recipe, request.leniency)
+    return Prepared(inputs, usable, request.recipe, request.leniency, _donors(request.recipe, inputs, usable))
+
+
+def _donors(recipe: Recipe, inputs: Inputs, sources: list[Source]) -> Donors | None:
+    """The donors that a recipe needs. Raises DataError where it pastes objects by masks that none has."""
+    pastes = [operation for operation in recipe.operations if isinstance(operation, Paste)]
+    if not pastes and not any(isinstance(operation, Mosaic) for operation in recipe.operations):
+        return None
+    donors = Donors((source.input, source.image, source.annotations) for source in sources)
+    if len(donors.masked) and not donors.masked.any() and not all(operation.boxes for operation in pastes):
+        paths = ", ".join(str(item.annotations) for item in inputs.inputs)
+        raise DataError(
+            f"{paths}: expected objects with a segmentation, by which recipe {recipe.name} cuts out what it pastes, "
+            f"found none among {len(donors.masked):,} objects",
+            advice="leave the operation paste out of the recipe; or have whole boxes pasted, background and all: "
+            "`boxes: true`, which may do harm",
+        )
+    return donors
 
 
 @contextmanager

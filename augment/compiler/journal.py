@@ -1,7 +1,7 @@
 """The journal of a build: the sources rendered so far, in plan order, with the digests to verify them.
 
-One line per source: the id of its first image, the SHA-256 of the source file, and that of each image. An incomplete
-last line, left by a power cut, is ignored.
+One line per source: the id of its first image, the SHA-256 of the source file, and that of each image; where images
+take from other pictures, `|` and one over theirs. An incomplete last line, left by a power cut, is ignored.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-_LINE = re.compile(rb"(\d{1,20})((?: [0-9a-f]{64})+)\n")
+_LINE = re.compile(rb"(\d{1,20})((?: [0-9a-f]{64})+)(?: \|([0-9a-f]{64}))?\n")
 # More than any source's entry takes.
 _MAX_LINE = 1 << 20
 
 
 class JournalEntry(NamedTuple):
-    """SHA-256 of a source file, and of the images made of it."""
+    """SHA-256 of a source file, of the images made of it, and over the files of their donors, None without any."""
 
     source_sha256: str
     image_sha256s: tuple[str, ...]
+    donors_sha256: str | None = None
 
 
 class Journal:
@@ -40,7 +41,7 @@ class Journal:
             source, *digests = match[2].decode().split()
             if len(digests) != images:
                 return
-            yield JournalEntry(source, tuple(digests))
+            yield JournalEntry(source, tuple(digests), match[3].decode() if match[3] else None)
 
     def keep(self, entries: int) -> None:
         """Truncate the journal behind this many entries; `add` continues there."""
@@ -50,7 +51,9 @@ class Journal:
 
     def add(self, first_id: int, entry: JournalEntry) -> None:
         """Append an entry; it survives this process immediately."""
-        self._file.write(" ".join([str(first_id), entry.source_sha256, *entry.image_sha256s]).encode() + b"\n")
+        donors = [] if entry.donors_sha256 is None else [f"|{entry.donors_sha256}"]
+        line = " ".join([str(first_id), entry.source_sha256, *entry.image_sha256s, *donors])
+        self._file.write(line.encode() + b"\n")
         self._file.flush()
 
     def __enter__(self) -> Journal:

@@ -37,6 +37,8 @@ def identity(prepared: Prepared, limit: int | None, image_digests: list[str] | N
         "recipe": msgspec.to_builtins(prepared.recipe),
         "limit": limit,
         "inputs": [_input(prepared, index, image_digests) for index in range(len(inputs.inputs))],
+        # Only where something is taken from other pictures, so that other builds keep their bytes.
+        **({} if prepared.donors is None else {"donors_sha256": prepared.donors.sha256()}),
         "versions": versions(),
     }
 

@@ -9,24 +9,26 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from augment.compiler.counts import Counts
+from augment.compiler.decoded import DAMAGED_ADVICE, DonorCache, decode_bgr, read_unchanged
 from augment.compiler.inputs import examined
 from augment.compiler.journal import JournalEntry
 from augment.operations.balance import count_boxes
-from augment.operations.labels import Labeller, Labels
-from augment.operations.parameters import Original, Recipe
+from augment.operations.labels import Labels
+from augment.operations.parameters import Recipe
 from augment.operations.plan import Variant
 from augment.operations.render import render
+from augment.operations.variant_labels import Lent, LentImages, VariantLabeller
 from datasets import images
 from datasets.errors import DataError
-from datasets.image_files import Examined, decode
+from datasets.image_files import Examined
 from datasets.images import Pixels, Reading
 from datasets.jpeg import Chroma
-from datasets.records import Window
+from datasets.records import Donor
 from datasets.sources import Source
 from datasets.staging import write_file
 from datasets.stream import annotation_body
@@ -34,11 +36,10 @@ from datasets.stream import annotation_body
 # Unique to this process, also among machines that share the folder.
 _SUFFIX = f".{secrets.token_hex(4)}"
 
+_cache = DonorCache()
 _CHROMA: dict[int, Chroma] = {444: "444", 422: "422", 420: "420"}
 
 CHANGED, DAMAGED = -2, -1
-
-DAMAGED_ADVICE = "replace the file and give the same command again, or leave it out: --restart --skip-bad"
 
 
 class SourceTask(NamedTuple):
@@ -49,6 +50,7 @@ class SourceTask(NamedTuple):
 
     source: Source
     variants: list[Variant]
+    lent: list[Source]
     names: list[str]
     recipe: Recipe
     folder: Path
@@ -74,11 +76,12 @@ def compile_source(task: SourceTask) -> SourceResult:
     counts, annotations = _label(task)
     if task.labels_only:
         return SourceResult(annotations, counts, None, 0)
-    data = _read_unchanged(source.path, file)
+    data = read_unchanged(source.path, file)
     source_sha256 = hashlib.sha256(data).hexdigest()
     digests = []
     size = 0
-    made = encode_variants(data, file.reading, task.variants, task.recipe)
+    donors = DonorPictures(task.lent)
+    made = encode_variants(data, file.reading, task.variants, task.recipe, donors)
     try:
         for encoded, name in zip(made, task.names, strict=True):
             if encoded is None:
@@ -91,7 +94,8 @@ def compile_source(task: SourceTask) -> SourceResult:
                 size += len(encoded)
     except ValueError as error:
         raise DataError(f"{source.path}: {error}", advice=DAMAGED_ADVICE) from None
-    return SourceResult(annotations, counts, JournalEntry(source_sha256, tuple(digests)), size)
+    entry = JournalEntry(source_sha256, tuple(digests), donors.sha256())
+    return SourceResult(annotations, counts, entry, size)
 
 
 class RenderedTask(NamedTuple):
@@ -118,26 +122,51 @@ def check_rendered(task: RenderedTask) -> int:
     return size
 
 
-def encode_variants(
-    data: bytes, reading: Reading, variants: list[Variant], recipe: Recipe
-) -> Iterator[memoryview | None]:
-    """The JPEG of each variant of a source file, which is decoded once; None for the original.
+class DonorPictures:
+    """The pictures that a source's variants take from, decoded when they are asked for."""
 
-    Raises ValueError where the source cannot be decoded.
+    def __init__(self, lent: list[Source]) -> None:
+        self._sources = {(source.input, source.image.id): source for source in lent}
+        self.lent = as_lent(lent)
+
+    def pixels(self, donor: Donor) -> Pixels:
+        """(height, width, 3) BGR pixels of a donor's whole picture."""
+        return _cache.get(self._sources[donor.source_input, donor.source_id]).pixels
+
+    def sha256(self) -> str | None:
+        """One SHA-256 over those of the pictures' files, in their order; None without any."""
+        return donors_sha256(_cache.get(source).sha256 for source in self._sources.values())
+
+
+def as_lent(lent: list[Source]) -> LentImages:
+    """Sources by input and id, as labelling takes them."""
+    return {(source.input, source.image.id): Lent(source.image, source.annotations) for source in lent}
+
+
+def donors_sha256(sha256s: Iterable[str]) -> str | None:
+    """One SHA-256 over those of some files; None without any."""
+    lines = "\n".join(sha256s)
+    return hashlib.sha256(lines.encode()).hexdigest() if lines else None
+
+
+def encode_variants(
+    data: bytes, reading: Reading, variants: list[Variant], recipe: Recipe, donors: DonorPictures
+) -> Iterator[memoryview | None]:
+    """The JPEG of each variant of a source file, which is decoded once; None for one that is the file itself.
+
+    Raises ValueError where the source cannot be decoded, DataError where a donor cannot.
     """
-    # OpenCV's native order, so that crops need no conversion; only albumentations needs RGB.
-    bgr = images.decode_sound(data, reading)
-    if bgr is None:
-        bgr = decode(data, reading, "BGR")
+    bgr = decode_bgr(data, reading)
     rgb: Pixels | None = None
     quality = recipe.jpeg_quality
     chroma = images.chroma_of(data, reading) if recipe.chroma == "source" else _CHROMA[recipe.chroma]
     for variant in variants:
-        if variant.operation == Original.name:
+        if variant.unchanged:
             yield None
         elif variant.transform is None:
-            yield images.encode_jpeg(render(bgr, variant), quality, "BGR", chroma)
+            yield images.encode_jpeg(render(bgr, variant, donors.lent, donors.pixels), quality, "BGR", chroma)
         else:
+            # Only albumentations needs RGB.
             rgb = images.swapped(bgr) if rgb is None else rgb
             yield images.encode_jpeg(render(rgb, variant), quality, chroma=chroma)
 
@@ -145,32 +174,21 @@ def encode_variants(
 def _label(task: SourceTask) -> tuple[Counts, list[list[bytes]]]:
     """The counts of all variants, and the JSON of each one's annotations, without ids."""
     source = task.source
-    labeller = Labeller(source.annotations, source.image, task.recipe.labels)
+    labeller = VariantLabeller(source.annotations, source.image, task.recipe.labels, source.input, as_lent(task.lent))
     counts = Counts.empty()
     counts.before = count_boxes(source.annotations)
     annotations = []
-    # Variants with the same window, such as all without one, share their labels and JSON.
-    shown: dict[Window | None, tuple[Labels, list[bytes]]] = {}
+    # Variants of the same geometry, such as all without any, share their labels and JSON.
+    shown: dict[Variant, tuple[Labels, list[bytes]]] = {}
     for variant in task.variants:
-        if variant.window not in shown:
-            labels = labeller.show(variant.window)
-            shown[variant.window] = labels, [annotation_body(item) for item in labels.annotations]
-        labels, bodies = shown[variant.window]
+        geometry = variant.geometry
+        if geometry not in shown:
+            labels = labeller.show(variant)
+            shown[geometry] = labels, [annotation_body(item) for item in labels.annotations]
+        labels, bodies = shown[geometry]
         counts.add_variant(variant.operation, labels)
         annotations.append(bodies)
     return counts, annotations
-
-
-def _read_unchanged(path: Path, file: Examined) -> bytes:
-    """The file's bytes. Raises DataError where it changed since the check."""
-    try:
-        data = images.read_file(path)
-        changed = len(data) != file.size or path.stat().st_mtime_ns != file.mtime_ns
-    except (ValueError, OSError) as error:
-        raise DataError(f"{path}: changed while the build ran: {error}") from None
-    if changed:
-        raise DataError(f"{path}: changed while the build ran; give the same command again")
-    return data
 
 
 def _write_original(task: SourceTask, data: bytes, file: Examined, name: str) -> bytes:

@@ -30,14 +30,26 @@ class Balance(NamedTuple):
         return lambda operation: copies(operation, present, self.boxes, self.images)
 
 
-def target_boxes(operation: Copy, images: int) -> Fraction:
-    """The number of boxes that a category should reach: as given, or a fraction of the number of source images.
+def target_boxes(operation: Copy, images: int, boxes: Counter[int]) -> Fraction:
+    """The number of boxes that a category should reach: as given, the median of the categories' `boxes`, or a fraction
+    of the number of source images.
 
     Exact: in floats, 0.29 of 100 images is 28.999999999999996, whose floor is one too low.
     """
     if operation.target_boxes is not None:
         return Fraction(operation.target_boxes)
+    if operation.target == "median":
+        return median_boxes(boxes)
     return Fraction(str(operation.target_fraction)) * images
+
+
+def median_boxes(boxes: Counter[int]) -> Fraction:
+    """The median over the categories that have boxes; 0 for none."""
+    counts = sorted(count for count in boxes.values() if count)
+    middle = len(counts) // 2
+    if len(counts) % 2:
+        return Fraction(counts[middle])
+    return Fraction(counts[middle - 1] + counts[middle], 2) if counts else Fraction(0)
 
 
 def copies(operation: Copy, present: Iterable[int], boxes: Counter[int], images: int) -> int:
@@ -48,4 +60,4 @@ def copies(operation: Copy, present: Iterable[int], boxes: Counter[int], images:
     rarest = min((boxes[category] for category in present), default=0)
     if rarest == 0:
         return 0
-    return min(operation.max_copies, int(target_boxes(operation, images) // rarest))
+    return min(operation.max_copies, int(target_boxes(operation, images, boxes) // rarest))

@@ -16,8 +16,9 @@ from augment.operations.parameters import LabelRule
 from datasets.masks import DECIMALS, MIN_PIECE_AREA, Outlines, Piece, Spans, polygons_to_rle, rle_area
 from datasets.records import Annotation, BoxXYWH, Image, Polygons, Rle, Window
 
-KEEP, IGNORE, DROP, CROWD = "kept", "ignored", "dropped", "crowd"
-CASES = (KEEP, IGNORE, DROP, CROWD)
+KEEP, IGNORE, DROP, CROWD, PASTED = "kept", "ignored", "dropped", "crowd", "pasted"
+# Pasted objects count here where they are kept, and as the others where a later one covers them.
+CASES = (KEEP, IGNORE, DROP, CROWD, PASTED)
 
 # x0, y0, x1, y1; pixels, continuous.
 BoxXYXY = tuple[float, float, float, float]
@@ -69,7 +70,7 @@ class Labeller:
         self.annotations = annotations
         self.rule = rule
         whole = (0.0, 0.0, float(image.width), float(image.height))
-        self.boxes = [clip(_corners(item.bbox), whole) for item in annotations]
+        self.boxes = [clip(corners(item.bbox), whole) for item in annotations]
         polygons = [item.segmentation if isinstance(item.segmentation, tuple) else () for item in annotations]
         self.outlines = Outlines(polygons)
         self._spans: dict[int, Spans] = {}
@@ -117,7 +118,7 @@ class Labeller:
         return Labels(shown, Counter(CROWD if item.iscrowd else KEEP for item in shown))
 
 
-def _corners(box_xywh: BoxXYWH) -> BoxXYXY:
+def corners(box_xywh: BoxXYWH) -> BoxXYXY:
     """Corners of a box, rounded to be free of float noise (0.1 + 0.2), which would make a box count as truncated."""
     x, y, width, height = box_xywh
     return x, y, round(x + width, 6), round(y + height, 6)

@@ -19,6 +19,8 @@ from augment.compiler.counts import Counts
 from augment.operations.balance import Balance
 from augment.operations.parameters import Copy, Original, Recipe
 from augment.verify.digests import check_source_digests
+from augment.verify.heads import AnnotationHead, read_head_of
+from augment.verify.originals import Originals, takes_from_others
 from augment.verify.source import SourcePart, verify_source
 from datasets import build_layout, images
 from datasets.cli import Progress
@@ -58,16 +60,22 @@ def verify(folder: Path, run: Run, progress: Progress) -> Verified:
     balance = _balance(path, [image for _, image in images_found], recipe, document)
     annotations = _Annotations(path, problems)
     counts = Counts.empty()
+    categories = frozenset(category.id for category in head.categories)
+    originals: Originals | None = None
+    if labels_verified and takes_from_others(recipe):
+        originals = Originals(path, [image for _, image in images_found], categories, recipe)
+        labels_verified = originals.check(document, problems)
     parts = (
         SourcePart(
             folder,
             group,
             [sums.get(f"{build_layout.IMAGES}/{image.file_name}") for _, image in group],
             annotations.of([image.id for _, image in group]),
-            frozenset(category.id for category in head.categories),
+            categories,
             recipe,
             balance,
             labels_verified,
+            *(originals.planned([image for _, image in group], balance) if originals and labels_verified else ()),
         )
         for group in _by_source(images_found)
     )
@@ -146,33 +154,13 @@ def _by_source(images: list[tuple[str, Image]]) -> Iterator[list[tuple[str, Imag
         yield list(group)
 
 
-class _Head(msgspec.Struct):
-    """The keys of an annotation that verify itself reads."""
-
-    id: int
-    image_id: int
-    category_id: int
-    iscrowd: int = 0
-
-
-_decoder = msgspec.json.Decoder(_Head)
-
-
-def _head(record: bytes) -> _Head | None:
-    """None for a record that does not parse, which a worker reports."""
-    try:
-        return _decoder.decode(record)
-    except msgspec.ValidationError:
-        return None
-
-
 def _balance(path: Path, found_images: list[Image], recipe: Recipe, document: dict[str, Any]) -> Balance | None:
     """The statistics that balance used. None without balance copies, or where a limit left out sources."""
     if document.get("limit") is not None or not any(isinstance(item, Copy) for item in recipe.operations):
         return None
     originals = {image.id for image in found_images if image.operation == Original.name}
     balance = Balance(Counter(), len(originals))
-    for head in map(_head, records(path, "annotations")):
+    for head in map(read_head_of, records(path, "annotations")):
         if head is not None and head.image_id in originals and not head.iscrowd:
             balance.boxes[head.category_id] += 1
     return balance
@@ -186,7 +174,7 @@ class _Annotations:
         self._problems = problems
         self._last_id = 0
         self._records = enumerate(records(path, "annotations"))
-        self._next: tuple[int, bytes, _Head | None] | None = None
+        self._next: tuple[int, bytes, AnnotationHead | None] | None = None
         self._advance()
 
     def of(self, image_ids: list[int]) -> list[tuple[int, bytes]]:
@@ -210,7 +198,7 @@ class _Annotations:
                 self._misplaced(number, head)
             self._advance()
 
-    def _misplaced(self, number: int, head: _Head) -> None:
+    def _misplaced(self, number: int, head: AnnotationHead) -> None:
         self._problems.add(
             f"$.annotations[{number}].image_id: expected annotations in the order of the images, found one of image "
             f"{head.image_id} behind others"
@@ -221,7 +209,7 @@ class _Annotations:
         self._next = None
         if record is None:
             return
-        head = _head(record)
+        head = read_head_of(record)
         self._next = number, record, head
         self.read += 1
         if head is not None:

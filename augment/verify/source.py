@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,9 +13,9 @@ import msgspec
 from augment.compiler import manifest
 from augment.compiler.counts import Counts
 from augment.operations.balance import Balance, count_boxes
-from augment.operations.labels import Labeller
 from augment.operations.parameters import Copy, Original, Recipe
-from augment.operations.plan import Variant, image_records, variants
+from augment.operations.plan import Dataset, SourceImage, Variant, image_records, variants
+from augment.operations.variant_labels import Lent, VariantLabeller
 from datasets import build_layout, images
 from datasets.checks import Repairs, TracedAnnotationJson, check_annotation, check_image
 from datasets.errors import Problems
@@ -23,12 +24,25 @@ from datasets.records import Annotation, Image
 from datasets.stream import annotation_body
 
 
+class OriginalPart(NamedTuple):
+    """An original and its annotations, each with its index in the annotation file, as raw JSON."""
+
+    image: Image
+    annotations: list[tuple[int, bytes]]
+
+    def as_source(self, categories: frozenset[int]) -> SourceImage:
+        """The image and its annotations with their ids in the input. What is wrong with them is reported elsewhere."""
+        objects = read_annotations(self.annotations, [self.image], categories, Problems())[self.image.id]
+        return SourceImage(*_as_source(self.image, objects), self.image.source_input or 0)
+
+
 class SourcePart(NamedTuple):
     """One source's part of a dataset.
 
     `images` and `annotations` have their places in the annotation file, the latter as raw JSON; `digests` are those of
     SHA256SUMS, None where missing. `balance` is None where the number of balance copies is unknown, `labels_verified`
-    is False where there are no originals to label anew.
+    is False where there are no originals to label anew. `planned` are the variants where other pictures decide on them
+    too, else None; `lent` are the originals that these take from.
     """
 
     folder: Path
@@ -39,6 +53,8 @@ class SourcePart(NamedTuple):
     recipe: Recipe
     balance: Balance | None
     labels_verified: bool
+    planned: list[Variant] | None = None
+    lent: tuple[OriginalPart, ...] = ()
 
 
 class VerifiedSource(NamedTuple):
@@ -60,7 +76,7 @@ def verify_source(part: SourcePart) -> VerifiedSource:
             if fault is not None:
                 problems.add(fault)
     counts = Counts.empty()
-    annotations = _annotations(part, records, problems)
+    annotations = read_annotations(part.annotations, records, part.categories, problems)
     if part.labels_verified and records:
         _check_rule(part, records, annotations, counts, problems)
     return VerifiedSource(problems, counts)
@@ -80,21 +96,23 @@ def _check_file(folder: Path, image: Image, digest: str | None) -> str | None:
     return None if found == digest else f"{name}: expected the digest {digest[:12]}..., found {found[:12]}..."
 
 
-def _annotations(part: SourcePart, records: list[Image], problems: Problems) -> dict[int, list[Annotation]]:
+def read_annotations(
+    annotations: list[tuple[int, bytes]], records: list[Image], categories: frozenset[int], problems: Problems
+) -> dict[int, list[Annotation]]:
     """The annotations of each image id; anything that reading would repair is a fault here."""
     grouped: dict[int, list[Annotation]] = {image.id: [] for image in records}
     known = {image.id: image for image in records}
     repairs = Repairs()
     parsed = parse_records(
-        (msgspec.Raw(record) for _, record in part.annotations),
+        (msgspec.Raw(record) for _, record in annotations),
         TracedAnnotationJson,
         "annotations",
         problems,
         set(),
-        numbers=[number for number, _ in part.annotations],
+        numbers=[number for number, _ in annotations],
     )
     for json_path, item in parsed:
-        if item.category_id not in part.categories:
+        if item.category_id not in categories:
             problems.add(f"{json_path}.category_id: expected the id of a category, found {item.category_id}")
         if item.image_id not in known:
             problems.add(f"{json_path}.image_id: expected the id of an image, found {item.image_id}")
@@ -116,15 +134,25 @@ def _check_rule(
         return
     source, objects = _as_source(original, annotations[original.id])
     counts.before = count_boxes(objects)
-    copies = _as_found(group) if part.balance is None else part.balance.copies(objects)
-    planned = variants(part.recipe, source, copies)
+    source_input = original.source_input or 0
+    planned = part.planned
+    if planned is None:
+        copies = copies_of(group, objects, part.balance)
+        planned = variants(part.recipe, SourceImage(source, objects, source_input), Dataset(copies))
     _check_images(original, source, group, planned, problems)
-    labeller = Labeller(objects, source, part.recipe.labels)
+    sources = [item.as_source(part.categories) for item in part.lent]
+    lent = {(item.input, item.image.id): Lent(item.image, list(item.annotations)) for item in sources}
+    labeller = VariantLabeller(objects, source, part.recipe.labels, source_input, lent)
     for image, variant in zip(group, planned, strict=False):
-        labels = labeller.show(variant.window)
+        labels = labeller.show(variant)
         counts.add_variant(variant.operation, labels)
         for fault in _compare_labels(labels.annotations, annotations[image.id]):
             problems.add(f"{build_layout.IMAGES}/{image.file_name}: {fault}")
+
+
+def copies_of(group: list[Image], objects: Sequence[Annotation], balance: Balance | None) -> Callable[[Copy], int]:
+    """The number of balance copies of a source with these objects: as found in its `group` where `balance` is None."""
+    return _as_found(group) if balance is None else balance.copies(objects)
 
 
 def _as_found(group: list[Image]) -> Callable[[Copy], int]:
@@ -159,12 +187,10 @@ def _check_images(
 
 def _compare_labels(expected: list[Annotation], found: list[Annotation]) -> Iterator[str]:
     """Compare labels object by object."""
-    by_source = {item.source_annotation_id: item for item in found}
-    if len(by_source) < len(found):
-        yield "expected one annotation of each source object, found several"
-    for wanted in expected:
-        other = by_source.pop(wanted.source_annotation_id, None)
-        json_path = f"object {wanted.source_annotation_id}"
+    others = dict(_by_source(found))
+    for key, wanted in _by_source(expected):
+        other = others.pop(key, None)
+        json_path = _named(key)
         if other is None:
             yield f"{json_path}: expected {'an ignored region' if wanted.iscrowd else 'a kept box'}, found none"
         elif annotation_body(wanted) != annotation_body(other):
@@ -173,8 +199,28 @@ def _compare_labels(expected: list[Annotation], found: list[Annotation]) -> Iter
                 for name in ("category_id", "bbox", "area", "iscrowd", "segmentation")
                 if _short(getattr(wanted, name)) != _short(getattr(other, name))
             )
-    for source_id in by_source:
-        yield f"object {source_id}: expected it dropped, found it"
+    for key in others:
+        yield f"{_named(key)}: expected it dropped, found it"
+
+
+# The object's source: input and picture, None for those of its image, and id; counted, as a mosaic may show it twice.
+_Key = tuple[int | None, int | None, int | None, int]
+
+
+def _by_source(annotations: list[Annotation]) -> Iterator[tuple[_Key, Annotation]]:
+    seen: Counter[tuple[int | None, int | None, int | None]] = Counter()
+    for item in annotations:
+        source = item.source_input, item.source_image_id, item.source_annotation_id
+        yield (*source, seen[source]), item
+        seen[source] += 1
+
+
+def _named(key: _Key) -> str:
+    source_input, image_id, id_, before = key
+    name = f"object {id_}"
+    if image_id is not None:
+        name += f" of source {image_id} of input {source_input}"
+    return f"{name} ({before + 1}.)" if before else name
 
 
 def _short(value: Any) -> str:

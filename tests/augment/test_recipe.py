@@ -117,7 +117,11 @@ def test_text_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "key", "allowed"),
     [
-        (written("operation: original", "colour: 1"), "`colour`", "name, operations, seed, jpeg_quality, labels"),
+        (
+            written("operation: original", "colour: 1"),
+            "`colour`",
+            "name, operations, seed, jpeg_quality, chroma, labels",
+        ),
         (written("operation: original", "labels: {min_seen: 1}"), "`min_seen`", "min_visible, min_area_ratio"),
         (written("{operation: center_crop, fraction: [0.5, 1], f: 1}"), "`f`", "center_crop: operation, fraction"),
         (written("{operation: copy, times: 3}"), "`times`", "copy: operation, max_copies, target_fraction"),

@@ -7,8 +7,9 @@ from collections import Counter
 import pytest
 
 from augment.compiler.counts import Counts, categories_table, operations_table, warnings
+from augment.operations.balance import Balance
 from augment.operations.labels import CROWD, DROP, IGNORE, KEEP, Labels
-from augment.operations.parameters import Copy, Original, Recipe
+from augment.operations.parameters import Copy, Mosaic, Original, Paste, Recipe
 from datasets.records import Annotation, Category
 
 CATEGORIES = [Category(id=90, name="toothbrush"), Category(id=1, name="person"), Category(id=18, name="dog")]
@@ -99,10 +100,24 @@ def test_a_recipe_that_copies_nothing_says_so(target: int, copied: int, warned: 
     counts.images, counts.before = Counter(original=5, copy=copied), Counter({1: 967, 2: 84})
     recipe = Recipe(name="mine", operations=(Original(), Copy(target_boxes=target)))
 
-    found = warnings(counts, recipe)
+    balance = Balance(counts.before, 5)
+
+    found = warnings(counts, recipe, balance, 5)
 
     assert bool(found) == warned
     if warned:
         assert "copies no image" in found[0]
-        assert "target, 83 boxes; the rarest of all has 84" in found[0]
-    assert warnings(counts, Recipe(name="mine", operations=(Original(),))) == []
+        assert "83 boxes a category (target_boxes), which 0 of 2 categories lack; the rarest has 84" in found[0]
+        # (84 + 967) / 2
+        assert "the median one 525.5 (target: median)" in found[0]
+    assert warnings(counts, Recipe(name="mine", operations=(Original(),)), balance, 5) == []
+
+
+def test_a_recipe_that_finds_too_few_donors_says_so() -> None:
+    counts = Counts.empty()
+    counts.images = Counter(original=5, paste=7, mosaic=5)
+    recipe = Recipe(name="mine", operations=(Original(), Paste(count=2), Mosaic()))
+
+    (found,) = warnings(counts, recipe, Balance(Counter(), 5), 5)
+
+    assert found.startswith("the recipe mine makes 7 of 10 images by paste: ")

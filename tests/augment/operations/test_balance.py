@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from fractions import Fraction
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from augment.operations.balance import Balance, copies, count_boxes, target_boxes
+from augment.operations.balance import Balance, copies, count_boxes, median_boxes, target_boxes
 from augment.operations.parameters import Copy
 from datasets.records import Annotation
 
@@ -68,9 +69,21 @@ def test_target_cap_and_floor(operation: Copy, boxes: int, images: int, expected
     assert copies(operation, [1], Counter({1: boxes}), images) == expected
 
 
-def test_the_target_is_a_share_of_the_images_or_a_number() -> None:
-    assert target_boxes(Copy(), PAPER_IMAGES) == 2936.5
-    assert target_boxes(Copy(target_boxes=12), PAPER_IMAGES) == 12
+@pytest.mark.parametrize(
+    ("operation", "expected"),
+    [
+        (Copy(), 2936.5),  # 5,873 / 2
+        (Copy(target_boxes=12), 12),
+        (Copy(target="median"), 148),  # between 16 and 280
+    ],
+)
+def test_the_target_is_a_share_of_the_images_or_a_number(operation: Copy, expected: float) -> None:
+    assert target_boxes(operation, PAPER_IMAGES, PAPER) == expected
+
+
+@pytest.mark.parametrize(("counts", "expected"), [([], 0), ([3, 0, 0], 3), ([9, 1, 4], 4), ([1, 2], Fraction(3, 2))])
+def test_the_median_is_of_the_categories_that_have_boxes(counts: list[int], expected: Fraction) -> None:
+    assert median_boxes(Counter(dict(enumerate(counts)))) == expected
 
 
 def test_crowds_do_not_count() -> None:

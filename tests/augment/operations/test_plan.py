@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from augment import recipe
 from augment.operations.parameters import CenterCrop, Pixel, RandomCrop, Recipe
-from augment.operations.plan import Variant, generator, image_records, variants
+from augment.operations.plan import Dataset, SourceImage, Variant, generator, image_records, variants
 from augment.operations.transforms import COPY_TRANSFORMS, PAPER_TRANSFORMS
 from datasets.records import Image
 
@@ -31,7 +31,7 @@ def seeded(seed: int, of: Recipe = EVERYTHING) -> Recipe:
 
 
 def drawn(of: Recipe, source: Image, copies: int = 3) -> list[Variant]:
-    return variants(of, source, lambda _: copies)
+    return variants(of, SourceImage(source), Dataset(lambda _: copies))
 
 
 def test_operations_come_in_the_recipe_s_order() -> None:

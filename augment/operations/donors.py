@@ -1,0 +1,141 @@
+"""Donors: the objects and images of a dataset that paste and mosaic may take, and how one of them is chosen."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from augment.operations.parameters import Choice, Paste
+from datasets.masks import rle_bounds
+from datasets.records import Annotation, Image, Rle, Window
+
+Indices = npt.NDArray[np.int64]
+# Draws until something suitable is found; then there is none, or so little that it is left out.
+TRIES = 32
+
+
+class Picture(NamedTuple):
+    """An image of the dataset, by the index of its input and its id there."""
+
+    input: int
+    id: int
+    width: int
+    height: int
+
+
+class Donors:
+    """All pictures of a dataset, and their objects without crowds, in the order of the dataset.
+
+    Parallel arrays of the objects: `pictures` (n,) indices into `listed`, `annotations` (n,) ids, `categories` (n,)
+    ids, `windows` (n, 4) half-open pixel ranges that hold the mask (or the box), `masked` (n,) whether there is a mask.
+    """
+
+    def __init__(self, sources: Iterable[tuple[int, Image, Sequence[Annotation]]]) -> None:
+        """`sources`: (index of the input, image, its annotations) of each image that may be a donor."""
+        self.listed: list[Picture] = []
+        self._index: dict[tuple[int, int], int] = {}
+        rows: list[tuple[int, int, int, bool]] = []
+        windows: list[Window] = []
+        for input_, image, objects in sources:
+            at = len(self.listed)
+            self._index[input_, image.id] = at
+            self.listed.append(Picture(input_, image.id, image.width, image.height))
+            for item in objects:
+                if not item.iscrowd:
+                    rows.append((at, item.id, item.category_id, item.segmentation is not None))
+                    windows.append(extent(item, image))
+        table = np.array(rows, dtype=np.int64).reshape(-1, 4)
+        self.pictures, self.annotations, self.categories = (np.ascontiguousarray(column) for column in table.T[:3])
+        self.masked = table[:, 3].astype(np.bool_)
+        self.windows: Indices = np.array(windows, dtype=np.int64).reshape(-1, 4)
+
+    def index_of(self, input_: int, image_id: int) -> int:
+        """The index of an image in `listed`; -1 for one that is not there."""
+        return self._index.get((input_, image_id), -1)
+
+    def whole(self) -> npt.NDArray[np.bool_]:
+        """(n,) Whether an object does not touch its picture's border, where it may go on."""
+        sizes = np.array([(item.width, item.height) for item in self.listed], dtype=np.int64).reshape(-1, 2)
+        inside = (self.windows[:, :2] >= 1) & (self.windows[:, 2:] <= sizes[self.pictures] - 1)
+        return np.asarray(inside.all(axis=1))
+
+    def sha256(self) -> str:
+        """The digest of the list: a picture more or less changes what is drawn for others."""
+        digest = hashlib.sha256()
+        pictures = np.array([tuple(item) for item in self.listed], dtype=np.int64)
+        for column in (pictures, self.pictures, self.annotations, self.categories, self.windows, self.masked):
+            digest.update(np.ascontiguousarray(column).astype("<i8").tobytes())
+        return digest.hexdigest()
+
+
+def extent(item: Annotation, image: Image) -> Window:
+    """The pixels of an image that an object's mask, or else its box, lies in; without area where it has none."""
+    if isinstance(item.segmentation, Rle):
+        x0, y0, x1, y1 = rle_bounds(item.segmentation)
+    elif item.segmentation:
+        points = np.concatenate(item.segmentation).reshape(-1, 2).astype(np.float64)
+        (x0, y0), (x1, y1) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+    else:
+        x0, y0 = item.bbox[:2]
+        # Free of float noise (0.1 + 0.2), which would add a column of pixels.
+        x1, y1 = round(x0 + item.bbox[2], 6), round(y0 + item.bbox[3], 6)
+    return (
+        max(0, math.floor(x0)),
+        max(0, math.floor(y0)),
+        min(image.width, math.ceil(x1)),
+        min(image.height, math.ceil(y1)),
+    )
+
+
+def to_paste(donors: Donors, operation: Paste) -> Indices:
+    """The objects that `operation` may paste: with a mask (or any, with `boxes`), whole, and not too small."""
+    sides = (donors.windows[:, 2:] - donors.windows[:, :2]).min(axis=1, initial=1 << 40)
+    suitable = donors.whole() & (sides > 0) & (sides * operation.scale[1] >= operation.min_size)
+    if not operation.boxes:
+        suitable &= donors.masked
+    return np.flatnonzero(suitable)
+
+
+class Chooser:
+    """Draws one of `items` by its category: rare first, or all alike."""
+
+    def __init__(self, items: Indices, donors: Donors, choose: Choice) -> None:
+        self._items = items
+        self._groups: list[Indices] = [items]
+        self._ends = np.ones(1)
+        if choose == "rare" and len(items):
+            categories = donors.categories[items]
+            present = np.unique(categories)
+            # How rare a category is, all its objects tell, not only those that can be taken.
+            objects = np.array([np.count_nonzero(donors.categories == category) for category in present])
+            weights = 1 / np.sqrt(objects)
+            self._groups = [items[categories == category] for category in present]
+            self._ends = np.cumsum(weights / weights.sum())
+
+    def __call__(self, rng: np.random.Generator) -> int | None:
+        """An index into the arrays of the donors; None where there is nothing to choose from."""
+        if not len(self._items):
+            return None
+        # Rounding may leave the last end a little below 1.
+        group = min(int(np.searchsorted(self._ends, rng.random(), "right")), len(self._groups) - 1)
+        return int(self._groups[group][int(rng.integers(len(self._groups[group])))])
+
+
+def draw_suitable(
+    draw: Callable[[np.random.Generator], int | None],
+    suits: Callable[[int], bool],
+    rng: np.random.Generator,
+) -> int | None:
+    """The first draw that suits; None after TRIES draws, or where nothing can be drawn."""
+    for _ in range(TRIES):
+        drawn = draw(rng)
+        if drawn is None:
+            return None
+        if suits(drawn):
+            return drawn
+    return None

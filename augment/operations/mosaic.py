@@ -1,0 +1,154 @@
+"""Mosaic: parts of four images around a drawn centre, in the size of the source."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+
+import cv2
+import msgspec
+import numpy as np
+
+from augment.operations.donors import Chooser, Donors, draw_suitable
+from augment.operations.labels import CROWD, DROP, IGNORE, KEEP, Labels
+from augment.operations.parameters import Mosaic
+from augment.operations.paste import resized
+from datasets import coco_runs
+from datasets.images import Pixels
+from datasets.masks import DECIMALS, MIN_PIECE_AREA, rle_to_mask
+from datasets.records import Annotation, Donor, Polygons, Rle, Window
+
+# Half a mosaic needs a pixel.
+SMALLEST = 2
+
+
+def draw(
+    operation: Mosaic, width: int, height: int, own: int, donors: Donors, choose: Chooser, rng: np.random.Generator
+) -> tuple[Donor, ...]:
+    """The quarters of a width x height mosaic, row by row; the picture `own` of `donors` takes a drawn one.
+
+    () where there is no other picture, or no room for quarters.
+    """
+    if min(width, height) < SMALLEST:
+        return ()
+    x = min(width - 1, max(1, round(float(rng.uniform(*operation.center)) * width)))
+    y = min(height - 1, max(1, round(float(rng.uniform(*operation.center)) * height)))
+    regions = [(0, 0, x, y), (x, 0, width, y), (0, y, x, height), (x, y, width, height)]
+    own_quarter = int(rng.integers(len(regions)))
+    draw_picture = _by_picture(operation, donors, choose)
+    quarters = []
+    for index, region in enumerate(regions):
+        if index == own_quarter:
+            picture: int | None = own
+        else:
+            picture = draw_suitable(draw_picture, lambda at: at != own, rng)
+        if picture is None:
+            return ()
+        quarters.append(_quarter(operation, donors, picture, region, rng))
+    return tuple(quarters)
+
+
+def _by_picture(operation: Mosaic, donors: Donors, choose: Chooser) -> Callable[[np.random.Generator], int | None]:
+    """Draws a picture: that of an object drawn rare first, or any, also one without objects."""
+    if operation.choose == "uniform":
+        return lambda rng: int(rng.integers(len(donors.listed)))
+
+    def of_object(rng: np.random.Generator) -> int | None:
+        at = choose(rng)
+        return None if at is None else int(donors.pictures[at])
+
+    return of_object
+
+
+def _quarter(operation: Mosaic, donors: Donors, picture: int, region: Window, rng: np.random.Generator) -> Donor:
+    """A window of a picture, at a drawn scale and position, for a region that it fills."""
+    input_, id_, width, height = donors.listed[picture]
+    across, down = region[2] - region[0], region[3] - region[1]
+    scale = max(float(rng.uniform(*operation.scale)), across / width, down / height)
+    shown_width = min(width, max(1, round(across / scale)))
+    shown_height = min(height, max(1, round(down / scale)))
+    left = int(rng.integers(0, width - shown_width, endpoint=True))
+    top = int(rng.integers(0, height - shown_height, endpoint=True))
+    return Donor(
+        source_input=input_,
+        source_id=id_,
+        window=(left, top, left + shown_width, top + shown_height),
+        region=region,
+        scale=scale,
+    )
+
+
+def render(width: int, height: int, quarters: Sequence[Donor], pixels_of: Callable[[Donor], Pixels]) -> Pixels:
+    """The (height, width, 3) pixels of a mosaic; `pixels_of` gives those of a quarter's whole picture."""
+    canvas = np.empty((height, width, 3), dtype=np.uint8)
+    for quarter in quarters:
+        x0, y0, x1, y1 = quarter.window
+        left, top, right, bottom = quarter.region
+        shown = pixels_of(quarter)[y0:y1, x0:x1]
+        canvas[top:bottom, left:right] = resized(shown, right - left, bottom - top)
+    return canvas
+
+
+def labels(
+    width: int, height: int, quarters: Sequence[Donor], labels_of: Callable[[Donor], Labels], own: tuple[int, int]
+) -> Labels:
+    """The labels of a mosaic: those of each quarter's window by the crop rule (`labels_of`), resized and moved.
+
+    Objects of other pictures than `own`, (input, id), name theirs.
+    """
+    shown: list[Annotation] = []
+    cases: Counter[str] = Counter()
+    for quarter in quarters:
+        of_window = labels_of(quarter)
+        cases.update(of_window.cases)
+        source = quarter.source_input, quarter.source_id
+        for case, item in _with_cases(of_window):
+            moved = fitted(item, quarter, width, height)
+            if moved is None:
+                cases[case] -= 1
+                cases[DROP] += 1
+                continue
+            if source != own:
+                moved.source_input, moved.source_image_id = source
+            shown.append(moved)
+    return Labels(shown, +cases)
+
+
+def _with_cases(of_window: Labels) -> Iterator[tuple[str, Annotation]]:
+    """Each annotation with its case: crowds and ignored objects look alike, so where there are both, crowds count."""
+    for item in of_window.annotations:
+        yield KEEP if not item.iscrowd else CROWD if of_window.cases[CROWD] else IGNORE, item
+
+
+def fitted(item: Annotation, quarter: Donor, width: int, height: int) -> Annotation | None:
+    """An annotation of a quarter's window in the coordinates of a width x height mosaic; None where nothing is left."""
+    x0, y0, x1, y1 = quarter.window
+    left, top, right, bottom = quarter.region
+    factors = np.array(((right - left) / (x1 - x0), (bottom - top) / (y1 - y0)))
+    x, y, box_width, box_height = item.bbox
+    corners = ((np.array(((x, y), (x + box_width, y + box_height))) * factors) + (left, top)).round(DECIMALS)
+    (new_x0, new_y0), (new_x1, new_y1) = np.minimum(corners, (right, bottom)).tolist()
+    if (new_x1 - new_x0) * (new_y1 - new_y0) < MIN_PIECE_AREA:
+        return None
+    mask: Polygons | Rle | None = item.segmentation
+    if isinstance(mask, Rle):
+        mask = _fitted_runs(mask, quarter.region, width, height)
+        if mask is None:
+            return None
+    elif mask is not None:
+        mask = tuple(((part.reshape(-1, 2) * factors) + (left, top)).round(DECIMALS).reshape(-1) for part in mask)
+    return msgspec.structs.replace(
+        item,
+        bbox=(new_x0, new_y0, round(new_x1 - new_x0, DECIMALS), round(new_y1 - new_y0, DECIMALS)),
+        area=round(item.area * float(factors.prod()), DECIMALS),
+        segmentation=mask,
+    )
+
+
+def _fitted_runs(rle: Rle, region: Window, width: int, height: int) -> Rle | None:
+    left, top, right, bottom = region
+    mask = np.ascontiguousarray(rle_to_mask(rle))
+    shown = np.asarray(cv2.resize(mask, (right - left, bottom - top), interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
+    if not shown.any():
+        return None
+    return coco_runs.to_rle(coco_runs.at(shown, region, height, width), isinstance(rle.counts, str))

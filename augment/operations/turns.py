@@ -1,0 +1,77 @@
+"""Turns: an image mirrored and turned by quarters, and its labels with it, without loss."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from augment.operations.labels import Labels
+from augment.operations.parameters import TurnOver
+from datasets import coco_runs
+from datasets.images import Pixels
+from datasets.masks import DECIMALS, rle_to_mask
+from datasets.records import Annotation, Polygons, Rle, Turn
+
+Points = npt.NDArray[np.floating[Any]]  # (n, 2)
+QUARTER = 90
+
+
+def draw(operation: TurnOver, copy: int, rng: np.random.Generator) -> Turn:
+    """The turn of a source's variant number `copy`; `rng` is that of the source, so that no two variants are alike."""
+    turns = possible(operation)
+    return turns[int(rng.permutation(len(turns))[copy])]
+
+
+def possible(operation: TurnOver) -> list[Turn]:
+    """The turns that change an image."""
+    mirrored = (False, True) if operation.mirror else (False,)
+    degrees = (0, 90, 180, 270) if operation.rotate else (0,)
+    turns = [Turn(mirrored=mirror, degrees=angle) for mirror in mirrored for angle in degrees]
+    return [turn for turn in turns if turn.mirrored or turn.degrees]
+
+
+def size(width: int, height: int, turn: Turn) -> tuple[int, int]:
+    """(width, height) of a turned image."""
+    return (height, width) if turn.degrees % 180 else (width, height)
+
+
+def pixels(image: Pixels, turn: Turn) -> Pixels:
+    """(height, width, ...) -> the same turned, a view."""
+    # numpy turns counterclockwise.
+    return np.rot90(image[:, ::-1] if turn.mirrored else image, -turn.degrees // QUARTER)
+
+
+def labels(shown: Labels, width: int, height: int, turn: Turn) -> Labels:
+    """The labels of a width x height image, turned with it."""
+    return Labels([turned(item, width, height, turn) for item in shown.annotations], shown.cases)
+
+
+def turned(item: Annotation, width: int, height: int, turn: Turn) -> Annotation:
+    """An annotation of a width x height image; coordinates are rounded to 1e-4 px, so that turning back is exact."""
+    x, y, box_width, box_height = item.bbox
+    corners = points(np.array(((x, y), (x + box_width, y + box_height))), width, height, turn)
+    mask: Polygons | Rle | None = item.segmentation
+    if isinstance(mask, Rle):
+        bitmap = pixels(rle_to_mask(mask), turn)
+        mask = coco_runs.to_rle(coco_runs.from_bitmap(bitmap), isinstance(mask.counts, str))
+    elif mask is not None:
+        mask = tuple(points(part.reshape(-1, 2), width, height, turn).reshape(-1) for part in mask)
+    new_x, new_y = corners.min(axis=0).tolist()
+    sizes = (box_height, box_width) if turn.degrees % 180 else (box_width, box_height)
+    new_width, new_height = size(width, height, turn)
+    # Only rounding may move a box over the border.
+    bbox = (new_x, new_y, min(sizes[0], new_width - new_x), min(sizes[1], new_height - new_y))
+    return msgspec.structs.replace(item, bbox=bbox, segmentation=mask)
+
+
+def points(given: Points, width: int, height: int, turn: Turn) -> Points:
+    """(n, 2) points of a width x height image -> the same turned with it, rounded to 1e-4 px."""
+    x, y = given[:, 0].astype(np.float64), given[:, 1].astype(np.float64)
+    if turn.mirrored:
+        x = width - x
+    for _ in range(turn.degrees // QUARTER):
+        x, y, width, height = height - y, x, height, width
+    return np.stack((x, y), axis=1).round(DECIMALS)
