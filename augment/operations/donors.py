@@ -15,8 +15,11 @@ from datasets.masks import rle_bounds
 from datasets.records import Annotation, Image, Rle, Window
 
 Indices = npt.NDArray[np.int64]
-# Draws until something suitable is found; then there is none, or so little that it is left out.
-TRIES = 32
+Booleans = npt.NDArray[np.bool_]
+# (n,) indices of objects -> (n,) whether each suits.
+Suits = Callable[[Indices], Booleans]
+# Draws before all objects are looked at.
+TRIES = 8
 
 
 class Picture(NamedTuple):
@@ -58,7 +61,7 @@ class Donors:
         """The index of an image in `listed`; -1 for one that is not there."""
         return self._index.get((input_, image_id), -1)
 
-    def whole(self) -> npt.NDArray[np.bool_]:
+    def whole(self) -> Booleans:
         """(n,) Whether an object does not touch its picture's border, where it may go on."""
         sizes = np.array([(item.width, item.height) for item in self.listed], dtype=np.int64).reshape(-1, 2)
         inside = (self.windows[:, :2] >= 1) & (self.windows[:, 2:] <= sizes[self.pictures] - 1)
@@ -106,36 +109,38 @@ class Chooser:
 
     def __init__(self, items: Indices, donors: Donors, choose: Choice) -> None:
         self._items = items
+        self._donors = donors
+        self._choose = choose
         self._groups: list[Indices] = [items]
         self._ends = np.ones(1)
         if choose == "rare" and len(items):
             categories = donors.categories[items]
-            present = np.unique(categories)
             # How rare a category is, all its objects tell, not only those that can be taken.
-            objects = np.array([np.count_nonzero(donors.categories == category) for category in present])
-            weights = 1 / np.sqrt(objects)
-            self._groups = [items[categories == category] for category in present]
+            everything, objects = np.unique(donors.categories, return_counts=True)
+            present = np.isin(everything, categories)
+            weights = 1 / np.sqrt(objects[present])
+            self._groups = [items[categories == category] for category in everything[present]]
             self._ends = np.cumsum(weights / weights.sum())
 
-    def __call__(self, rng: np.random.Generator) -> int | None:
-        """An index into the arrays of the donors; None where there is nothing to choose from."""
+    def __call__(self, rng: np.random.Generator, suits: Suits) -> int | None:
+        """An index into the arrays of the donors, of an object that suits; None where none does.
+
+        Most objects suit most images, so a few draws are tried before all are looked at.
+        """
         if not len(self._items):
             return None
-        # Rounding may leave the last end a little below 1.
-        group = min(int(np.searchsorted(self._ends, rng.random(), "right")), len(self._groups) - 1)
-        return int(self._groups[group][int(rng.integers(len(self._groups[group])))])
-
-
-def draw_suitable(
-    draw: Callable[[np.random.Generator], int | None],
-    suits: Callable[[int], bool],
-    rng: np.random.Generator,
-) -> int | None:
-    """The first draw that suits; None after TRIES draws, or where nothing can be drawn."""
-    for _ in range(TRIES):
-        drawn = draw(rng)
-        if drawn is None:
+        for _ in range(TRIES):
+            drawn = self._draw(rng)
+            if suits(drawn)[0]:
+                return int(drawn[0])
+        suitable = self._items[suits(self._items)]
+        if not len(suitable):
             return None
-        if suits(drawn):
-            return drawn
-    return None
+        return int(Chooser(suitable, self._donors, self._choose)._draw(rng)[0])
+
+    def _draw(self, rng: np.random.Generator) -> Indices:
+        """(1,)"""
+        # Rounding may leave the last end a little below 1.
+        group = self._groups[min(int(np.searchsorted(self._ends, rng.random(), "right")), len(self._groups) - 1)]
+        at = int(rng.integers(len(group)))
+        return group[at : at + 1]

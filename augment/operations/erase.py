@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import numpy as np
 
 from augment.operations.labels import CROWD, IGNORE, KEEP, Labels
@@ -50,9 +48,9 @@ def labels(shown: Labels, width: int, height: int, grid: Grid, rule: LabelRule) 
     """
     cover = Cover.of_windows(squares(grid, width, height), height, width)
     annotations: list[Annotation] = []
-    cases: Counter[str] = Counter()
+    outcomes: list[str] = []
     for item in shown.annotations:
         hidden = not item.iscrowd and visible_share(item, cover) < rule.min_visible
         annotations.append(ignored(item, height, width) if hidden else item)
-        cases[CROWD if item.iscrowd else IGNORE if hidden else KEEP] += 1
-    return Labels(annotations, cases)
+        outcomes.append(CROWD if item.iscrowd else IGNORE if hidden else KEEP)
+    return Labels(annotations, outcomes, shown.dropped)

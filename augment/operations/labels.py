@@ -25,10 +25,16 @@ BoxXYXY = tuple[float, float, float, float]
 
 
 class Labels(NamedTuple):
-    """The annotations of a variant, in its coordinates, and the number that fell under each of CASES."""
+    """The annotations of a variant, in its coordinates, which of CASES each is, and the number of those dropped."""
 
     annotations: list[Annotation]
-    cases: Counter[str]
+    outcomes: list[str]
+    dropped: int
+
+    @property
+    def cases(self) -> Counter[str]:
+        """The number of objects under each of CASES."""
+        return Counter(self.outcomes) + Counter({DROP: self.dropped})
 
 
 def judge(box_xyxy: BoxXYXY, visible: BoxXYXY, window: BoxXYXY, rule: LabelRule) -> str:
@@ -88,7 +94,7 @@ class Labeller:
         left, top, right, bottom = window
         frame = (float(left), float(top), float(right), float(bottom))
         survivors = []
-        counts: Counter[str] = Counter()
+        outcomes = []
         for index, annotation in enumerate(self.annotations):
             box = self.boxes[index]
             visible = clip(box, frame)
@@ -104,8 +110,8 @@ class Labeller:
                     survivor = _shown(annotation, case, visible, visible == box, cropped, window)
             if survivor is not None:
                 survivors.append(survivor)
-            counts[DROP if survivor is None else case] += 1
-        return Labels(survivors, counts)
+                outcomes.append(case)
+        return Labels(survivors, outcomes, len(self.annotations) - len(survivors))
 
     def _crop_runs(self, index: int, rle: Rle, window: Window) -> Rle | None:
         if index not in self._spans:
@@ -115,7 +121,7 @@ class Labeller:
     def _all(self) -> Labels:
         replace = msgspec.structs.replace
         shown = [replace(item, id=0, image_id=0, source_annotation_id=item.id) for item in self.annotations]
-        return Labels(shown, Counter(CROWD if item.iscrowd else KEEP for item in shown))
+        return Labels(shown, [CROWD if item.iscrowd else KEEP for item in shown], 0)
 
 
 def corners(box_xywh: BoxXYWH) -> BoxXYXY:

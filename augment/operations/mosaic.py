@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import cv2
 import msgspec
 import numpy as np
 
-from augment.operations.donors import Chooser, Donors, draw_suitable
-from augment.operations.labels import CROWD, DROP, IGNORE, KEEP, Labels
+from augment.operations.donors import Chooser, Donors
+from augment.operations.labels import Labels
 from augment.operations.parameters import Mosaic
 from augment.operations.paste import resized
 from datasets import coco_runs
@@ -35,29 +34,28 @@ def draw(
     y = min(height - 1, max(1, round(float(rng.uniform(*operation.center)) * height)))
     regions = [(0, 0, x, y), (x, 0, width, y), (0, y, x, height), (x, y, width, height)]
     own_quarter = int(rng.integers(len(regions)))
-    draw_picture = _by_picture(operation, donors, choose)
     quarters = []
     for index, region in enumerate(regions):
         if index == own_quarter:
             picture: int | None = own
         else:
-            picture = draw_suitable(draw_picture, lambda at: at != own, rng)
+            picture = _other_picture(operation, own, donors, choose, rng)
         if picture is None:
             return ()
         quarters.append(_quarter(operation, donors, picture, region, rng))
     return tuple(quarters)
 
 
-def _by_picture(operation: Mosaic, donors: Donors, choose: Chooser) -> Callable[[np.random.Generator], int | None]:
-    """Draws a picture: that of an object drawn rare first, or any, also one without objects."""
+def _other_picture(
+    operation: Mosaic, own: int, donors: Donors, choose: Chooser, rng: np.random.Generator
+) -> int | None:
+    """Another picture than `own`: that of an object drawn rare first, or any, also one without objects."""
     if operation.choose == "uniform":
-        return lambda rng: int(rng.integers(len(donors.listed)))
-
-    def of_object(rng: np.random.Generator) -> int | None:
-        at = choose(rng)
-        return None if at is None else int(donors.pictures[at])
-
-    return of_object
+        others = len(donors.listed) - 1
+        at = int(rng.integers(others)) if others > 0 else None
+        return at if at is None or at < own else at + 1
+    drawn = choose(rng, lambda objects: donors.pictures[objects] != own)
+    return None if drawn is None else int(donors.pictures[drawn])
 
 
 def _quarter(operation: Mosaic, donors: Donors, picture: int, region: Window, rng: np.random.Generator) -> Donor:
@@ -97,27 +95,22 @@ def labels(
     Objects of other pictures than `own`, (input, id), name theirs.
     """
     shown: list[Annotation] = []
-    cases: Counter[str] = Counter()
+    outcomes: list[str] = []
+    dropped = 0
     for quarter in quarters:
         of_window = labels_of(quarter)
-        cases.update(of_window.cases)
+        dropped += of_window.dropped
         source = quarter.source_input, quarter.source_id
-        for case, item in _with_cases(of_window):
+        for item, outcome in zip(of_window.annotations, of_window.outcomes, strict=True):
             moved = fitted(item, quarter, width, height)
             if moved is None:
-                cases[case] -= 1
-                cases[DROP] += 1
+                dropped += 1
                 continue
             if source != own:
                 moved.source_input, moved.source_image_id = source
             shown.append(moved)
-    return Labels(shown, +cases)
-
-
-def _with_cases(of_window: Labels) -> Iterator[tuple[str, Annotation]]:
-    """Each annotation with its case: crowds and ignored objects look alike, so where there are both, crowds count."""
-    for item in of_window.annotations:
-        yield KEEP if not item.iscrowd else CROWD if of_window.cases[CROWD] else IGNORE, item
+            outcomes.append(outcome)
+    return Labels(shown, outcomes, dropped)
 
 
 def fitted(item: Annotation, quarter: Donor, width: int, height: int) -> Annotation | None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from augment.operations.donors import Chooser, Donors, draw_suitable
-from augment.operations.labels import CROWD, DROP, KEEP, PASTED, Labels
+from augment.operations.donors import Booleans, Chooser, Donors, Indices
+from augment.operations.labels import KEEP, PASTED, Labels
 from augment.operations.occlusion import Cover, occlude
 from augment.operations.parameters import LabelRule, Paste
 from datasets import coco_runs
@@ -19,6 +18,7 @@ from datasets.images import Pixels
 from datasets.masks import rle_to_mask
 from datasets.records import Annotation, Donor, Polygons, Rle, Window
 
+Scales = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.uint8]  # (height, width) of 0 and 1
 # Weights of the object's pixels in a blend, in 1 / OPAQUE.
 OPAQUE = 256
@@ -34,18 +34,19 @@ def draw(
     chosen: list[int] = []
     pasted = []
 
-    def suits(at: int) -> bool:
-        low, high = _scales(operation, donors.windows[at].tolist(), width, height)
-        return donors.pictures[at] != own and at not in chosen and low <= high
+    def suits(at: Indices) -> Booleans:
+        low, high = _scales(operation, donors.windows[at], width, height)
+        return np.asarray((donors.pictures[at] != own) & (low <= high) & ~np.isin(at, chosen))
 
     for _ in range(int(rng.integers(*operation.objects, endpoint=True))):
-        at = draw_suitable(choose, suits, rng)
+        at = choose(rng, suits)
         if at is None:
             break
         chosen.append(at)
         window: Window = tuple(donors.windows[at].tolist())
         x0, y0, x1, y1 = window
-        scale = float(rng.uniform(*_scales(operation, window, width, height)))
+        low, high = _scales(operation, donors.windows[at], width, height)
+        scale = float(rng.uniform(float(low), float(high)))
         new_width = min(width, max(1, round((x1 - x0) * scale)))
         new_height = min(height, max(1, round((y1 - y0) * scale)))
         left = int(rng.integers(0, width - new_width, endpoint=True))
@@ -65,12 +66,14 @@ def draw(
     return tuple(pasted)
 
 
-def _scales(operation: Paste, window: Window, width: int, height: int) -> tuple[float, float]:
-    """The range of scales at which an object keeps its least size and fits into the image; empty where low > high."""
-    x0, y0, x1, y1 = window
+def _scales(operation: Paste, windows: Indices, width: int, height: int) -> tuple[Scales, Scales]:
+    """(..., 4) windows -> (...) least and largest scale at which objects keep their least size and fit into the image;
+    none where that is empty, low > high.
+    """
+    sizes = windows[..., 2:] - windows[..., :2]
     low, high = operation.scale
-    least = operation.min_size / min(x1 - x0, y1 - y0)
-    return max(low, least), min(high, width / (x1 - x0), height / (y1 - y0))
+    fits = (np.array((width, height)) / sizes).min(axis=-1)
+    return np.maximum(operation.min_size / sizes.min(axis=-1), low), np.minimum(fits, high)
 
 
 def mask_of(donor: Donor, annotation: Annotation) -> Mask:
@@ -141,17 +144,16 @@ def labels(
     for index, (donor, annotation, _) in enumerate(pasted):
         layers.append((PASTED, _label(donor, annotation, masks[index]), index + 1))
     covers = [Cover.of_masks(masks[first:], windows[first:]) for first in range(len(masks))]
-    annotations = []
-    cases: Counter[str] = Counter()
+    annotations: list[Annotation] = []
+    outcomes: list[str] = []
     for uncovered, item, above in layers:
-        case = DROP
-        if item is not None:
-            same = CROWD if item.iscrowd else KEEP
-            case, item = occlude(item, covers[above], rule) if above < len(covers) else (same, item)
-        cases[uncovered if case == KEEP else case] += 1
+        case = KEEP
+        if item is not None and above < len(covers):
+            case, item = occlude(item, covers[above], rule)
         if item is not None:
             annotations.append(item)
-    return Labels(annotations, cases)
+            outcomes.append(uncovered if case == KEEP else case)
+    return Labels(annotations, outcomes, shown.dropped + len(layers) - len(annotations))
 
 
 def _label(donor: Donor, annotation: Annotation, mask: CocoRle) -> Annotation | None:

@@ -46,7 +46,7 @@ def pixels(image: Pixels, turn: Turn) -> Pixels:
 
 def labels(shown: Labels, width: int, height: int, turn: Turn) -> Labels:
     """The labels of a width x height image, turned with it."""
-    return Labels([turned(item, width, height, turn) for item in shown.annotations], shown.cases)
+    return shown._replace(annotations=[turned(item, width, height, turn) for item in shown.annotations])
 
 
 def turned(item: Annotation, width: int, height: int, turn: Turn) -> Annotation:

@@ -8,7 +8,7 @@ import pytest
 
 from augment.compiler.counts import Counts, categories_table, operations_table, warnings
 from augment.operations.balance import Balance
-from augment.operations.labels import CROWD, DROP, IGNORE, KEEP, Labels
+from augment.operations.labels import CROWD, IGNORE, KEEP, Labels
 from augment.operations.parameters import Copy, Mosaic, Original, Paste, Recipe
 from datasets.records import Annotation, Category
 
@@ -26,10 +26,10 @@ def counted() -> Counts:
     """One source with two persons, a toothbrush and a crowd: the original, and two crops of it."""
     counts = Counts.empty()
     counts.before = Counter({1: 2, 90: 1})
-    original = Labels(shown(1, 1, 90) + shown(1, iscrowd=1), Counter({KEEP: 3, CROWD: 1}))
+    original = Labels(shown(1, 1, 90) + shown(1, iscrowd=1), [KEEP, KEEP, KEEP, CROWD], 0)
     counts.add_variant("original", original)
-    counts.add_variant("center_crop", Labels(shown(1) + shown(90, iscrowd=1), Counter({KEEP: 1, IGNORE: 1, DROP: 2})))
-    counts.add_variant("center_crop", Labels([], Counter({DROP: 4})))
+    counts.add_variant("center_crop", Labels(shown(1) + shown(90, iscrowd=1), [KEEP, IGNORE], 2))
+    counts.add_variant("center_crop", Labels([], [], 4))
     return counts
 
 
@@ -62,7 +62,7 @@ def test_sums_of_parts_are_the_counts_of_the_whole() -> None:
 def test_operations_stand_in_a_fixed_order_whatever_came_first() -> None:
     counts = Counts.empty()
     for operation in ("random_crop", "copy", "pixel", "original", "center_crop"):
-        counts.add_variant(operation, Labels([], Counter()))
+        counts.add_variant(operation, Labels([], [], 0))
     assert list(counts.as_json([])["operations"]) == ["original", "pixel", "copy", "center_crop", "random_crop"]
 
 

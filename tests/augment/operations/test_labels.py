@@ -180,4 +180,4 @@ def test_an_image_that_loses_every_object_has_an_empty_list() -> None:
 
 def test_an_image_without_objects_is_no_trouble() -> None:
     for window in (None, WINDOW):
-        assert label_variant([], IMAGE, window, RULE) == ([], {})
+        assert label_variant([], IMAGE, window, RULE) == ([], [], 0)

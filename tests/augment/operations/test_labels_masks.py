@@ -245,7 +245,7 @@ def test_a_cropped_mask_is_the_crop_of_the_mask(
 def test_a_sliver_of_a_crowd_without_a_mask_is_nothing() -> None:
     # 0.00004 px of its width are left, which rounds to 0; a box of no width would be refused by every reader.
     crowd = annotation((0, 0, 50.00004, 50), None, iscrowd=1)
-    assert label_variant([crowd], IMAGE, (50, 0, 150, 100), LabelRule()) == ([], {DROP: 1})
+    assert label_variant([crowd], IMAGE, (50, 0, 150, 100), LabelRule()) == ([], [], 1)
 
 
 def test_a_cut_bow_tie_of_equal_wings_has_the_area_of_its_box() -> None:
