@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import cv2
 import numpy as np
 
 from augment.operations import restored
@@ -38,6 +39,10 @@ with _without("torch"):
 
 # Several transforms fail on smaller sides: they shrink, average or draw shadows, which need some room.
 SMALLEST = 32
+# Draws of a variant before it stays without effect, as ToGray does on grey images.
+TRIES = 8
+# Levels that cannot be seen; JPEG changes single values by more, at quality 95 too.
+UNSEEN = 2
 
 
 class Restored(albumentations.ImageOnlyTransform):  # type: ignore[misc]
@@ -73,7 +78,20 @@ def _transform(name: str, side: int) -> Any:
 
 
 def apply(name: str, seed: int, pixels: Pixels) -> Pixels:
-    """(height, width, 3) uint8 RGB -> the same shape; equal name, seed and pixels give equal bytes in every process."""
+    """(height, width, 3) uint8 RGB -> the same shape; equal name, seed and pixels give equal bytes in every process.
+
+    What cannot be told from its source is drawn again, with seeds that follow from `seed`, TRIES times at most.
+    """
+    drawn = draw(name, seed, pixels)
+    for other in np.random.SeedSequence(seed).generate_state(TRIES - 1):
+        if differs(drawn, pixels):
+            break
+        drawn = draw(name, int(other), pixels)
+    return drawn
+
+
+def draw(name: str, seed: int, pixels: Pixels) -> Pixels:
+    """One draw of `apply`, which may be without effect."""
     height, width = pixels.shape[:2]
     chosen = transform(name, min(height, width))
     chosen.set_random_seed(seed)
@@ -81,3 +99,8 @@ def apply(name: str, seed: int, pixels: Pixels) -> Pixels:
         pixels = np.pad(pixels, ((0, max(0, SMALLEST - height)), (0, max(0, SMALLEST - width)), (0, 0)), mode="edge")
     changed = chosen(image=pixels)["image"]
     return np.ascontiguousarray(changed[:height, :width])
+
+
+def differs(one: Pixels, other: Pixels) -> bool:
+    """Whether any value of two images differs by more than UNSEEN levels."""
+    return cv2.norm(one, other, cv2.NORM_INF) > UNSEEN

@@ -14,7 +14,7 @@ GREY = np.full((160, 160, 3), 128, dtype=np.uint8)
 
 
 def changes(name: str, pixels: Pixels, seeds: int) -> list[np.ndarray[tuple[int, ...], np.dtype[np.float64]]]:
-    return [pixel.apply(name, seed, pixels).astype(np.float64) - pixels for seed in range(seeds)]
+    return [pixel.draw(name, seed, pixels).astype(np.float64) - pixels for seed in range(seeds)]
 
 
 def test_gauss_noise_has_the_variance_of_2020_in_each_channel() -> None:
@@ -42,7 +42,7 @@ def edge(side: int) -> Pixels:
 @pytest.mark.parametrize(("side", "low", "high"), [(480, 0.8, 1.4), (240, 0.5, 0.7), (120, 0.5, 0.5)])
 def test_gaussian_blur_has_opencv_s_sigma_for_the_kernels_of_2020(side: int, low: float, high: float) -> None:
     for seed in range(6):
-        row = pixel.apply("GaussianBlur", seed, edge(side))[side // 2, :, 0].astype(float)
+        row = pixel.draw("GaussianBlur", seed, edge(side))[side // 2, :, 0].astype(float)
         # The slope across an edge is the kernel, whose standard deviation is sigma but for its ends, which are cut.
         weights = np.diff(row) / 255
         positions = np.arange(len(weights))
@@ -60,7 +60,7 @@ def dot(side: int) -> Pixels:
 @pytest.mark.parametrize("side", [480, 120])
 def test_motion_blur_spreads_every_point_and_does_not_move_it_away(side: int) -> None:
     for seed in range(30):
-        rows, columns = pixel.apply("MotionBlur", seed, dot(side))[:, :, 0].nonzero()
+        rows, columns = pixel.draw("MotionBlur", seed, dot(side))[:, :, 0].nonzero()
         assert len(rows) >= 2
         assert (side // 2, side // 2) in set(zip(rows.tolist(), columns.tolist(), strict=True))
 
@@ -117,7 +117,7 @@ def test_a_sun_flare_leaves_most_of_an_image_as_it_is(side: int) -> None:
 
 def test_rain_has_about_as_many_and_as_long_drops_as_in_2020() -> None:
     pixels = np.zeros((480, 640, 3), dtype=np.uint8)
-    rain = pixel.apply("RandomRain", 0, pixels)[:, :, 0].astype(float)
+    rain = pixel.draw("RandomRain", 0, pixels)[:, :, 0].astype(float)
     # Blurred lines keep their light: 480 lines in a level of 200, darkened to 0.7, of 20 px and what their slant of up
     # to 10 px adds.
     assert 20 < rain.sum() / (480 * 200 * 0.7) < 31

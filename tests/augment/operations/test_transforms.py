@@ -121,6 +121,56 @@ def test_seeds_change_what_is_drawn_and_nothing_else(name: str) -> None:
     assert (len(outcomes) == 1) == (name in DRAW_NOTHING)
 
 
+@pytest.mark.parametrize("name", PAPER_TRANSFORMS)
+def test_a_colourful_image_is_never_left_as_it_is(name: str) -> None:
+    # Not in all levels alike, which Equalize would leave as they are.
+    pixels = noise(96, 128) // 2 + 60
+    for seed in range(8):
+        assert pixel.differs(pixel.apply(name, seed, pixels), pixels)
+
+
+def identity_seed(pixels: Pixels) -> int:
+    return next(seed for seed in range(100) if np.array_equal(pixel.draw("ChannelShuffle", seed, pixels), pixels))
+
+
+def test_a_variant_equal_to_its_source_is_drawn_again_from_the_same_seed() -> None:
+    pixels = IMAGES["noise"]
+    seed = identity_seed(pixels)
+    again = [int(other) for other in np.random.SeedSequence(seed).generate_state(pixel.TRIES - 1)]
+    first = next(other for other in again if pixel.differs(pixel.draw("ChannelShuffle", other, pixels), pixels))
+    expected = pixel.draw("ChannelShuffle", first, pixels)
+    np.testing.assert_array_equal(pixel.apply("ChannelShuffle", seed, pixels), expected)
+
+
+def test_a_variant_that_differs_is_the_seed_s_own() -> None:
+    pixels = IMAGES["noise"]
+    for seed in range(5):
+        drawn = pixel.draw("HueSaturationValue", seed, pixels)
+        np.testing.assert_array_equal(pixel.apply("HueSaturationValue", seed, pixels), drawn)
+
+
+@pytest.mark.parametrize("name", ["ToGray", "ChannelShuffle"])
+def test_what_cannot_change_stays(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[int] = []
+    draw = pixel.draw
+
+    def counted(name: str, seed: int, pixels: Pixels) -> Pixels:
+        tries.append(seed)
+        return draw(name, seed, pixels)
+
+    monkeypatch.setattr(pixel, "draw", counted)
+    np.testing.assert_array_equal(pixel.apply(name, 3, IMAGES["grey"]), IMAGES["grey"])
+    assert len(tries) == len(set(tries)) == pixel.TRIES
+
+
+def test_two_levels_are_not_seen() -> None:
+    pixels = np.full((4, 4, 3), 100, dtype=np.uint8)
+    for levels, seen in ((2, False), (3, True)):
+        other = pixels.copy()
+        other[1, 2, 0] -= levels
+        assert pixel.differs(other, pixels) == pixel.differs(pixels, other) == seen
+
+
 def test_compression_is_strong_enough_to_matter() -> None:
     # JPEG at quality 80 changes these pixels by 5.9 levels on average; at 99, albumentations' default, by 0.1.
     grey_pixels = IMAGES["grey"]
