@@ -141,9 +141,7 @@ def main(
     """
     if len(annotations) != len(images):
         raise click.UsageError("expected one --images for each --annotations")
-    inputs = [Input(*pair) for pair in zip(annotations, images, strict=True)] or [
-        Input(SAMPLE / "annotations" / "instances_train.json", SAMPLE / "train")
-    ]
+    inputs = [Input(*pair) for pair in zip(annotations, images, strict=True)] or [sample()]
     read = [path for item in inputs for path in item]
     targets = {path: outputs.file_to_write(path, read) for path in (output, sheet) if path is not None}
     with cli.progress_bar() as progress:
@@ -161,6 +159,12 @@ def main(
         return
     targets[output].write_text(page(about, draws, whole, small, len(inputs)), encoding="utf-8")
     click.echo(f"{output}: {len(sources)} images, {draws} draws of {len(PAPER_TRANSFORMS)} transforms")
+
+
+def sample() -> Input:
+    if not SAMPLE.is_dir():
+        raise DataError(f"{SAMPLE}: expected the sample, found none; `python -m datasets sample --output {SAMPLE}`")
+    return Input(SAMPLE / "annotations" / "instances_train.json", SAMPLE / "train")
 
 
 def measure(sources: Sequence[Source], draws: int, progress: Progress) -> tuple[dict[str, Change], dict[str, Change]]:

@@ -91,3 +91,11 @@ def test_an_input_is_never_replaced(two: Input) -> None:
     arguments = ["--annotations", str(two.annotations), "--images", str(two.images), "--output", str(two.annotations)]
     result = CliRunner().invoke(SCRIPT["main"], arguments)
     assert "would replace an input" in str(result.exception)
+
+
+def test_a_missing_sample_is_named_with_the_command_that_makes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SCRIPT["sample"].__globals__, "SAMPLE", tmp_path / "sample")
+    result = CliRunner().invoke(SCRIPT["main"], [])
+    assert f"python -m datasets sample --output {tmp_path / 'sample'}" in str(result.exception)
