@@ -168,12 +168,10 @@ def set_aside(output: Path) -> None:
 
 def transform_of(name: str) -> Any:
     # Imports albumentations as a build does: without torch, which takes a second and half a GB.
-    import augment.operations.pixel  # noqa: F401
-    from augment.operations.transforms import SETTINGS
+    from augment.operations import pixel
+    from augment.operations.transforms import USUAL_SIDE
 
-    import albumentations  # isort: skip
-
-    return getattr(albumentations, name)(p=1.0, **SETTINGS[name])
+    return pixel.transform(name, USUAL_SIDE)
 
 
 def read_jobs(path: Path) -> list[Job]:

@@ -19,7 +19,7 @@ THIRTY = (
     "Posterize RGBShift RandomBrightnessContrast RandomGamma RandomRain RandomShadow RandomSnow RandomSunFlare "
     "Solarize ToGray ToSepia"
 )
-# With albumentations' defaults these have one outcome each.
+# These have one outcome each.
 DRAW_NOTHING = ("Downscale", "Equalize", "InvertImg", "Posterize", "Solarize", "ToGray", "ToSepia")
 # Run in another process; prints a digest for each transform. `noise` there is `noise` here.
 SCRIPT = """
@@ -28,7 +28,8 @@ import numpy as np
 from augment.operations import pixel
 noise = np.random.default_rng(0).integers(0, 256, (33, 48, 3), dtype=np.uint8)
 for name in sys.argv[1:]:
-    print(name, hashlib.sha256(pixel.apply(name, 7, noise).tobytes()).hexdigest())
+    for seed in (7, 17):
+        print(name, seed, hashlib.sha256(pixel.apply(name, seed, noise).tobytes()).hexdigest())
 """
 
 
@@ -99,7 +100,12 @@ def test_a_seed_gives_the_same_pixels_in_another_process(
     python: Python,
 ) -> None:
     names = ALL_TRANSFORMS[::-1]
-    here = [f"{name} {hashlib.sha256(pixel.apply(name, 7, IMAGES['noise']).tobytes()).hexdigest()}" for name in names]
+    # With seed 17 ChannelShuffle is drawn again.
+    here = [
+        f"{name} {seed} {hashlib.sha256(pixel.apply(name, seed, IMAGES['noise']).tobytes()).hexdigest()}"
+        for name in names
+        for seed in (7, 17)
+    ]
     # Over there they run in another order, so that nothing can hang on what ran before.
     there = python("-c", SCRIPT, *ALL_TRANSFORMS)
     assert sorted(there.stdout.splitlines()) == sorted(here)
@@ -107,12 +113,62 @@ def test_a_seed_gives_the_same_pixels_in_another_process(
 
 @pytest.mark.parametrize("name", ALL_TRANSFORMS)
 def test_seeds_change_what_is_drawn_and_nothing_else(name: str) -> None:
-    # A gradient with some noise, large enough for CLAHE's tiles to differ.
-    gradient = np.mgrid[0:200, 0:200].sum(axis=0)[:, :, None] // 2
-    pixels = (gradient + noise(200, 200) // 8).astype(np.uint8)
+    # A gradient with some noise, large enough for CLAHE's tiles to differ and for kernels of 3 and 5 px.
+    gradient = np.mgrid[0:330, 0:330].sum(axis=0)[:, :, None] // 3
+    pixels = (gradient + noise(330, 330) // 8).astype(np.uint8)
     outcomes = {pixel.apply(name, seed, pixels).tobytes() for seed in range(4)}
     assert outcomes - {pixels.tobytes()}, "no seed of four changes the image"
     assert (len(outcomes) == 1) == (name in DRAW_NOTHING)
+
+
+@pytest.mark.parametrize("name", PAPER_TRANSFORMS)
+def test_a_colourful_image_is_never_left_as_it_is(name: str) -> None:
+    # Not in all levels alike, which Equalize would leave as they are.
+    pixels = noise(96, 128) // 2 + 60
+    for seed in range(8):
+        assert pixel.differs(pixel.apply(name, seed, pixels), pixels)
+
+
+def identity_seed(pixels: Pixels) -> int:
+    return next(seed for seed in range(100) if np.array_equal(pixel.draw("ChannelShuffle", seed, pixels), pixels))
+
+
+def test_a_variant_equal_to_its_source_is_drawn_again_from_the_same_seed() -> None:
+    pixels = IMAGES["noise"]
+    seed = identity_seed(pixels)
+    again = [int(other) for other in np.random.SeedSequence(seed).generate_state(pixel.TRIES - 1)]
+    first = next(other for other in again if pixel.differs(pixel.draw("ChannelShuffle", other, pixels), pixels))
+    expected = pixel.draw("ChannelShuffle", first, pixels)
+    np.testing.assert_array_equal(pixel.apply("ChannelShuffle", seed, pixels), expected)
+
+
+def test_a_variant_that_differs_is_the_seed_s_own() -> None:
+    pixels = IMAGES["noise"]
+    for seed in range(5):
+        drawn = pixel.draw("HueSaturationValue", seed, pixels)
+        np.testing.assert_array_equal(pixel.apply("HueSaturationValue", seed, pixels), drawn)
+
+
+@pytest.mark.parametrize("name", ["ToGray", "ChannelShuffle"])
+def test_what_cannot_change_stays(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[int] = []
+    draw = pixel.draw
+
+    def counted(name: str, seed: int, pixels: Pixels) -> Pixels:
+        tries.append(seed)
+        return draw(name, seed, pixels)
+
+    monkeypatch.setattr(pixel, "draw", counted)
+    np.testing.assert_array_equal(pixel.apply(name, 3, IMAGES["grey"]), IMAGES["grey"])
+    assert len(tries) == len(set(tries)) == pixel.TRIES
+
+
+def test_two_levels_are_not_seen() -> None:
+    pixels = np.full((4, 4, 3), 100, dtype=np.uint8)
+    for levels, seen in ((2, False), (3, True)):
+        other = pixels.copy()
+        other[1, 2, 0] -= levels
+        assert pixel.differs(other, pixels) == pixel.differs(pixels, other) == seen
 
 
 def test_compression_is_strong_enough_to_matter() -> None:
