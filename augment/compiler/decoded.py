@@ -33,29 +33,29 @@ class DonorCache:
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self._most = most_bytes
         self._size = 0
-        self._kept: OrderedDict[Path, Decoded] = OrderedDict()
+        # By size and time too: a process may make several builds, between which files change.
+        self._kept: OrderedDict[tuple[Path, int, int], Decoded] = OrderedDict()
 
     def get(self, source: Source) -> Decoded:
         """A source's picture. Raises DataError where the file changed since the check, or cannot be decoded."""
-        found = self._kept.get(source.path)
+        file = examined(source)
+        key = source.path, file.size, file.mtime_ns
+        found = self._kept.get(key)
         if found is not None:
-            self._kept.move_to_end(source.path)
+            self._kept.move_to_end(key)
             return found
-        data = read_unchanged(source.path, examined(source))
+        data = read_unchanged(source.path, file)
         try:
-            pixels = decode_bgr(data, examined(source).reading)
+            pixels = decode_bgr(data, file.reading)
         except ValueError as error:
             raise DataError(f"{source.path}: {error}", advice=DAMAGED_ADVICE) from None
         decoded = Decoded(pixels, hashlib.sha256(data).hexdigest())
-        self._keep(source.path, decoded)
-        return decoded
-
-    def _keep(self, path: Path, decoded: Decoded) -> None:
-        self._kept[path] = decoded
+        self._kept[key] = decoded
         self._size += decoded.pixels.nbytes
         while self._size > self._most:
             _, dropped = self._kept.popitem(last=False)
             self._size -= dropped.pixels.nbytes
+        return decoded
 
 
 def decode_bgr(data: bytes, reading: Reading) -> Pixels:

@@ -82,7 +82,7 @@ def ignored(item: Annotation, height: int, width: int) -> Annotation:
 
 def remainder(box: BoxXYXY, covers: Sequence[Window]) -> tuple[float, BoxXYXY]:
     """What rectangles leave of a box: square pixels, and the bounding box of it; zeros where that is nothing."""
-    touching = [clip(cover, box) for cover in covers if _overlap(box, cover)]
+    touching = [clip(_as_box(cover), box) for cover in covers if _overlap(box, cover)]
     xs = sorted({box[0], box[2], *(x for cover in touching for x in (cover[0], cover[2]))})
     ys = sorted({box[1], box[3], *(y for cover in touching for y in (cover[1], cover[3]))})
     free = [
@@ -140,6 +140,12 @@ def _reach(item: Annotation) -> BoxXYXY | None:
 
 def _box(item: Annotation, cover: Cover) -> BoxXYXY:
     return clip(corners(item.bbox), (0.0, 0.0, float(cover.width), float(cover.height)))
+
+
+def _as_box(window: Window) -> BoxXYXY:
+    """As floats: an annotation's JSON has 33.0, never 33."""
+    x0, y0, x1, y1 = window
+    return float(x0), float(y0), float(x1), float(y1)
 
 
 def _overlap(box: BoxXYXY, window: BoxXYXY) -> bool:

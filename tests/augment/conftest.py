@@ -23,6 +23,7 @@ from augment.verify.dataset import Verified, verify
 from datasets.errors import DataError
 from datasets.parallel import Run
 from datasets.sources import Input
+from tests.augment.beyond import BEYOND
 from tests.protocols import Edit, Make, Python
 
 
@@ -56,12 +57,15 @@ def make() -> Make:
 
 @pytest.fixture(scope="session")
 def built(drawn: Input, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """built("expanded"): the folder of its build of the drawn dataset, made when first asked for. Read-only."""
+    """built("expanded"): the folder of its build of the drawn dataset, made when first asked for. Read-only.
+
+    `built("beyond")` is of the operations that the paper lacks.
+    """
     folder = tmp_path_factory.mktemp("built")
 
     def build(name: str) -> Path:
         if not (folder / name).exists():
-            make_build(drawn, folder / name, name)
+            make_build(drawn, folder / name, BEYOND if name == BEYOND.name else name)
         return folder / name
 
     return build

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
+from tests.augment.beyond import BEYOND
 from tests.protocols import Draw, Make
 
 Read = Callable[[Path], dict[str, Any]]
@@ -21,7 +22,7 @@ Read = Callable[[Path], dict[str, Any]]
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
-@pytest.fixture(params=["everything", "boxes only"])
+@pytest.fixture(params=["everything", "beyond", "boxes only", "boxes only, beyond"])
 def folder(
     request: pytest.FixtureRequest,
     built: Callable[[str], Path],
@@ -29,9 +30,10 @@ def folder(
     make: Make,
     tmp_path: Path,
 ) -> Path:
-    if request.param == "everything":
-        return built("everything")
-    return make(draw(tmp_path / "data", masks=False), tmp_path / "out", "everything").output
+    if not request.param.startswith("boxes only"):
+        return built(request.param)
+    chosen = BEYOND if request.param.endswith("beyond") else "everything"
+    return make(draw(tmp_path / "data", masks=False), tmp_path / "out", chosen).output
 
 
 def test_pycocotools_loads_it_and_decodes_every_mask(folder: Path) -> None:
@@ -55,8 +57,9 @@ def test_pycocotools_loads_it_and_decodes_every_mask(folder: Path) -> None:
         assert columns.max() < x + width + 1
 
 
-def test_areas_are_those_of_the_masks(built: Callable[[str], Path], read: Read) -> None:
-    dataset = read(built("everything"))
+@pytest.mark.parametrize("name", ["everything", "beyond"])
+def test_areas_are_those_of_the_masks(built: Callable[[str], Path], read: Read, name: str) -> None:
+    dataset = read(built(name))
     images = {image["id"]: image for image in dataset["images"]}
     for annotation in dataset["annotations"]:
         image, segmentation = images[annotation["image_id"]], annotation["segmentation"]

@@ -14,6 +14,7 @@ from augment import recipe
 from augment.executors.local import executor
 from augment.operations.parameters import Copy, Recipe
 from datasets.sources import Input
+from tests.augment.beyond import BEYOND
 from tests.protocols import Draw, Make, Python
 
 Read = Callable[[Path], dict[str, Any]]
@@ -29,13 +30,27 @@ FIXED = msgspec.structs.replace(
 )
 
 
-@pytest.mark.parametrize("workers", [1, 4])
+@pytest.mark.parametrize(("name", "workers"), [("everything", 1), ("everything", 4), ("beyond", 3)])
 def test_processes_write_the_bytes_of_a_serial_build(
-    drawn: Input, built: Callable[[str], Path], make: Make, tree: Tree, tmp_path: Path, workers: int
+    drawn: Input, built: Callable[[str], Path], make: Make, tree: Tree, tmp_path: Path, name: str, workers: int
 ) -> None:
     with executor("process", workers) as run:
-        make(drawn, tmp_path / "out", "everything", run=run)
-    assert tree(tmp_path / "out") == tree(built("everything"))
+        make(drawn, tmp_path / "out", BEYOND if name == "beyond" else name, run=run)
+    assert tree(tmp_path / "out") == tree(built(name))
+
+
+def test_what_is_drawn_for_an_image_depends_on_the_list_of_donors_and_on_nothing_else(
+    drawn: Input, make: Make, read: Read, tmp_path: Path
+) -> None:
+    """Other operations before it, and another name, size or owner of the cache of donors, change nothing."""
+    first = msgspec.structs.replace(BEYOND, operations=BEYOND.operations[:3])
+    again = msgspec.structs.replace(BEYOND, operations=(*BEYOND.operations[:3], *BEYOND.operations[:1:-1]))
+    again = msgspec.structs.replace(again, operations=again.operations[:-1])
+    make(drawn, tmp_path / "first", first)
+    make(drawn, tmp_path / "again", again)
+    one, other = by_operation(tmp_path / "first", read), by_operation(tmp_path / "again", read)
+    assert one
+    assert one == {key: value for key, value in other.items() if key in one}
 
 
 def test_the_command_writes_the_same_bytes_from_another_folder_with_relative_paths(

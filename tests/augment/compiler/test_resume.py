@@ -24,6 +24,7 @@ from benchmarks.torture import forked
 from benchmarks.torture.kills import Forks, Moment
 from datasets.errors import DataError
 from datasets.sources import Input
+from tests.augment.beyond import BEYOND
 from tests.protocols import Draw, Make
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -319,6 +320,43 @@ def test_all_images_that_changed_since_they_were_compiled_are_named(
     assert make(stopped, tmp_path / "out").kept == 2
     make(stopped, tmp_path / "clean")
     assert tree(tmp_path / "out") == tree(tmp_path / "clean")
+
+
+def test_a_build_with_donors_goes_on_to_the_same_bytes(draw: Draw, make: Make, tree: Tree, tmp_path: Path) -> None:
+    source = draw(tmp_path / "data")
+    make(source, tmp_path / "clean", BEYOND)
+    for sources in range(1, 8):
+
+        def stop(what: str, done: int, _: int, at: int = sources) -> None:
+            if what == "rendering" and done == at:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            make(source, tmp_path / "out", BEYOND, progress=stop)
+        assert make(source, tmp_path / "out", BEYOND).kept == sources
+        assert tree(tmp_path / "out") == tree(tmp_path / "clean")
+        shutil.rmtree(tmp_path / "out")
+
+
+def test_a_donor_that_changed_between_two_parts_of_a_build_is_named(draw: Draw, make: Make, tmp_path: Path) -> None:
+    """It is not compiled yet itself, so nothing but the donors' digest can tell that images were taken from another."""
+    source = draw(tmp_path / "data")
+    last = source.images / json.loads(source.annotations.read_bytes())["images"][-1]["file_name"]
+
+    def stop(what: str, done: int, _: int) -> None:
+        if what == "rendering" and done == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make(source, tmp_path / "out", BEYOND, progress=stop)
+    original = last.read_bytes()
+    last.write_bytes(original + b"\0")
+    with pytest.raises(DataError, match="some are not what they were") as caught:
+        make(source, tmp_path / "out", BEYOND)
+    assert f"{last}: may have changed since images took from it" in caught.value.problems
+    assert "--restart" in caught.value.advice
+    assert not (tmp_path / "out").exists()
+    assert make(source, tmp_path / "out", BEYOND, restart=True).kept == 0
 
 
 def test_a_machine_that_computes_otherwise_is_noticed(stopped: Input, make: Make, tmp_path: Path) -> None:

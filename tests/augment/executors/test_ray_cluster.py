@@ -9,15 +9,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from augment.executors import ray_cluster
 from augment.executors.local import executor
 from datasets.errors import DataError
 from datasets.sources import Input
+from tests.augment.beyond import BEYOND
 from tests.protocols import Make
 
 pytest.importorskip("ray", reason="Ray is not installed: the extra [ray]")
@@ -84,12 +86,12 @@ def heed_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def start(source: Input, output: Path, address: str, folder: Path) -> subprocess.Popen[str]:
+def start(source: Input, output: Path, address: str, folder: Path, *more: str) -> subprocess.Popen[str]:
     """A build on the cluster, started in `folder`."""
     (folder / "datasets").mkdir(exist_ok=True)
     (folder / "datasets" / "__init__.py").write_text("raise ImportError('the wrong datasets')\n")
     options: list[str | Path] = ["--annotations", source.annotations, "--images", source.images, "--output", output]
-    options += ["--executor", "ray", "--ray-address", address]
+    options += ["--executor", "ray", "--ray-address", address, *more]
     return subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", ELSEWHERE, str(ROOT), "build", *map(str, options)],
         cwd=folder,
@@ -122,6 +124,17 @@ def command_lines() -> Iterator[str]:
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             yield path.read_bytes().decode(errors="replace")
+
+
+def test_a_cluster_writes_the_same_bytes_where_images_take_from_others(
+    drawn: Input, built: Callable[[str], Path], nodes: Nodes, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "beyond.yaml"
+    recipe.write_bytes(msgspec.json.encode(BEYOND))
+    process = start(drawn, tmp_path / "out", nodes.address, tmp_path, "--recipe", str(recipe))
+    text, err = process.communicate(timeout=120)
+    assert process.returncode == 0, text + err
+    assert (tmp_path / "out" / "SHA256SUMS").read_bytes() == (built("beyond") / "SHA256SUMS").read_bytes()
 
 
 @pytest.mark.stopped

@@ -137,6 +137,7 @@ def test_the_remainder_of_a_box_is_counted_in_pixels(box: Window, covers: list[W
     left, bounds = remainder(tuple(map(float, box)), covers)  # type: ignore[arg-type]
 
     assert left == free.sum()
+    assert {type(value) for value in bounds} == {float}
     assert bounds == rle_bounds(coco_runs.to_rle(coco_runs.from_bitmap(free)))
 
 

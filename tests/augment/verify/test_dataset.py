@@ -22,8 +22,8 @@ Check = Callable[[Path], Verified]
 Faults = Callable[[Path], list[str]]
 
 
-@pytest.mark.parametrize("name", ["expanded", "balanced", "everything"])
-def test_a_build_of_a_shipped_recipe_is_good(built: Callable[[str], Path], check: Check, name: str) -> None:
+@pytest.mark.parametrize("name", ["expanded", "balanced", "everything", "beyond"])
+def test_a_build_is_good(built: Callable[[str], Path], check: Check, name: str) -> None:
     folder = built(name)
     dataset = json.loads((folder / "annotations" / "instances.json").read_bytes())
     images = len(dataset["images"])
