@@ -42,7 +42,7 @@ class Detections(NamedTuple):
     """(N,) the tile of each, 0 to T - 1."""
 
     def take(self, chosen: Indices) -> Detections:
-        return Detections(*(column[chosen] for column in self))
+        return Detections(self.boxes_xyxy[chosen], self.scores[chosen], self.classes[chosen], self.tiles[chosen])
 
 
 def merge(
@@ -80,7 +80,7 @@ def cut_by_edge(boxes_xyxy: Boxes, windows_xyxy: Boxes, width: int, height: int)
 def _ranked(found: Detections, cut: Flags) -> Indices:
     """Whole before cut, then descending scores; ties are settled by boxes, classes and tiles."""
     x0, y0, x1, y1 = found.boxes_xyxy.T
-    return np.lexsort((found.tiles, found.classes, y1, x1, y0, x0, -found.scores, cut))
+    return np.asarray(np.lexsort((found.tiles, found.classes, y1, x1, y0, x0, -found.scores, cut)))
 
 
 def _unsuppressed(ranked: Detections, cut: Flags, tiles: Boxes, iou_threshold: float) -> Flags:
