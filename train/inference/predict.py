@@ -88,6 +88,8 @@ def predict(request: Request, progress: cli.Progress) -> Predicted | None:
     categories = _categories(loaded, read.categories, request)
     seen = SeenImages.from_plain(loaded.content.get("seen"), str(loaded.path))
     cfg = _configuration(loaded, request)
+    # Raw boxes overlap within a tile, not between tiles: of each object, soft-NMS gets the boxes of one.
+    across_tiles = _configuration(loaded, request._replace(raw=False)).MODEL.ROI_HEADS.NMS_THRESH_TEST
     device = devices.device_of(cfg)
     if device.type == "cpu":
         allocator.keep_freed_memory()
@@ -107,7 +109,7 @@ def predict(request: Request, progress: cli.Progress) -> Predicted | None:
         network.to(device)
         lost = naming_lost_workers(cfg.DATALOADER.NUM_WORKERS, "Nothing was written.")
         with lost, detect.evaluating(network), precision.autocast():
-            share = _detect(network, cfg, records, categories, request, progress)
+            share = _detect(network, cfg, records, categories, request, progress, across_tiles)
     except RuntimeError as error:
         if not devices.is_full(error):
             raise
@@ -271,15 +273,24 @@ def _detect(
     categories: Categories,
     request: Request,
     progress: cli.Progress,
+    across_tiles: float,
 ) -> Results:
-    """The detections in this process's share of the images."""
+    """The detections in this process's share of the images; `across_tiles` is the IoU threshold of `tiling.merge`."""
     mapper: Callable[[Record], dict[str, Any]] = InferenceMapper(cfg)
     run: Model = network
     if request.tta:
         mapper, run = _WholeImages(cfg), _augmented(network, cfg)
     if request.tile is not None:
         to_input = _whole if request.tta else InferenceMapper(cfg).of_pixels
-        mapper, run = _WholeImages(cfg), TiledModel(run, to_input, cfg, request.tile, request.overlap)
+        mapper = _WholeImages(cfg)
+        run = TiledModel(
+            run,
+            to_input,
+            size=request.tile,
+            overlap=request.overlap,
+            iou_threshold=across_tiles,
+            limit=cfg.TEST.DETECTIONS_PER_IMAGE,
+        )
     done, processes = 0, comm.get_world_size()
 
     def on_done(count: int) -> None:

@@ -35,15 +35,19 @@ class TiledModel:
         self,
         model: Model,
         to_input: Callable[[Pixels, int], dict[str, Any]],
-        cfg: Any,
+        *,
         size: int,
         overlap: float,
+        iou_threshold: float,
+        limit: int,
     ) -> None:
-        """`to_input` makes the model's input of a tile's pixels and the image's id; see `tiles.grid` for the rest."""
+        """`to_input` makes the model's input of a tile's pixels and the image's id.
+
+        `size` and `overlap` are those of `tiles.grid`, `iou_threshold` and `limit` those of `tiling.merge`.
+        """
         self._model, self._to_input = model, to_input
         self._size, self._overlap = size, overlap
-        self._iou_threshold = cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST
-        self._limit = cfg.TEST.DETECTIONS_PER_IMAGE
+        self._iou_threshold, self._limit = iou_threshold, limit
 
     def __call__(self, batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [{"instances": self._detected(item)} for item in batch]

@@ -1,7 +1,8 @@
 """Merging what is detected in the tiles of a large picture: of each object one tile's boxes.
 
 Tiles overlap, so an object may be found in several: whole in some, cut by the edges of others. A cut box loses against
-a whole one.
+a whole one, whatever the scores. Of two cut boxes of one object, the better is kept, not their union: that would be a
+box that the model has not seen, with nobody's score, and a chain of them joins neighbours into one.
 
 N: detections in all tiles of a picture, T: its tiles, n: detections of one class
 """
@@ -23,9 +24,9 @@ Flags = npt.NDArray[np.bool_]
 
 # `predict --overlap`, as a fraction of a tile's side.
 OVERLAP = 0.2
-# A box that ends within so many pixels of its tile's edge is cut there: predicted sides are off by about as much.
+# A box that ends at most this many pixels from its tile's edge is cut: predicted sides are off by about as much.
 EDGE = 2.0
-# A cut box is another box's object where at least this share of it agrees.
+# The share of a cut box, or IoU of two of them, from which boxes are of one object.
 AGREEMENT = 0.5
 
 
@@ -33,7 +34,7 @@ class Detections(NamedTuple):
     """Detections in the tiles of one picture."""
 
     boxes_xyxy: Boxes
-    """(N, 4) pixels of the picture."""
+    """(N, 4) pixels of the picture; each lies in its tile."""
     scores: Floats
     """(N,)"""
     classes: Indices
@@ -89,9 +90,17 @@ def _unsuppressed(ranked: Detections, cut: Flags, tiles: Boxes, iou_threshold: f
     for at in range(len(cut)):
         if not kept[at]:
             continue
-        later = at + 1 + np.flatnonzero(kept[at + 1 :] & (ranked.tiles[at + 1 :] != ranked.tiles[at]))
+        near = _neighbours(tiles, ranked.tiles[at])[ranked.tiles[at + 1 :]]
+        later = at + 1 + np.flatnonzero(kept[at + 1 :] & near)
         kept[later] = ~_same_object(ranked, cut, at, later, tiles, iou_threshold)
     return kept
+
+
+def _neighbours(tiles: Boxes, tile: int) -> Flags:
+    """(T, 4), t -> (T,): share pixels with tile t; it is none itself."""
+    near = area_xyxy(_intersection(tiles, tiles[tile])) > 0
+    near[tile] = False
+    return np.asarray(near)
 
 
 def _same_object(ranked: Detections, cut: Flags, at: int, later: Indices, tiles: Boxes, iou_threshold: float) -> Flags:

@@ -27,7 +27,7 @@ from tests.train.made import content, quiet, tiny_config, write_list
 from train import precision
 from train.checkpoints import checkpoint
 from train.data import shared_memory
-from train.inference import detect
+from train.inference import detect, tiling
 from train.inference.predict import RAW, Predicted, Request, _augmented, _Variants, predict
 from train.model.build import build_network
 
@@ -396,6 +396,40 @@ def test_tiles_go_on_record_and_progress_counts_images(weights: Path, large: Pat
     before = request.output.read_bytes()
     predict(request._replace(overrides=("DATALOADER.NUM_WORKERS", "2")), quiet)
     assert request.output.read_bytes() == before
+
+
+def test_tta_of_tiles_finds_boxes_all_over_the_image(run: Run, large: Path) -> None:
+    found = run(
+        *ONE_SIZE, "TEST.AUG.FLIP", "True", tta=True, tile=64, annotations=large.parent / "images.json", images=large
+    )
+    rows = of_image(found, 5)
+    ends = rows[:, 1:3] + rows[:, 3:5]
+    assert len(rows) == 100
+    assert (ends <= np.array([144, 120]) + 0.001).all()
+    assert (ends.max(axis=0) > np.array([64, 64])).all()
+
+
+def test_raw_boxes_are_merged_across_tiles_as_others_are(
+    run: Run, large: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thresholds: list[float] = []
+    limits: list[int] = []
+    merge = tiling.merge
+
+    def seen(*given: Any, iou_threshold: float, limit: int) -> Any:
+        thresholds.append(iou_threshold)
+        limits.append(limit)
+        return merge(*given, iou_threshold=iou_threshold, limit=limit)
+
+    monkeypatch.setattr(tiling, "merge", seen)
+    listed: dict[str, Any] = {"annotations": large.parent / "images.json", "images": large, "tile": 64}
+    run(**listed)
+    raw = of_image(run(raw=True, **listed), 5)
+    # 0.5 is the configuration's. Within a tile, boxes overlap by more.
+    assert overlaps(raw).max() > 0.5
+    run("MODEL.ROI_HEADS.NMS_THRESH_TEST", "0.7", raw=True, **listed)
+    assert thresholds == [0.5, 0.5, 0.7]
+    assert limits == [100, 300, 300]
 
 
 def test_tiles_need_shared_memory_for_whole_images(run: Run, large: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from datasets.images import Pixels
-from tests.train.made import tiny_config
 from train import compat  # noqa: F401 - compat before detectron2
 from train.inference.tiled_model import TiledModel
 
@@ -55,9 +54,9 @@ def to_input(pixels: Pixels, image_id: int) -> dict[str, Any]:
     return {"pixels": pixels}
 
 
-def detect(item: dict[str, Any], size: int, finder: Finder, *overrides: str) -> dict[int, list[list[float]]]:
+def detect(item: dict[str, Any], size: int, finder: Finder, limit: int = 100) -> dict[int, list[list[float]]]:
     """class -> its boxes, xyxy."""
-    model = TiledModel(finder, to_input, tiny_config(8, *overrides), size, 0.2)
+    model = TiledModel(finder, to_input, size=size, overlap=0.2, iou_threshold=0.5, limit=limit)
     [output] = model([item])
     found = output["instances"]
     assert found.image_size == (HEIGHT, WIDTH)
@@ -82,7 +81,7 @@ def test_an_image_that_fits_into_a_tile_is_given_as_it_is() -> None:
 
 
 def test_no_more_are_kept_than_of_any_image() -> None:
-    found = detect(image(ALONE, SHARED, CUT_BY_LEFT, CUT_BY_BOTH), 100, Finder(), "TEST.DETECTIONS_PER_IMAGE", "2")
+    found = detect(image(ALONE, SHARED, CUT_BY_LEFT, CUT_BY_BOTH), 100, Finder(), limit=2)
     # The largest.
     assert sorted(found) == [3, 4]
 
