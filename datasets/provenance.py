@@ -24,9 +24,10 @@ SUFFIX = ".provenance.json"
 
 
 class MadeBy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A checkpoint that predicted. `epoch` may be fractional; `settings` are the KEY VALUE overrides as given.
+    """A checkpoint that predicted. `epoch` may be fractional.
 
-    `not_trained_on` are the categories of the images' annotation file that the model was not trained on.
+    `settings` are what --tile and --amp set, and then the KEY VALUE overrides as given. `not_trained_on`
+    are the categories of the images' annotation file that the model was not trained on.
     """
 
     checkpoint: str

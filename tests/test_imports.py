@@ -24,7 +24,7 @@ FLOORS = {
     "train.model": {"train", "datasets"},
     "train.data": {"train", "train.model", "train.processes", "datasets"},
     "train.checkpoints": {"train", "datasets"},
-    "train.inference": {"train", "train.checkpoints", "train.data", "train.model", "datasets"},
+    "train.inference": {"train", "train.checkpoints", "train.data", "train.model", "augment.operations", "datasets"},
     "train.run": {
         "train",
         "train.checkpoints",
@@ -34,7 +34,8 @@ FLOORS = {
         "train.processes",
         "datasets",
     },
-    # Online augmentation draws from the operations; everything else of augment is a stage of its own.
+    # Online augmentation draws from the operations, and tiles are cut by them; everything else of augment is a stage of
+    # its own.
     "train": {"train", "augment.operations", "datasets"},
     "ensemble": {"ensemble", "datasets"},
 }

@@ -154,6 +154,18 @@ def _validation(val: str | None, annotations: Path | None, images: Path | None) 
 @gpus_option
 @click.option("--amp", type=click.Choice(["fp16", "bf16"]), help="Mixed precision; bf16 also on CPUs that have it.")
 @click.option("--tta", is_flag=True, help="Test-time augmentation: the sizes of TEST.AUG, and mirrored.")
+@click.option(
+    "--tile",
+    type=click.IntRange(32),
+    metavar="SIZE",
+    help="Cut larger images into tiles of SIZE px, detect in each, and merge; see docs/train.md.",
+)
+@click.option(
+    "--overlap",
+    type=float,
+    metavar="F",
+    help="How much of a side neighbouring tiles share at least.  [default: 0.2]",
+)
 @click.option("--raw", is_flag=True, help="Keep scores from 0.001 and 300 boxes an image, for soft-NMS later.")
 @click.argument("overrides", nargs=-1, metavar="[KEY VALUE]...")
 def predict(
@@ -162,6 +174,7 @@ def predict(
     weights: Path | None,
     images: AskedFor,
     gpus: int,
+    overlap: float | None,
     **chosen: Any,
 ) -> None:
     """Detect objects with a trained model and write a COCO results file, boxes only.
@@ -170,12 +183,15 @@ def predict(
     Example:
       python -m train predict --run runs/r101 --annotations instances_test.json --images test --output r101.json --raw
       python -m train predict --run runs/r101 --data vipriors --output r101.json --raw --tta --gpus 8 --amp bf16
+      python -m train predict --run runs/cells --annotations slides.json --images slides --output slides-cells.json \\
+          --tile 1024 --overlap 0.25
     """
     from train import cpu
 
     cpu.wait_without_spinning()
 
     from train.checkpoints import checkpoint
+    from train.inference import tiling
     from train.inference.predict import Request, predict_and_report
     from train.processes.launch import World, launch
 
@@ -183,13 +199,22 @@ def predict(
         raise click.UsageError("give either --run or --weights")
     if epoch is not None and run is None:
         raise click.UsageError("--epoch goes with --run")
+    if overlap is not None and chosen["tile"] is None:
+        raise click.UsageError("--overlap goes with --tile")
+    if overlap is not None and not 0 <= overlap < 1:
+        raise click.UsageError(f"--overlap: expected 0 or more and less than 1, found {overlap}")
     path = weights if weights is not None else checkpoint.find_in_run(run or Path(), epoch)
     overrides = chosen["overrides"]
     device = dict(zip(overrides[::2], overrides[1::2], strict=False)).get("MODEL.DEVICE", "auto")
     launch(
         predict_and_report,
         World(gpus, device=device),
-        Request(checkpoint=path, **images.input()._asdict(), **chosen),
+        Request(
+            checkpoint=path,
+            **images.input()._asdict(),
+            overlap=tiling.OVERLAP if overlap is None else overlap,
+            **chosen,
+        ),
     )
 
 

@@ -175,6 +175,13 @@ PREDICT = ["predict", "--annotations", "a", "--images", "i", "--output", "o"]
         (PREDICT, "give either --run or --weights"),
         ([*PREDICT, "--run", "r", "--weights", "w"], "give either --run or --weights"),
         ([*PREDICT, "--weights", "w", "--epoch", "best"], "--epoch goes with --run"),
+        ([*PREDICT, "--weights", "w", "--tile", "31"], "--tile"),
+        ([*PREDICT, "--weights", "w", "--overlap", "0.1"], "--overlap goes with --tile"),
+        (
+            [*PREDICT, "--weights", "w", "--tile", "64", "--overlap", "1"],
+            "--overlap: expected 0 or more and less than 1",
+        ),
+        ([*PREDICT, "--weights", "w", "--tile", "64", "--overlap", "nan"], "less than 1, found nan"),
         (["average", "runs/a"], "--epochs"),
         (["lineage"], "RUN"),
         (["predict", "--run", "r", "--images", "i", "--output", "o"], "give either --annotations and --images, or"),
@@ -260,6 +267,8 @@ def test_predict_takes_the_best_of_a_run_else_its_last(cli: Cli, tmp_path: Path)
     assert fewer.count(b"image_id") == 3
     sizes: list[Any] = ["TEST.AUG.MIN_SIZES", "[50, 64]", "TEST.AUG.MAX_SIZE", "128"]
     assert predicted("--run", run, "--tta", *sizes) != best
+    assert predicted("--run", run, "--tile", "60") == best
+    assert predicted("--run", run, "--tile", "32", "--overlap", "0.25") != best
     (run / checkpoint.BEST).unlink()
     last = predicted("--run", run)
     assert last != best

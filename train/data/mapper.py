@@ -180,10 +180,15 @@ class InferenceMapper:
         self._order: Order = cfg.INPUT.FORMAT
 
     def __call__(self, record: Record) -> dict[str, Any]:
-        geometry = Geometry(*resized(record.height, record.width, self._shorter, self._longest), mirrored=False)
+        return self.of_pixels(read_pixels(record, self._order), record.image_id)
+
+    def of_pixels(self, pixels: Pixels, image_id: int) -> dict[str, Any]:
+        """(height, width, 3) upright pixels, of an image or of a tile of it, as the model's input."""
+        height, width = pixels.shape[:2]
+        geometry = Geometry(*resized(height, width, self._shorter, self._longest), mirrored=False)
         return {
-            "image": apply_to_pixels(read_pixels(record, self._order), geometry),
-            "height": record.height,
-            "width": record.width,
-            "image_id": record.image_id,
+            "image": apply_to_pixels(pixels, geometry),
+            "height": height,
+            "width": width,
+            "image_id": image_id,
         }

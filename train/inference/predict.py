@@ -19,6 +19,7 @@ from datasets.digests import sha256_file
 from datasets.errors import DataError
 from datasets.file_names import locate
 from datasets.image_files import FILES_PER_TASK, ImageFile, examine_files
+from datasets.images import Pixels
 from datasets.parallel import chunks
 from datasets.provenance import MadeBy, Provenance
 from datasets.records import Category, Image
@@ -30,7 +31,8 @@ from train.data import shared_memory
 from train.data.loader import inference_batches, naming_lost_workers
 from train.data.mapper import Geometry, InferenceMapper, apply_to_pixels, read_pixels, resized
 from train.data.records import Categories, Record, Records
-from train.inference import detect
+from train.inference import detect, tiling
+from train.inference.tiled_model import Model, TiledModel
 from train.model.build import build_network
 from train.precision import precision_of
 
@@ -58,6 +60,10 @@ class Request(NamedTuple):
     raw: bool = False
     amp: str | None = None
     """fp16 or bf16 for mixed precision; None for float32, whatever the training used, as in its validation."""
+    tile: int | None = None
+    """Side of the tiles in px; None for whole images."""
+    overlap: float = tiling.OVERLAP
+    """How much of a side neighbouring tiles share at least, 0 <= overlap < 1."""
     overrides: tuple[str, ...] = ()
 
 
@@ -82,6 +88,8 @@ def predict(request: Request, progress: cli.Progress) -> Predicted | None:
     categories = _categories(loaded, read.categories, request)
     seen = SeenImages.from_plain(loaded.content.get("seen"), str(loaded.path))
     cfg = _configuration(loaded, request)
+    # Raw boxes overlap within a tile, not between tiles: of each object, soft-NMS gets the boxes of one.
+    across_tiles = _configuration(loaded, request._replace(raw=False)).MODEL.ROI_HEADS.NMS_THRESH_TEST
     device = devices.device_of(cfg)
     if device.type == "cpu":
         allocator.keep_freed_memory()
@@ -91,7 +99,8 @@ def predict(request: Request, progress: cli.Progress) -> Predicted | None:
     output = _output_of(request, read.images)
     records = _records(read.images, request.annotations, request.images, progress if is_main else None)
     seen_ids = sorted(ids_in(seen, read.images, request.images, progress)) if is_main else []
-    load = shared_memory.whole_images_load(records) if request.tta else shared_memory.inference_load(cfg, records)
+    in_full_size = request.tta or request.tile is not None
+    load = shared_memory.whole_images_load(records) if in_full_size else shared_memory.inference_load(cfg, records)
     shared_memory.check([load], cfg.DATALOADER.NUM_WORKERS)
     network = build_network(cfg, "cpu")
     weights.load_exactly(network, loaded.content["model"], loaded.path)
@@ -100,7 +109,7 @@ def predict(request: Request, progress: cli.Progress) -> Predicted | None:
         network.to(device)
         lost = naming_lost_workers(cfg.DATALOADER.NUM_WORKERS, "Nothing was written.")
         with lost, detect.evaluating(network), precision.autocast():
-            share = _detect(network, cfg, records, categories, request, progress)
+            share = _detect(network, cfg, records, categories, request, progress, across_tiles)
     except RuntimeError as error:
         if not devices.is_full(error):
             raise
@@ -171,12 +180,16 @@ def _made_by(request: Request, loaded: checkpoint.Loaded) -> MadeBy:
         tta=request.tta,
         raw=request.raw,
         not_trained_on=tuple(_left_out(loaded).names),
-        settings=(*_amp_settings(request), *request.overrides),
+        settings=(*_tile_settings(request), *_amp_settings(request), *request.overrides),
     )
 
 
 def _amp_settings(request: Request) -> tuple[str, ...]:
     return ("SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.DTYPE", request.amp) if request.amp else ()
+
+
+def _tile_settings(request: Request) -> tuple[str, ...]:
+    return ("--tile", str(request.tile), "--overlap", str(request.overlap)) if request.tile is not None else ()
 
 
 def _configuration(loaded: checkpoint.Loaded, request: Request) -> Any:
@@ -260,12 +273,24 @@ def _detect(
     categories: Categories,
     request: Request,
     progress: cli.Progress,
+    across_tiles: float,
 ) -> Results:
-    """The detections in this process's share of the images."""
+    """The detections in this process's share of the images; `across_tiles` is the IoU threshold of `tiling.merge`."""
     mapper: Callable[[Record], dict[str, Any]] = InferenceMapper(cfg)
-    run: Callable[[list[dict[str, Any]]], list[dict[str, Any]]] = network
+    run: Model = network
     if request.tta:
         mapper, run = _WholeImages(cfg), _augmented(network, cfg)
+    if request.tile is not None:
+        to_input = _whole if request.tta else InferenceMapper(cfg).of_pixels
+        mapper = _WholeImages(cfg)
+        run = TiledModel(
+            run,
+            to_input,
+            size=request.tile,
+            overlap=request.overlap,
+            iou_threshold=across_tiles,
+            limit=cfg.TEST.DETECTIONS_PER_IMAGE,
+        )
     done, processes = 0, comm.get_world_size()
 
     def on_done(count: int) -> None:
@@ -281,18 +306,18 @@ def _detect(
 
 
 class _WholeImages:
-    """record -> {"pixels", ...} in the original size; `_Variants` resizes it."""
+    """record -> (height, width, 3) "image" in the original size; `_Variants` resizes it, `TiledModel` cuts it."""
 
     def __init__(self, cfg: Any) -> None:
         self._order = cfg.INPUT.FORMAT
 
     def __call__(self, record: Record) -> dict[str, Any]:
-        return {
-            "image": torch.from_numpy(read_pixels(record, self._order)),
-            "height": record.height,
-            "width": record.width,
-            "image_id": record.image_id,
-        }
+        return _whole(read_pixels(record, self._order), record.image_id)
+
+
+def _whole(pixels: Pixels, image_id: int) -> dict[str, Any]:
+    height, width = pixels.shape[:2]
+    return {"image": torch.from_numpy(pixels), "height": height, "width": width, "image_id": image_id}
 
 
 class _Variants:
@@ -323,13 +348,11 @@ class _Variants:
                 }
 
 
-def _augmented(network: nn.Module, cfg: Any) -> Callable[[list[dict[str, Any]]], list[dict[str, Any]]]:
+def _augmented(network: nn.Module, cfg: Any) -> Model:
     """Detectron2's test-time augmentation, boxes only: masks would run the backbone a second time."""
     boxes_only = cfg.clone()
     boxes_only.MODEL.MASK_ON = False
-    augmented: Callable[[list[dict[str, Any]]], list[dict[str, Any]]] = GeneralizedRCNNWithTTA(
-        boxes_only, network, tta_mapper=_Variants(cfg), batch_size=1
-    )
+    augmented: Model = GeneralizedRCNNWithTTA(boxes_only, network, tta_mapper=_Variants(cfg), batch_size=1)
     return augmented
 
 

@@ -16,6 +16,7 @@ import torch
 from PIL import Image as PillowImage
 from torch import nn
 
+from augment.operations import tiles
 from datasets import provenance, result_reading
 from datasets.boxes import xywh_to_xyxy
 from datasets.errors import DataError
@@ -25,7 +26,8 @@ from tests.conftest import picture
 from tests.train.made import content, quiet, tiny_config, write_list
 from train import precision
 from train.checkpoints import checkpoint
-from train.inference import detect
+from train.data import shared_memory
+from train.inference import detect, tiling
 from train.inference.predict import RAW, Predicted, Request, _augmented, _Variants, predict
 from train.model.build import build_network
 
@@ -272,13 +274,13 @@ def test_variants_are_no_larger_than_allowed() -> None:
 
 
 def test_several_processes_write_the_same_file(run: Run, weights: Path, images: Path, tmp_path: Path) -> None:
-    """Each takes every second image; the file's order is the list's all the same."""
+    """Each takes every second image, two of the three in tiles; the file's order is the list's all the same."""
     output = tmp_path / "two.json"
     files = ("--weights", weights, "--annotations", images.parent / "images.json", "--images", images)
     done = subprocess.run(
         [
             *(sys.executable, "-m", "train", "predict", *map(str, files), "--output", str(output)),
-            *("--gpus", "2", "MODEL.DEVICE", "cpu"),
+            *("--gpus", "2", "--tile", "60", "--overlap", "0.5", "MODEL.DEVICE", "cpu"),
         ],
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         cwd=ROOT,
@@ -287,7 +289,7 @@ def test_several_processes_write_the_same_file(run: Run, weights: Path, images: 
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    found = run()
+    found = run(tile=60, overlap=0.5)
     assert len(found) > 0
     assert done.stdout == f"{output}: {len(found)} detections in 3 images, 0 without any; by {weights}\n"
     assert output.read_bytes() == (tmp_path / "results.json").read_bytes()
@@ -329,3 +331,112 @@ def test_memory_that_runs_out_is_one_error(run: Run, monkeypatch: pytest.MonkeyP
     with pytest.raises(DataError, match=r"Try: a smaller TEST.AUG.MIN_SIZES \(was "):
         run("SOLVER.AMP.ENABLED", "True", tta=True)
     assert not (tmp_path / "results.json").exists()
+
+
+def test_tiles_that_images_fit_into_change_nothing(run: Run, tmp_path: Path) -> None:
+    for tta in (False, True):
+        run(*ONE_SIZE, tta=tta)
+        whole = (tmp_path / "results.json").read_bytes()
+        assert len(run(*ONE_SIZE, tta=tta, tile=90, output=tmp_path / "tiled.json")) > 0
+        assert (tmp_path / "tiled.json").read_bytes() == whole
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `images`: of 144 x 120 px, of three repeated pictures, and one that fits into a tile."""
+    folder = tmp_path_factory.mktemp("large") / "images"
+    folder.mkdir()
+    cells = [picture(48, 40, seed) for seed in range(3)]
+    rows = [np.hstack(cells[at:] + cells[:at]) for at in range(3)]
+    PillowImage.fromarray(np.vstack(rows)).save(folder / "5.png")
+    PillowImage.fromarray(picture(64, 50, 7)).save(folder / "2.png")
+    write_list(folder.parent / "images.json", {5: (120, 144), 2: (50, 64)})
+    return folder
+
+
+def test_each_tile_is_predicted_as_an_image_of_its_own(run: Run, large: Path, tmp_path: Path) -> None:
+    """All boxes of the merged file are those of images that were cut by hand, moved."""
+    windows = tiles.grid(144, 120, 64, 0.2)
+    pixels = np.asarray(PillowImage.open(large / "5.png"))
+    for id_, (x0, y0, x1, y1) in enumerate(windows):
+        PillowImage.fromarray(pixels[y0:y1, x0:x1]).save(tmp_path / f"{id_}.png")
+    cut = run(
+        annotations=write_list(tmp_path / "cut.json", dict.fromkeys(range(len(windows)), (64, 64))), images=tmp_path
+    )
+    corners = np.array([(*windows[id_][:2], 0, 0) for id_ in cut.image_ids])
+    expected = np.column_stack([cut.category_ids, cut.boxes_xywh + corners, cut.scores])
+
+    listed = {"annotations": large.parent / "images.json", "images": large}
+    found = run(tile=64, **listed)
+
+    rows = of_image(found, 5)
+    assert len(rows) == 100
+    # Sides are rounded to 0.001 before and after they are moved.
+    assert (np.abs(rows[:, None] - expected).max(axis=2).min(axis=1) < 0.0021).all()
+    assert (np.diff(found.scores[found.image_ids == 5]) <= 0).all()
+    # Beyond the first tile, and none beyond the image.
+    ends = rows[:, 1:3] + rows[:, 3:5]
+    assert (ends <= np.array([144, 120]) + 0.001).all()
+    assert (ends.max(axis=0) > np.array([64, 64])).all()
+    # What fits into a tile is as without.
+    assert of_image(found, 2).tolist() == of_image(run(**listed), 2).tolist()
+
+
+def test_tiles_go_on_record_and_progress_counts_images(weights: Path, large: Path, tmp_path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    request = Request(weights, large.parent / "images.json", large, tmp_path / "results.json", tile=64, raw=True)
+    done = predict(request, lambda *stage: told.append(stage))
+    assert done is not None
+    assert (done.images, done.without) == (2, 0)
+    assert told[-2:] == [("predicting", 1, 2), ("predicting", 2, 2)]
+    recorded = provenance.read(request.output).recorded
+    assert recorded is not None
+    assert recorded.models[0].settings == ("--tile", "64", "--overlap", "0.2")
+    # Workers hand over whole images; the file is the same.
+    before = request.output.read_bytes()
+    predict(request._replace(overrides=("DATALOADER.NUM_WORKERS", "2")), quiet)
+    assert request.output.read_bytes() == before
+
+
+def test_tta_of_tiles_finds_boxes_all_over_the_image(run: Run, large: Path) -> None:
+    found = run(
+        *ONE_SIZE, "TEST.AUG.FLIP", "True", tta=True, tile=64, annotations=large.parent / "images.json", images=large
+    )
+    rows = of_image(found, 5)
+    ends = rows[:, 1:3] + rows[:, 3:5]
+    assert len(rows) == 100
+    assert (ends <= np.array([144, 120]) + 0.001).all()
+    assert (ends.max(axis=0) > np.array([64, 64])).all()
+
+
+def test_raw_boxes_are_merged_across_tiles_as_others_are(
+    run: Run, large: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thresholds: list[float] = []
+    limits: list[int] = []
+    merge = tiling.merge
+
+    def seen(*given: Any, iou_threshold: float, limit: int) -> Any:
+        thresholds.append(iou_threshold)
+        limits.append(limit)
+        return merge(*given, iou_threshold=iou_threshold, limit=limit)
+
+    monkeypatch.setattr(tiling, "merge", seen)
+    listed: dict[str, Any] = {"annotations": large.parent / "images.json", "images": large, "tile": 64}
+    run(**listed)
+    raw = of_image(run(raw=True, **listed), 5)
+    # 0.5 is the configuration's. Within a tile, boxes overlap by more.
+    assert overlaps(raw).max() > 0.5
+    run("MODEL.ROI_HEADS.NMS_THRESH_TEST", "0.7", raw=True, **listed)
+    assert thresholds == [0.5, 0.5, 0.7]
+    assert limits == [100, 300, 300]
+
+
+def test_tiles_need_shared_memory_for_whole_images(run: Run, large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loads: list[shared_memory.Load] = []
+    monkeypatch.setattr(shared_memory, "check", lambda given, _workers: loads.extend(given))
+    listed = {"annotations": large.parent / "images.json", "images": large}
+    run(**listed)
+    run(tile=64, **listed)
+    # At a shorter side of 64: 50 x 64 is larger then, at 64 x 82, than 120 x 144 at 64 x 77.
+    assert loads == [shared_memory.Load(1, 3 * 64 * 82), shared_memory.Load(1, 3 * 120 * 144)]
