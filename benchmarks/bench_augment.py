@@ -29,9 +29,10 @@ BOX = tuple[float, float, float, float]
 
 
 class Job(NamedTuple):
-    """One source with its drawn variants: (operation, window, transform, seed) each."""
+    """One source with its drawn variants, (operation, window, transform, seed) each, and the chroma of its JPEGs."""
 
     path: str
+    chroma: str
     boxes: list[BOX]
     variants: list[tuple[str, list[int] | None, str | None, int | None]]
 
@@ -73,6 +74,65 @@ def run(
         measured = [{what: in_empty(command, folder / "OUT") for what, command in lines.items()} for _ in range(rounds)]
     report(measured, count)
     figures.write(json_path, [ratio.figure for ratio in ratios(measured).values()])
+
+
+# Variants of a source by each operation, of which a few cost little beside reading the source and writing its original.
+VARIANTS = 4
+OPERATIONS: dict[str, list[dict[str, Any]]] = {
+    "original": [],
+    "random_crop": [{"operation": "random_crop", "fraction": [0.6, 0.99]}] * VARIANTS,
+    "paste": [{"operation": "paste", "count": VARIANTS}],
+    "mosaic": [{"operation": "mosaic", "count": VARIANTS}],
+    "erase": [{"operation": "erase", "count": VARIANTS}],
+    "turn": [{"operation": "turn", "count": VARIANTS}],
+}
+
+
+@main.command()
+@click.option("--annotations", multiple=True, type=click.Path(path_type=Path), help="Default: the sample's train set.")
+@click.option("--images", multiple=True, type=click.Path(path_type=Path))
+@click.option("--count", default=600, show_default=True, help="Repeat the images under other ids to so many.")
+@click.option("--rounds", default=1, show_default=True, help="Measure all lines so often, in turn; medians count.")
+@figures.option
+def operations(
+    annotations: tuple[Path, ...], images: tuple[Path, ...], count: int, rounds: int, json_path: Path | None
+) -> None:
+    """Measure a variant of each operation against a random crop: CPU of builds, less that of the originals alone.
+
+    \b
+    Example:
+      python benchmarks/bench_augment.py operations --annotations instances_train.json --images train2017 --count 600
+    """
+    annotations = annotations or (ROOT / "datasets/sample/annotations/instances_train.json",)
+    images = images or (ROOT / "datasets/sample/train",)
+    with tempfile.TemporaryDirectory(prefix="bench-augment-") as name:
+        folder = Path(name)
+        data = repeat(annotations, images, count, folder / "data")
+        for operation, steps in OPERATIONS.items():
+            recipe = {"name": operation, "operations": [{"operation": "original"}, *steps]}
+            (folder / f"{operation}.yaml").write_text(json.dumps(recipe))
+        measured = [
+            {
+                operation: in_empty([*build_command(data, 1), "--recipe", f"{folder / operation}.yaml"], folder / "OUT")
+                for operation in OPERATIONS
+            }
+            for _ in range(rounds)
+        ]
+    print(f"{count:,} sources, {VARIANTS} variants of each; CPU of 1 worker\n")
+    print(f"{'':<14}{'ms/variant':>12}{'x a crop':>10}{'lowest':>8}{'highest':>9}{'worker MB':>11}")
+    found = []
+    for operation in list(OPERATIONS)[1:]:
+        costs = [(costs[operation].cpu - costs["original"].cpu) / count / VARIANTS * 1000 for costs in measured]
+        crops = [(costs["random_crop"].cpu - costs["original"].cpu) / count / VARIANTS * 1000 for costs in measured]
+        shares = [cost / crop for cost, crop in zip(costs, crops, strict=True)]
+        most = 3.0 if operation in ("paste", "mosaic") else None
+        found.append(Figure(f"{operation}: CPU of a variant / of a random crop", median(shares), most=most))
+        memory = median(costs[operation].memory_first for costs in measured)
+        print(
+            f"{operation:<14}{median(costs):>12.2f}{median(shares):>10.2f}{min(shares):>8.2f}{max(shares):>9.2f}"
+            f"{memory:>11.0f}"
+        )
+    figures.write(json_path, found)
 
 
 class Ratio(NamedTuple):
@@ -122,8 +182,9 @@ def build_command(data: list[str], workers: int) -> list[str]:
 
 def draw_jobs(data: list[str], target: Path) -> None:
     """Our build's variants of each source, for the other lines to render too."""
-    from augment.compiler.inputs import Request, prepare
+    from augment.compiler.inputs import Request, examined, prepare
     from augment.recipe import load
+    from datasets import images
     from datasets.sources import Input
 
     paths = [Path(option) for option in data if not option.startswith("--")]
@@ -132,13 +193,14 @@ def draw_jobs(data: list[str], target: Path) -> None:
     jobs = [
         Job(
             str(source.path),
+            images.chroma_of(images.read_file(source.path), examined(source).reading),
             [item.bbox for item in source.annotations],
             [
                 (item.operation, list(item.window) if item.window else None, item.transform, item.seed)
                 for item in planned
             ],
         )
-        for source, planned in prepared.planned()
+        for source, planned, _ in prepared.planned()
     ]
     target.write_text(json.dumps(jobs))
 
@@ -166,12 +228,19 @@ def set_aside(output: Path) -> None:
                 os.truncate(path, 0)
 
 
-def transform_of(name: str) -> Any:
+def transform_of(name: str, pixels: Any) -> Any:
     # Imports albumentations as a build does: without torch, which takes a second and half a GB.
     from augment.operations import pixel
-    from augment.operations.transforms import USUAL_SIDE
 
-    return pixel.transform(name, USUAL_SIDE)
+    return pixel.transform(name, min(pixels.shape[:2]))
+
+
+def settings_of(chroma: str) -> list[int]:
+    """OpenCV's settings for a JPEG."""
+    import cv2
+
+    factor = getattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{chroma}")
+    return [cv2.IMWRITE_JPEG_QUALITY, QUALITY, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, factor]
 
 
 def read_jobs(path: Path) -> list[Job]:
@@ -187,9 +256,8 @@ def bare(jobs: Path, output: Path) -> None:
     import numpy as np
 
     cv2.setNumThreads(1)
-    transforms: dict[str, Any] = {}
     count = 0
-    for path, _, variants in read_jobs(jobs):
+    for path, chroma, _, variants in read_jobs(jobs):
         data = Path(path).read_bytes()
         # BGR, OpenCV's native order: only transforms need RGB.
         pixels: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
@@ -201,12 +269,11 @@ def bare(jobs: Path, output: Path) -> None:
                 continue
             image = pixels if window is None else pixels[window[1] : window[3], window[0] : window[2]]
             if name is not None:
-                if name not in transforms:
-                    transforms[name] = transform_of(name)
-                transforms[name].set_random_seed(seed)
-                changed = transforms[name](image=cv2.cvtColor(image, cv2.COLOR_BGR2RGB))["image"]
+                transform = transform_of(name, image)
+                transform.set_random_seed(seed)
+                changed = transform(image=cv2.cvtColor(image, cv2.COLOR_BGR2RGB))["image"]
                 image = cv2.cvtColor(changed, cv2.COLOR_RGB2BGR)
-            target.write_bytes(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes())
+            target.write_bytes(cv2.imencode(".jpg", image, settings_of(chroma))[1].tobytes())
 
 
 @main.command(hidden=True)
@@ -221,33 +288,36 @@ def user(jobs: Path, output: Path) -> None:
     import albumentations  # isort: skip
 
     cv2.setNumThreads(1)
-    composed: dict[str, Any] = {}
+    composed: dict[tuple[str, int], Any] = {}
     count = 0
-    for path, boxes, variants in read_jobs(jobs):
+    for path, chroma, boxes, variants in read_jobs(jobs):
         for operation, window, name, seed in variants:
             count += 1
             target = output / f"{count}.jpg"
             if operation == "original":
                 shutil.copyfile(path, target)
                 continue
-            compose = compose_with(albumentations, composed, window, name)
-            compose.set_random_seed(seed or 0)
             read: Any = cv2.imread(path)
+            compose = compose_with(albumentations, composed, window, name, read)
+            compose.set_random_seed(seed or 0)
             image = cv2.cvtColor(read, cv2.COLOR_BGR2RGB)
             changed = compose(image=image, bboxes=boxes, labels=list(range(len(boxes))))
             bgr = cv2.cvtColor(changed["image"], cv2.COLOR_RGB2BGR)
-            cv2.imwrite(str(target), bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+            cv2.imwrite(str(target), bgr, settings_of(chroma))
 
 
-def compose_with(library: Any, made: dict[str, Any], window: list[int] | None, name: str | None) -> Any:
-    """A Compose of one transform; those without a window are cached."""
-    if name is not None and name in made:
-        return made[name]
-    step = transform_of(name) if name is not None else library.Crop(*(window or (0, 0, 1, 1)), p=1.0)
+def compose_with(
+    library: Any, made: dict[tuple[str, int], Any], window: list[int] | None, name: str | None, pixels: Any
+) -> Any:
+    """A Compose of one transform; those without a window are cached by the image's shorter side."""
+    key = (name or "", min(pixels.shape[:2]))
+    if name is not None and key in made:
+        return made[key]
+    step = transform_of(name, pixels) if name is not None else library.Crop(*(window or (0, 0, 1, 1)), p=1.0)
     boxes = library.BboxParams(format="coco", label_fields=["labels"], min_visibility=0.5, clip=True)
     compose = library.Compose([step], bbox_params=boxes)
     if name is not None:
-        made[name] = compose
+        made[key] = compose
     return compose
 
 

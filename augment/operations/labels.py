@@ -81,12 +81,13 @@ class Labeller:
         self.outlines = Outlines(polygons)
         self._spans: dict[int, Spans] = {}
 
-    def show(self, window: Window | None) -> Labels:
+    def show(self, window: Window | None, *, rasterise: bool = True) -> Labels:
         """The labels of a variant that shows `window`; None for the whole image.
 
         Every annotation names its source in `source_annotation_id`; `id` and `image_id` are 0. A kept or ignored object
         whose mask is empty in the window is dropped. An ignored object gets `iscrowd` 1 and its mask as runs, as
-        readers expect of crowds. Crowds stay crowds while any part of them is visible.
+        readers expect of crowds; without `rasterise`, polygons stay polygons for the caller to move first. Crowds stay
+        crowds while any part of them is visible.
         """
         if window is None:
             return self._all()
@@ -107,7 +108,7 @@ class Labeller:
                 mask = annotation.segmentation
                 cropped = self._crop_runs(index, mask, window) if isinstance(mask, Rle) else outlines(index)
                 if mask is None or cropped:
-                    survivor = _shown(annotation, case, visible, visible == box, cropped, window)
+                    survivor = _shown(annotation, case, visible, visible == box, cropped, window, rasterise)
             if survivor is not None:
                 survivors.append(survivor)
                 outcomes.append(case)
@@ -137,6 +138,7 @@ def _shown(
     inside: bool,
     cropped: list[Piece] | Rle | None,
     window: Window,
+    rasterise: bool,
 ) -> Annotation | None:
     """The annotation in the window's coordinates; `cropped` is the visible part of its mask, [] or None without one.
 
@@ -157,7 +159,7 @@ def _shown(
     segmentation: Polygons | Rle | None = cropped if isinstance(cropped, Rle) else None
     if isinstance(cropped, list) and cropped:
         segmentation = tuple([piece.points.reshape(-1) for piece in cropped])
-        if case == IGNORE:
+        if case == IGNORE and rasterise:
             segmentation = polygons_to_rle(segmentation, bottom - top, right - left)
             if segmentation is None:
                 return None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import cv2
-import msgspec
 import numpy as np
 
 from augment.operations.donors import Chooser, Donors
@@ -14,7 +13,7 @@ from augment.operations.parameters import Mosaic
 from augment.operations.paste import resized
 from datasets import coco_runs
 from datasets.images import Pixels
-from datasets.masks import DECIMALS, MIN_PIECE_AREA, rle_to_mask
+from datasets.masks import DECIMALS, MIN_PIECE_AREA, polygons_to_rle, rle_to_mask
 from datasets.records import Annotation, Donor, Polygons, Rle, Window
 
 # Half a mosaic needs a pixel.
@@ -90,9 +89,10 @@ def render(width: int, height: int, quarters: Sequence[Donor], pixels_of: Callab
 def labels(
     width: int, height: int, quarters: Sequence[Donor], labels_of: Callable[[Donor], Labels], own: tuple[int, int]
 ) -> Labels:
-    """The labels of a mosaic: those of each quarter's window by the crop rule (`labels_of`), resized and moved.
+    """The labels of a mosaic: those of each quarter's window by the crop rule, resized and moved.
 
-    Objects of other pictures than `own`, (input, id), name theirs.
+    `labels_of` gives them, with polygons that are not rasterised. Objects of other pictures than `own`, (input, id),
+    name theirs.
     """
     shown: list[Annotation] = []
     outcomes: list[str] = []
@@ -100,9 +100,10 @@ def labels(
     for quarter in quarters:
         of_window = labels_of(quarter)
         dropped += of_window.dropped
+        fit = _Fit(quarter, width, height)
         source = quarter.source_input, quarter.source_id
         for item, outcome in zip(of_window.annotations, of_window.outcomes, strict=True):
-            moved = fitted(item, quarter, width, height)
+            moved = fit(item)
             if moved is None:
                 dropped += 1
                 continue
@@ -113,35 +114,60 @@ def labels(
     return Labels(shown, outcomes, dropped)
 
 
+class _Fit:
+    """Annotations of a quarter's window in the coordinates of a width x height mosaic."""
+
+    def __init__(self, quarter: Donor, width: int, height: int) -> None:
+        x0, y0, x1, y1 = quarter.window
+        left, top, right, bottom = quarter.region
+        self._region, self._width, self._height = quarter.region, width, height
+        self._across, self._down = (right - left) / (x1 - x0), (bottom - top) / (y1 - y0)
+        # One factor and one shift for each of x, y.
+        self._factors = np.array((self._across, self._down))
+        self._shifts = np.array((left, top), dtype=np.float64)
+
+    def __call__(self, item: Annotation) -> Annotation | None:
+        """None where nothing is left."""
+        left, top, right, bottom = self._region
+        x, y, box_width, box_height = item.bbox
+        x0, y0 = round(left + x * self._across, DECIMALS), round(top + y * self._down, DECIMALS)
+        x1 = min(right, round(left + (x + box_width) * self._across, DECIMALS))
+        y1 = min(bottom, round(top + (y + box_height) * self._down, DECIMALS))
+        if (x1 - x0) * (y1 - y0) < MIN_PIECE_AREA:
+            return None
+        mask = item.segmentation
+        if mask is not None:
+            mask = self._runs(mask) if isinstance(mask, Rle) else self._polygons(mask, ignored=bool(item.iscrowd))
+            if mask is None:
+                return None
+        return Annotation(
+            id=0,
+            image_id=0,
+            category_id=item.category_id,
+            bbox=(x0, y0, round(x1 - x0, DECIMALS), round(y1 - y0, DECIMALS)),
+            area=round(item.area * self._across * self._down, DECIMALS),
+            iscrowd=item.iscrowd,
+            segmentation=mask,
+            source_annotation_id=item.source_annotation_id,
+        )
+
+    def _polygons(self, polygons: Polygons, ignored: bool) -> Polygons | Rle | None:
+        moved = tuple(
+            (polygon.reshape(-1, 2) * self._factors + self._shifts).round(DECIMALS).reshape(-1) for polygon in polygons
+        )
+        return polygons_to_rle(moved, self._height, self._width) if ignored else moved
+
+    def _runs(self, rle: Rle) -> Rle | None:
+        left, top, right, bottom = self._region
+        mask = np.ascontiguousarray(rle_to_mask(rle))
+        size = right - left, bottom - top
+        shown = np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
+        if not shown.any():
+            return None
+        whole = coco_runs.at(shown, self._region, self._height, self._width)
+        return coco_runs.to_rle(whole, isinstance(rle.counts, str))
+
+
 def fitted(item: Annotation, quarter: Donor, width: int, height: int) -> Annotation | None:
     """An annotation of a quarter's window in the coordinates of a width x height mosaic; None where nothing is left."""
-    x0, y0, x1, y1 = quarter.window
-    left, top, right, bottom = quarter.region
-    factors = np.array(((right - left) / (x1 - x0), (bottom - top) / (y1 - y0)))
-    x, y, box_width, box_height = item.bbox
-    corners = ((np.array(((x, y), (x + box_width, y + box_height))) * factors) + (left, top)).round(DECIMALS)
-    (new_x0, new_y0), (new_x1, new_y1) = np.minimum(corners, (right, bottom)).tolist()
-    if (new_x1 - new_x0) * (new_y1 - new_y0) < MIN_PIECE_AREA:
-        return None
-    mask: Polygons | Rle | None = item.segmentation
-    if isinstance(mask, Rle):
-        mask = _fitted_runs(mask, quarter.region, width, height)
-        if mask is None:
-            return None
-    elif mask is not None:
-        mask = tuple(((part.reshape(-1, 2) * factors) + (left, top)).round(DECIMALS).reshape(-1) for part in mask)
-    return msgspec.structs.replace(
-        item,
-        bbox=(new_x0, new_y0, round(new_x1 - new_x0, DECIMALS), round(new_y1 - new_y0, DECIMALS)),
-        area=round(item.area * float(factors.prod()), DECIMALS),
-        segmentation=mask,
-    )
-
-
-def _fitted_runs(rle: Rle, region: Window, width: int, height: int) -> Rle | None:
-    left, top, right, bottom = region
-    mask = np.ascontiguousarray(rle_to_mask(rle))
-    shown = np.asarray(cv2.resize(mask, (right - left, bottom - top), interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
-    if not shown.any():
-        return None
-    return coco_runs.to_rle(coco_runs.at(shown, region, height, width), isinstance(rle.counts, str))
+    return _Fit(quarter, width, height)(item)

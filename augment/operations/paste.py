@@ -99,33 +99,35 @@ def blend(canvas: Pixels, donor: Donor, donor_pixels: Pixels, mask: Mask, edge: 
     """Paste an object into `canvas`, in place; over the `edge` px inside its outline it fades in."""
     x0, y0, x1, y1 = donor.window
     left, top, right, bottom = donor.region
-    size = right - left, bottom - top
-    cut_out = resized(donor_pixels[y0:y1, x0:x1], *size)
+    cut_out = resized(donor_pixels[y0:y1, x0:x1], right - left, bottom - top)
     if donor.flip:
-        cut_out = cut_out[:, ::-1]
+        cut_out = np.asarray(cv2.flip(cut_out, 1), dtype=np.uint8)
     beneath = canvas[top:bottom, left:right]
-    weights = opacity(mask, edge)[..., None]
-    mixed = weights * cut_out + (OPAQUE - weights) * beneath + OPAQUE // 2
-    beneath[:] = (mixed // OPAQUE).astype(np.uint8)
+    weights = opacity(mask, edge)
+    # Few pixels are mixed.
+    fading = np.nonzero((weights > 0) & (weights < OPAQUE))
+    weight = weights[fading].astype(np.uint32)[:, None]
+    mixed = (weight * cut_out[fading] + (OPAQUE - weight) * beneath[fading] + OPAQUE // 2) // OPAQUE
+    cv2.copyTo(cut_out, mask, beneath)
+    beneath[fading] = mixed
 
 
-def opacity(mask: Mask, edge: int) -> npt.NDArray[np.uint32]:
+def opacity(mask: Mask, edge: int) -> npt.NDArray[np.uint16]:
     """(h, w) The weights of an object's pixels, 0 outside its mask, OPAQUE further than `edge` px inside.
 
     Nothing of the donor's background shows, as it would where an outline is blurred to both sides.
     """
     if not edge:
-        return mask.astype(np.uint32) * OPAQUE
+        return mask * np.uint16(OPAQUE)
     # Distances to the nearest pixel outside, also beyond the region: the outline's own pixels have 1.
-    distances = cv2.distanceTransform(np.pad(mask, 1), cv2.DIST_L2, cv2.DIST_MASK_5)[1:-1, 1:-1]
-    return np.asarray(np.minimum(np.rint(distances * (OPAQUE / (edge + 1))), OPAQUE), dtype=np.uint32)
+    padded = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=(0,))
+    distances = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_5)[1:-1, 1:-1]
+    return np.asarray(np.minimum(np.rint(distances * (OPAQUE / (edge + 1))), OPAQUE), dtype=np.uint16)
 
 
 def resized(pixels: Pixels, width: int, height: int) -> Pixels:
-    """Pixels in another size: averaged where they become fewer, else interpolated."""
-    if pixels.shape[1::-1] == (width, height):
-        return pixels
-    shrinks = width <= pixels.shape[1] and height <= pixels.shape[0]
+    """Pixels in another size: interpolated, or averaged where more than two become one."""
+    shrinks = 2 * min(width / pixels.shape[1], height / pixels.shape[0]) < 1
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(pixels, (width, height), interpolation=method), dtype=np.uint8)
 

@@ -68,7 +68,7 @@ class VariantLabeller:
         if key not in self._labellers:
             lent = self._lent[key]
             self._labellers[key] = Labeller(lent.annotations, lent.image, self._rule)
-        return self._labellers[key].show(quarter.window)
+        return self._labellers[key].show(quarter.window, rasterise=False)
 
     def _object(self, donor: Donor) -> tuple[Annotation, paste.Mask]:
         return lent_object(donor, self._lent)

@@ -11,7 +11,7 @@ from hypothesis import given
 
 from augment.operations import mosaic
 from augment.operations.donors import Chooser, Donors
-from augment.operations.labels import CROWD, DROP, IGNORE, KEEP, Labeller, Labels, label_variant
+from augment.operations.labels import CROWD, DROP, IGNORE, KEEP, Labeller, Labels
 from augment.operations.parameters import LabelRule, Mosaic
 from datasets.records import Annotation, Donor, Image, Polygons
 from tests.augment.operations.pictures import Pictures, bitmap_of, generators, pictures
@@ -30,7 +30,7 @@ def drawn(listed: Pictures, own: int, rng: np.random.Generator, operation: Mosai
 def labelled(listed: Pictures, own: int, quarters: tuple[Donor, ...], rule: LabelRule = RULE) -> Labels:
     def of_window(quarter: Donor) -> Labels:
         _, image, objects = listed[quarter.source_id]
-        return Labeller(objects, image, rule).show(quarter.window)
+        return Labeller(objects, image, rule).show(quarter.window, rasterise=False)
 
     image = listed[own][1]
     return mosaic.labels(image.width, image.height, quarters, of_window, (0, image.id))
@@ -110,7 +110,7 @@ def test_the_pixels_are_those_of_the_windows() -> None:
 
     np.testing.assert_array_equal(shown[:10, :20], pixels[0][6:16, 5:25])
     np.testing.assert_array_equal(shown[10:, :20], pixels[0][2:32, 20:40])
-    # Averages: each of the 40 x 30 px holds 1.5 x 1.33 of the picture's.
+    # Interpolated: each of the 40 x 30 px stands for 1.5 x 1.33 of the picture's.
     assert abs(shown[10:, 20:].mean() - pixels[1].mean()) < 2
 
 
@@ -130,7 +130,7 @@ def test_every_label_equals_the_crop_rule_on_its_quarter(listed: Pictures, rng: 
         x0, y0, x1, y1 = quarter.window
         left, top, right, bottom = quarter.region
         across, down = (right - left) / (x1 - x0), (bottom - top) / (y1 - y0)
-        for item in label_variant(objects, image, quarter.window, RULE).annotations:
+        for item in Labeller(objects, image, RULE).show(quarter.window, rasterise=False).annotations:
             if vanishes(item, quarter, own):
                 continue
             shown = next(found)
