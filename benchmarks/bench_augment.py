@@ -12,6 +12,7 @@ import secrets
 import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -135,6 +136,51 @@ def operations(
     figures.write(json_path, found)
 
 
+@main.command()
+@click.option("--annotations", multiple=True, type=click.Path(path_type=Path), help="Default: the sample's train set.")
+@click.option("--images", multiple=True, type=click.Path(path_type=Path))
+def chroma(annotations: tuple[Path, ...], images: tuple[Path, ...]) -> None:
+    """Measure what writing a crop of 80 % as JPEG loses, by chroma subsampling and quality.
+
+    \b
+    Example:
+      python benchmarks/bench_augment.py chroma --annotations instances_train.json --images train2017
+    """
+    import numpy as np
+
+    from augment.compiler.inputs import Request, examined, prepare
+    from augment.operations.crops import center_window
+    from augment.recipe import load
+    from datasets import images as image_files
+    from datasets.sources import Input
+
+    annotations = annotations or (ROOT / "datasets/sample/annotations/instances_train.json",)
+    images = images or (ROOT / "datasets/sample/train",)
+    inputs = [Input(*pair) for pair in zip(annotations, images, strict=True)]
+    prepared = prepare(Request(inputs, load("expanded")), map, lambda *_: None)
+    found: dict[tuple[int, str], list[tuple[float, float, float]]] = {}
+    for source in prepared.sources:
+        reading = examined(source).reading
+        whole = image_files.decode(image_files.read_file(source.path), reading)
+        x0, y0, x1, y1 = center_window(0.8, source.image.width, source.image.height)
+        crop = np.ascontiguousarray(whole[y0:y1, x0:x1])
+        for quality, sampling in ((95, "420"), (95, "422"), (95, "444"), (90, "444")):
+            start = time.process_time()
+            data = bytes(image_files.encode_jpeg(crop, quality, chroma=sampling))  # type: ignore[arg-type]
+            seconds = time.process_time() - start
+            written = image_files.decode(data, image_files.examine(data, x1 - x0, y1 - y0))
+            error = float(np.square(written.astype(np.float64) - crop).mean())
+            found.setdefault((quality, sampling), []).append((len(data) / 1000, error, seconds * 1000))
+    print(f"{len(prepared.sources):,} images\n")
+    print(f"{'':<20}{'kB':>8}{'mean squared error':>20}{'worst image':>13}{'encode ms':>11}")
+    for (quality, sampling), rows in found.items():
+        sizes, errors, times = np.array(rows).T
+        print(
+            f"quality {quality}, {':'.join(sampling):<7}{sizes.mean():>8.0f}{errors.mean():>20.1f}{errors.max():>13.0f}"
+            f"{times.mean():>11.2f}"
+        )
+
+
 class Ratio(NamedTuple):
     """The median over the rounds; two lines of a round ran one right after the other."""
 
@@ -200,7 +246,7 @@ def draw_jobs(data: list[str], target: Path) -> None:
                 for item in planned
             ],
         )
-        for source, planned, _ in prepared.planned()
+        for source, planned in prepared.planned()
     ]
     target.write_text(json.dumps(jobs))
 

@@ -40,7 +40,7 @@ def from_bitmap(bitmap: Bitmap) -> CocoRle:
 
 def from_windows(windows: Sequence[Window], height: int, width: int) -> CocoRle:
     """The union of rectangles of pixels."""
-    bitmap = np.zeros((height, width), dtype=np.uint8)
+    bitmap = np.zeros((height, width), dtype=np.uint8, order="F")
     for x0, y0, x1, y1 in windows:
         bitmap[y0:y1, x0:x1] = 1
     return from_bitmap(bitmap)

@@ -10,6 +10,8 @@ from copy import copy
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
+
 from augment.compiler import manifest, metadata, workspace
 from augment.compiler.counts import Counts
 from augment.compiler.inputs import PlannedSource, Prepared, Request, examined, prepare
@@ -93,20 +95,34 @@ class _Numbered(NamedTuple):
 
     source: Source
     variants: list[Variant]
-    lent: list[Source]
     first_id: int
     records: list[Image]
 
 
-_Planned = Iterable[PlannedSource]
+class _Plan:
+    """Every source with its variants: drawn as far as anybody has asked for it, and kept.
+
+    Each iteration starts with the first source. Variants are kept as msgpack, a fifth of their size as objects.
+    """
+
+    def __init__(self, planned: Iterable[PlannedSource]) -> None:
+        packed = ((source, msgspec.msgpack.encode(variants)) for source, variants in planned)
+        (self._packed,) = itertools.tee(packed, 1)
+
+    def __iter__(self) -> Iterator[PlannedSource]:
+        for source, packed in copy(self._packed):
+            yield PlannedSource(source, _decoder.decode(packed))
 
 
-def _numbered(planned: _Planned) -> Iterator[_Numbered]:
+_decoder = msgspec.msgpack.Decoder(list[Variant])
+
+
+def _numbered(planned: _Plan) -> Iterator[_Numbered]:
     next_id = 1
-    for source, variants, lent in planned:
+    for source, variants in planned:
         file_format = examined(source).reading.format
         records = image_records(variants, source.image, source.input, file_format, next_id)
-        yield _Numbered(source, variants, lent, next_id, records)
+        yield _Numbered(source, variants, next_id, records)
         next_id += len(variants)
 
 
@@ -120,21 +136,21 @@ class _Rendered(NamedTuple):
     bytes: int | None
 
 
-def _rendered(planned: _Planned, space: Workspace, journal: Journal, run: Run, progress: Progress) -> list[_Rendered]:
+def _rendered(planned: _Plan, space: Workspace, journal: Journal, run: Run, progress: Progress) -> list[_Rendered]:
     """The sources in the journal, verified; the journal is truncated behind them.
 
     Raises DataError naming every source file among them that has changed.
     """
-    entries = list(journal.entries((item.first_id, len(item.records)) for item in _numbered(copy(planned))))
+    entries = list(journal.entries((item.first_id, len(item.records)) for item in _numbered(planned)))
     images = space.dataset / build_layout.IMAGES
     tasks = (
         RenderedTask(item.source.path, entry, [images / image.file_name for image in item.records])
-        for item, entry in zip(_numbered(copy(planned)), entries, strict=False)
+        for item, entry in zip(_numbered(planned), entries, strict=False)
     )
     problems = Problems()
     rendered_sources = []
     with _closing(run(check_rendered, tasks)) as results:
-        for item, entry, result in zip(copy(planned), entries, results, strict=False):
+        for item, entry, result in zip(planned, entries, results, strict=False):
             if result == CHANGED:
                 problems.add(f"{item.source.path}: changed since it was compiled")
             rendered_sources.append(_Rendered(entry, None if result == DAMAGED else result))
@@ -158,68 +174,64 @@ def _compile(
     prepared: Prepared, link: bool, space: Workspace, journal: Journal, run: Run, progress: Progress
 ) -> tuple[_Compiled, list[_Rendered]]:
     """Write the images and all metadata but the manifest; rendered sources are only relabelled."""
-    # Drawn as far as anybody has asked for it, and kept: each copy starts with the first source.
-    (planned,) = itertools.tee(prepared.planned(), 1)
+    planned = _Plan(prepared.planned())
     rendered = _rendered(planned, space, journal, run, progress)
     counts, size = Counts.empty(), 0
-    records = (image for item in _numbered(copy(planned)) for image in item.records)
-    tasks = _tasks(copy(planned), rendered, prepared, space, link)
-    donors = _DonorDigests(space, needed=prepared.donors is not None)
+    records = (image for item in _numbered(planned) for image in item.records)
+    tasks = _tasks(planned, rendered, prepared, space, link)
+    donors = _DonorDigests()
     with metadata.opened(space.dataset, prepared) as written, _closing(run(compile_source, tasks)) as results:
         # Workers are at work from here on, also while all records are drawn and written.
         first = list(itertools.islice(results, 1))
         written.images(records)
-        pairs = zip(_numbered(copy(planned)), itertools.chain(first, results), strict=True)
+        pairs = zip(_numbered(planned), itertools.chain(first, results), strict=True)
         for at, (item, result) in enumerate(pairs):
             before = rendered[at] if at < len(rendered) else None
             entry = _settled(item, result, before, space)
             written.add(item.source, item.records, result.annotations, entry)
-            donors.add(item, entry)
+            donors.add(entry)
             counts.add(result.counts)
             size += result.bytes if result.entry is not None or before is None else before.bytes or 0
             if before is None:
                 journal.add(item.first_id, entry)
             progress("rendering", at + 1, len(prepared.sources))
-    donors.check()
+    donors.check(planned, prepared, space)
     return _Compiled(counts, size, written.digests.hex(), written.annotations_sha256), rendered
 
 
 class _DonorDigests:
     """Whether the pictures that images took from were, when they did, the files that the build has on record."""
 
-    def __init__(self, space: Workspace, *, needed: bool) -> None:
-        self._folder = space.folder
-        self._needed = needed
-        self._sources: dict[tuple[int, int], tuple[Path, str]] = {}
-        self._taken: list[tuple[tuple[tuple[int, int], ...], str]] = []
+    def __init__(self) -> None:
+        # Of each source's file, and over those of its donors; as bytes, which take half the memory of text.
+        self._sources: list[bytes] = []
+        self._donors: list[bytes | None] = []
 
-    def add(self, item: _Numbered, entry: JournalEntry) -> None:
-        if not self._needed:
-            return
-        if item.lent or entry.donors_sha256 is not None:
-            keys = tuple((source.input, source.image.id) for source in item.lent)
-            self._taken.append((keys, entry.donors_sha256 or ""))
-        self._sources[item.source.input, item.source.image.id] = item.source.path, entry.source_sha256
+    def add(self, entry: JournalEntry) -> None:
+        self._sources.append(bytes.fromhex(entry.source_sha256))
+        self._donors.append(None if entry.donors_sha256 is None else bytes.fromhex(entry.donors_sha256))
 
-    def check(self) -> None:
+    def check(self, planned: _Plan, prepared: Prepared, space: Workspace) -> None:
         """Raises DataError where a donor changed between two parts of an interrupted build."""
-        changed = {
-            key
-            for keys, sha256 in self._taken
-            if donors_sha256(self._sources[key][1] for key in keys) != sha256
-            for key in keys
-        }
+        if prepared.donors is None:
+            return
+        changed: set[int] = set()
+        for (_, variants), sha256 in zip(planned, self._donors, strict=True):
+            lenders = prepared.lenders(variants)
+            found = donors_sha256(self._sources[at].hex() for at in lenders)
+            if found != (None if sha256 is None else sha256.hex()):
+                changed.update(lenders)
         problems = Problems()
-        for key in sorted(changed):
-            problems.add(f"{self._sources[key][0]}: may have changed since images took from it")
+        for at in sorted(changed):
+            problems.add(f"{prepared.sources[at].path}: may have changed since images took from it")
         problems.raise_if_any(
-            f"{self._folder}: of {{n}} source image(s) of this unfinished build, some are not what they were",
+            f"{space.folder}: of {{n}} source image(s) of this unfinished build, some are not what they were",
             advice="start over with the files as they are: --restart",
         )
 
 
 def _tasks(
-    planned: _Planned,
+    planned: _Plan,
     rendered: list[_Rendered],
     prepared: Prepared,
     space: Workspace,
@@ -229,7 +241,7 @@ def _tasks(
         yield SourceTask(
             item.source,
             item.variants,
-            item.lent,
+            prepared.lent(item.variants),
             [image.file_name for image in item.records],
             prepared.recipe,
             space.dataset / build_layout.IMAGES,

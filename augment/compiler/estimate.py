@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from augment.compiler.counts import Counts
-from augment.compiler.inputs import PlannedSource, Prepared, examined
+from augment.compiler.inputs import Prepared, examined
 from augment.compiler.metadata import source_digest
-from augment.compiler.source_task import DonorPictures, as_lent, encode_variants
+from augment.compiler.source_task import DonorPictures, encode_variants, lender_of
 from augment.operations.balance import count_boxes
 from augment.operations.parameters import Recipe
 from augment.operations.plan import Variant, size_of
@@ -50,7 +50,8 @@ def plan(prepared: Prepared, run: Run, progress: Progress) -> Plan:
     rendered: list[int] = []
     pixels = total_bytes = done = 0
     recipe = prepared.recipe
-    tasks = ((chunk, recipe) for chunk in chunks(prepared.planned(), SOURCES_PER_TASK))
+    everything = ((*planned, prepared.lent(planned.variants)) for planned in prepared.planned())
+    tasks = ((chunk, recipe) for chunk in chunks(everything, SOURCES_PER_TASK))
     for counted in run(count, tasks):
         counts.add(counted.counts)
         total_bytes += counted.bytes
@@ -60,7 +61,7 @@ def plan(prepared: Prepared, run: Run, progress: Progress) -> Plan:
         progress("planning", done, len(prepared.sources))
     # Evenly spaced among the sources that are rendered, which balance copies may make few.
     chosen = set(rendered[:: max(1, len(rendered) // SAMPLED)])
-    sampled = ((planned, recipe) for index, planned in enumerate(prepared.planned()) if index in chosen)
+    sampled = ((*planned, prepared.lent(planned.variants), recipe) for planned in prepared.planned(chosen))
     costs = list(run(measure, sampled))
     share = pixels / max(1, sum(cost.pixels for cost in costs))
     total_bytes += round(share * sum(cost.bytes for cost in costs))
@@ -75,7 +76,7 @@ class Counted(NamedTuple):
     bytes: int
 
 
-def count(task: tuple[list[PlannedSource], Recipe]) -> Counted:
+def count(task: tuple[list[tuple[Source, list[Variant], list[Source]]], Recipe]) -> Counted:
     """Label all variants of some sources."""
     planned, recipe = task
     counts = Counts.empty()
@@ -83,7 +84,7 @@ def count(task: tuple[list[PlannedSource], Recipe]) -> Counted:
     size = 0
     for source, variants, lent in planned:
         counts.before.update(count_boxes(source.annotations))
-        labeller = VariantLabeller(source.annotations, source.image, recipe.labels, source.input, as_lent(lent))
+        labeller = VariantLabeller(source.annotations, source.image, recipe.labels, source.input, lender_of(lent))
         for variant in variants:
             counts.add_variant(variant.operation, labeller.show(variant))
         pixels.append(derived_pixels(source, variants))
@@ -105,22 +106,23 @@ def _sizes(source: Source, planned: list[Variant]) -> Iterator[int]:
             yield width * height
 
 
-def measure(task: tuple[PlannedSource, Recipe]) -> Cost:
+def measure(task: tuple[Source, list[Variant], list[Source], Recipe]) -> Cost:
     """Compile one source in memory: CPU seconds, bytes of rendered images and JSON, rendered pixels."""
-    (source, planned, lent), recipe = task
+    source, planned, lent, recipe = task
     import augment.operations.pixel  # noqa: F401  (a build imports albumentations once; its second does not count here)
 
     start = time.process_time()
     data = images.read_file(source.path)
+    donors = DonorPictures(lent)
     size = 0
     try:
-        for encoded in encode_variants(data, examined(source).reading, planned, recipe, DonorPictures(lent)):
+        for encoded in encode_variants(data, examined(source).reading, planned, recipe, donors):
             if encoded is not None:
                 hashlib.sha256(encoded)
                 size += len(encoded)
     except ValueError as error:
         raise DataError(f"{source.path}: {error}", advice="replace the file, or leave it out: --skip-bad") from None
-    labeller = VariantLabeller(source.annotations, source.image, recipe.labels, source.input, as_lent(lent))
+    labeller = VariantLabeller(source.annotations, source.image, recipe.labels, source.input, donors.lender)
     for variant in planned:
         labels = labeller.show(variant)
         size += RECORD_BYTES + sum(len(annotation_body(item)) for item in labels.annotations)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -36,11 +36,8 @@ class Request(NamedTuple):
 
 
 class PlannedSource(NamedTuple):
-    """A source with its variants, and the pictures that these take from, with the annotations that they take."""
-
     source: Source
     variants: list[Variant]
-    lent: list[Source]
 
 
 class Prepared(NamedTuple):
@@ -60,23 +57,33 @@ class Prepared(NamedTuple):
         everything = self.inputs.sources
         return Balance(count_boxes(item for source in everything for item in source.annotations), len(everything))
 
-    def planned(self) -> Iterator[PlannedSource]:
-        """Every source with its variants."""
+    def planned(self, only: Container[int] | None = None) -> Iterator[PlannedSource]:
+        """Every source with its variants, or those with the indices `only`."""
         balance = self.balance()
         lending = None if self.donors is None else Lending(self.recipe, self.donors)
-        for source in self.sources:
+        for index, source in enumerate(self.sources):
+            if only is not None and index not in only:
+                continue
             dataset = Dataset(balance.copies(source.annotations), lending)
             planned = variants(self.recipe, SourceImage(source.image, source.annotations, source.input), dataset)
-            yield PlannedSource(source, planned, self._lent(planned))
+            yield PlannedSource(source, planned)
 
-    def _lent(self, planned: list[Variant]) -> list[Source]:
-        if self.donors is None:
-            return []
+    def lent(self, planned: list[Variant]) -> list[Source]:
+        """The sources that variants take from, in their order, with the annotations that are taken."""
+        return [_with_objects(self.sources[at], ids) for at, ids in sorted(self._taken(planned).items())]
+
+    def lenders(self, planned: list[Variant]) -> list[int]:
+        """The indices of the sources that variants take from, rising."""
+        return sorted(self._taken(planned))
+
+    def _taken(self, planned: list[Variant]) -> dict[int, set[int | None]]:
+        """The ids of the annotations that are taken from each source; None for the whole picture."""
         taken: dict[int, set[int | None]] = {}
-        for donor in (donor for variant in planned for donor in variant.donors):
-            at = self.donors.index_of(donor.source_input, donor.source_id)
-            taken.setdefault(at, set()).add(donor.source_annotation_id)
-        return [_with_objects(self.sources[at], ids) for at, ids in sorted(taken.items())]
+        if self.donors is not None:
+            for donor in (donor for variant in planned for donor in variant.donors):
+                at = self.donors.index_of(donor.source_input, donor.source_id)
+                taken.setdefault(at, set()).add(donor.source_annotation_id)
+        return taken
 
 
 def _with_objects(source: Source, ids: set[int | None]) -> Source:

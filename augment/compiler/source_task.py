@@ -22,7 +22,7 @@ from augment.operations.labels import Labels
 from augment.operations.parameters import Recipe
 from augment.operations.plan import Variant
 from augment.operations.render import render
-from augment.operations.variant_labels import Lent, LentImages, VariantLabeller
+from augment.operations.variant_labels import Lender, Lent, VariantLabeller
 from datasets import images
 from datasets.errors import DataError
 from datasets.image_files import Examined
@@ -73,14 +73,14 @@ def compile_source(task: SourceTask) -> SourceResult:
     source, file = task.source, examined(task.source)
     # All labels before any pixel: interleaved, their code and data would be evicted from the caches each time, which
     # cost half a millisecond a source.
-    counts, annotations = _label(task)
+    donors = DonorPictures(task.lent)
+    counts, annotations = _label(task, donors.lender)
     if task.labels_only:
         return SourceResult(annotations, counts, None, 0)
     data = read_unchanged(source.path, file)
     source_sha256 = hashlib.sha256(data).hexdigest()
     digests = []
     size = 0
-    donors = DonorPictures(task.lent)
     made = encode_variants(data, file.reading, task.variants, task.recipe, donors)
     try:
         for encoded, name in zip(made, task.names, strict=True):
@@ -127,7 +127,7 @@ class DonorPictures:
 
     def __init__(self, lent: list[Source]) -> None:
         self._sources = {(source.input, source.image.id): source for source in lent}
-        self.lent = as_lent(lent)
+        self.lender = lender_of(lent)
 
     def pixels(self, donor: Donor) -> Pixels:
         """(height, width, 3) BGR pixels of a donor's whole picture."""
@@ -138,9 +138,8 @@ class DonorPictures:
         return donors_sha256(_cache.get(source).sha256 for source in self._sources.values())
 
 
-def as_lent(lent: list[Source]) -> LentImages:
-    """Sources by input and id, as labelling takes them."""
-    return {(source.input, source.image.id): Lent(source.image, source.annotations) for source in lent}
+def lender_of(lent: list[Source]) -> Lender:
+    return Lender({(source.input, source.image.id): Lent(source.image, source.annotations) for source in lent})
 
 
 def donors_sha256(sha256s: Iterable[str]) -> str | None:
@@ -164,17 +163,17 @@ def encode_variants(
         if variant.unchanged:
             yield None
         elif variant.transform is None:
-            yield images.encode_jpeg(render(bgr, variant, donors.lent, donors.pixels), quality, "BGR", chroma)
+            yield images.encode_jpeg(render(bgr, variant, donors.lender, donors.pixels), quality, "BGR", chroma)
         else:
             # Only albumentations needs RGB.
             rgb = images.swapped(bgr) if rgb is None else rgb
             yield images.encode_jpeg(render(rgb, variant), quality, chroma=chroma)
 
 
-def _label(task: SourceTask) -> tuple[Counts, list[list[bytes]]]:
+def _label(task: SourceTask, lender: Lender) -> tuple[Counts, list[list[bytes]]]:
     """The counts of all variants, and the JSON of each one's annotations, without ids."""
     source = task.source
-    labeller = VariantLabeller(source.annotations, source.image, task.recipe.labels, source.input, as_lent(task.lent))
+    labeller = VariantLabeller(source.annotations, source.image, task.recipe.labels, source.input, lender)
     counts = Counts.empty()
     counts.before = count_boxes(source.annotations)
     annotations = []

@@ -36,7 +36,10 @@ def draw(
 
     def suits(at: Indices) -> Booleans:
         low, high = _scales(operation, donors.windows[at], width, height)
-        return np.asarray((donors.pictures[at] != own) & (low <= high) & ~np.isin(at, chosen))
+        suitable = (donors.pictures[at] != own) & (low <= high)
+        for other in chosen:
+            suitable &= at != other
+        return np.asarray(suitable)
 
     for _ in range(int(rng.integers(*operation.objects, endpoint=True))):
         at = choose(rng, suits)

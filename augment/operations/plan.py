@@ -17,7 +17,7 @@ import numpy as np
 from augment.operations import erase, mosaic, paste, tiles, turns
 from augment.operations.crops import center_window, random_window
 from augment.operations.donors import Chooser, Donors, to_paste
-from augment.operations.labels import Labeller
+from augment.operations.labels import Labeller, clip, corners
 from augment.operations.parameters import (
     AnyOperation,
     CenterCrop,
@@ -162,17 +162,30 @@ def _tiles(operation: Tile, recipe: Recipe, source: SourceImage) -> list[Variant
         has_original = any(isinstance(other, Original) for other in recipe.operations)
         return [] if has_original else [Variant(operation.name)]
     windows = tiles.grid(image.width, image.height, operation.size, operation.overlap)
-    objects = [item for item in source.annotations if not item.iscrowd]
-    labeller = Labeller(objects, image, recipe.labels)
+    cut = _cut_everywhere(source, windows)
+    labeller = Labeller(cut, image, recipe.labels)
     kept = {
         item.source_annotation_id
         for window in windows
         for item in labeller.show(window).annotations
         if not item.iscrowd
     }
-    is_kept = [item.id in kept for item in objects]
+    is_kept = [item.id in kept for item in cut]
     windows += tiles.around(labeller.boxes, is_kept, image.width, image.height, operation.size)
     return [Variant(operation.name, window=window) for window in windows]
+
+
+def _cut_everywhere(source: SourceImage, windows: Sequence[Window]) -> list[Annotation]:
+    """The objects that are whole in none of some windows."""
+    whole = (0.0, 0.0, float(source.image.width), float(source.image.height))
+    cut = []
+    for item in source.annotations:
+        x0, y0, x1, y1 = clip(corners(item.bbox), whole)
+        if not item.iscrowd and not any(
+            left <= x0 and top <= y0 and right >= x1 and bottom >= y1 for left, top, right, bottom in windows
+        ):
+            cut.append(item)
+    return cut
 
 
 def image_records(

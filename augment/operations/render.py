@@ -7,7 +7,7 @@ from collections.abc import Callable
 from augment.operations import erase, mosaic, paste, turns
 from augment.operations.parameters import Mosaic
 from augment.operations.plan import Variant
-from augment.operations.variant_labels import NOTHING_LENT, LentImages, lent_object
+from augment.operations.variant_labels import NO_LENDER, Lender
 from datasets.images import Pixels
 from datasets.records import Donor
 
@@ -19,12 +19,10 @@ def _no_donors(donor: Donor) -> Pixels:
     raise AssertionError(f"a variant with donors needs their pixels: {donor}")
 
 
-def render(
-    pixels: Pixels, variant: Variant, lent: LentImages = NOTHING_LENT, pixels_of: PixelsOf = _no_donors
-) -> Pixels:
+def render(pixels: Pixels, variant: Variant, lender: Lender = NO_LENDER, pixels_of: PixelsOf = _no_donors) -> Pixels:
     """(height, width, 3) uint8 -> the variant's pixels. A crop is a view of its source; a transform needs RGB.
 
-    `lent` and `pixels_of` are the annotations and pixels of the pictures that the variant's donors name.
+    `lender` and `pixels_of` have the annotations and pixels of the pictures that the variant's donors name.
     """
     if variant.operation == Mosaic.name:
         return mosaic.render(pixels.shape[1], pixels.shape[0], variant.donors, pixels_of)
@@ -40,7 +38,7 @@ def render(
     if variant.donors:
         pixels = pixels.copy()
         for donor in variant.donors:
-            _, mask = lent_object(donor, lent)
+            _, mask = lender.pasted(donor)
             paste.blend(pixels, donor, pixels_of(donor), mask, variant.edge)
     if variant.turn is not None:
         pixels = turns.pixels(pixels, variant.turn)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import msgspec
@@ -21,16 +22,17 @@ QUARTER = 90
 
 def draw(operation: TurnOver, copy: int, rng: np.random.Generator) -> Turn:
     """The turn of a source's variant number `copy`; `rng` is that of the source, so that no two variants are alike."""
-    turns = possible(operation)
+    turns = possible(operation.mirror, operation.rotate)
     return turns[int(rng.permutation(len(turns))[copy])]
 
 
-def possible(operation: TurnOver) -> list[Turn]:
+@functools.cache
+def possible(mirror: bool, rotate: bool) -> tuple[Turn, ...]:
     """The turns that change an image."""
-    mirrored = (False, True) if operation.mirror else (False,)
-    degrees = (0, 90, 180, 270) if operation.rotate else (0,)
-    turns = [Turn(mirrored=mirror, degrees=angle) for mirror in mirrored for angle in degrees]
-    return [turn for turn in turns if turn.mirrored or turn.degrees]
+    mirrored = (False, True) if mirror else (False,)
+    degrees = (0, 90, 180, 270) if rotate else (0,)
+    turns = [Turn(mirrored=which, degrees=angle) for which in mirrored for angle in degrees]
+    return tuple(turn for turn in turns if turn.mirrored or turn.degrees)
 
 
 def size(width: int, height: int, turn: Turn) -> tuple[int, int]:

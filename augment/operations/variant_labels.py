@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import NamedTuple
 
 from augment.operations import erase, mosaic, paste, turns
@@ -20,9 +19,27 @@ class Lent(NamedTuple):
     annotations: list[Annotation]
 
 
-# Pictures by (index of the input, id).
-LentImages = Mapping[tuple[int, int], Lent]
-NOTHING_LENT: LentImages = MappingProxyType({})
+class Lender:
+    """The pictures that the variants of an image take from, by (index of the input, id)."""
+
+    def __init__(self, pictures: Mapping[tuple[int, int], Lent]) -> None:
+        self._pictures = pictures
+        # Labels and pixels of a variant need the same masks.
+        self._objects: dict[Donor, tuple[Annotation, paste.Mask]] = {}
+
+    def picture(self, donor: Donor) -> Lent:
+        return self._pictures[donor.source_input, donor.source_id]
+
+    def pasted(self, donor: Donor) -> tuple[Annotation, paste.Mask]:
+        """A pasted object's annotation in its own picture, and its mask in the size that it is pasted in."""
+        if donor not in self._objects:
+            annotations = self.picture(donor).annotations
+            annotation = next(item for item in annotations if item.id == donor.source_annotation_id)
+            self._objects[donor] = annotation, paste.mask_of(donor, annotation)
+        return self._objects[donor]
+
+
+NO_LENDER = Lender({})
 
 
 class VariantLabeller:
@@ -34,13 +51,13 @@ class VariantLabeller:
         image: Image,
         rule: LabelRule,
         source_input: int = 0,
-        lent: LentImages = NOTHING_LENT,
+        lender: Lender = NO_LENDER,
     ) -> None:
-        """`lent` has the pictures that the variants' donors name; of the image itself, `annotations` count."""
+        """`lender` has the pictures that the variants' donors name; of the image itself, `annotations` count."""
         self._image = image
         self._rule = rule
         self._own = source_input, image.id
-        self._lent = lent
+        self._lender = lender
         self._labellers = {self._own: Labeller(annotations, image, rule)}
 
     def show(self, variant: Variant) -> Labels:
@@ -55,7 +72,7 @@ class VariantLabeller:
             return mosaic.labels(width, height, variant.donors, self._of_quarter, self._own)
         shown = labeller.show(variant.window)
         if variant.donors:
-            pasted = [(donor, *self._object(donor)) for donor in variant.donors]
+            pasted = [(donor, *self._lender.pasted(donor)) for donor in variant.donors]
             return paste.labels(shown, width, height, pasted, self._rule)
         if variant.turn is not None:
             return turns.labels(shown, width, height, variant.turn)
@@ -66,16 +83,6 @@ class VariantLabeller:
     def _of_quarter(self, quarter: Donor) -> Labels:
         key = quarter.source_input, quarter.source_id
         if key not in self._labellers:
-            lent = self._lent[key]
+            lent = self._lender.picture(quarter)
             self._labellers[key] = Labeller(lent.annotations, lent.image, self._rule)
         return self._labellers[key].show(quarter.window, rasterise=False)
-
-    def _object(self, donor: Donor) -> tuple[Annotation, paste.Mask]:
-        return lent_object(donor, self._lent)
-
-
-def lent_object(donor: Donor, lent: LentImages) -> tuple[Annotation, paste.Mask]:
-    """A pasted object's annotation in its own picture, and its mask in the size that it is pasted in."""
-    annotations = lent[donor.source_input, donor.source_id].annotations
-    annotation = next(item for item in annotations if item.id == donor.source_annotation_id)
-    return annotation, paste.mask_of(donor, annotation)

@@ -15,7 +15,7 @@ from augment.compiler.counts import Counts
 from augment.operations.balance import Balance, count_boxes
 from augment.operations.parameters import Copy, Original, Recipe
 from augment.operations.plan import Dataset, SourceImage, Variant, image_records, variants
-from augment.operations.variant_labels import Lent, VariantLabeller
+from augment.operations.variant_labels import Lender, Lent, VariantLabeller
 from datasets import build_layout, images
 from datasets.checks import Repairs, TracedAnnotationJson, check_annotation, check_image
 from datasets.errors import Problems
@@ -141,8 +141,8 @@ def _check_rule(
         planned = variants(part.recipe, SourceImage(source, objects, source_input), Dataset(copies))
     _check_images(original, source, group, planned, problems)
     sources = [item.as_source(part.categories) for item in part.lent]
-    lent = {(item.input, item.image.id): Lent(item.image, list(item.annotations)) for item in sources}
-    labeller = VariantLabeller(objects, source, part.recipe.labels, source_input, lent)
+    lender = Lender({(item.input, item.image.id): Lent(item.image, list(item.annotations)) for item in sources})
+    labeller = VariantLabeller(objects, source, part.recipe.labels, source_input, lender)
     for image, variant in zip(group, planned, strict=False):
         labels = labeller.show(variant)
         counts.add_variant(variant.operation, labels)
