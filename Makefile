@@ -173,5 +173,5 @@ torture: $(DEV)  ## Kill builds, trainings and submissions, and break their inpu
 
 clean:  ## Remove .venv, caches and the compiled sample; no other data, no run
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
-	rm -rf $(foreach name,sample sample-balanced sample-expanded sample-everything,datasets/$(name) datasets/$(name).partial)
+	rm -rf $(foreach name,sample sample-balanced sample-expanded sample-everything sample-scarce,datasets/$(name) datasets/$(name).partial)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -14,6 +14,7 @@ from augment.operations.parameters import (
     Copy,
     LabelRule,
     Original,
+    Paste,
     Pixel,
     RandomCrop,
     Recipe,
@@ -48,8 +49,63 @@ def refusal(text: str) -> str:
     return str(caught.value)
 
 
-def test_three_recipes_ship() -> None:
-    assert recipe.shipped() == ["balanced", "everything", "expanded"]
+def test_four_recipes_ship() -> None:
+    assert recipe.shipped() == ["balanced", "everything", "expanded", "scarce"]
+
+
+def test_scarce_makes_six_images_of_each_source_and_writes_out_the_defaults_of_paste() -> None:
+    """So that the file is a page to learn from."""
+    operations = recipe.load("scarce").operations
+    assert sum(getattr(operation, "count", 1) for operation in operations) == 6
+    assert operations[-1] == Paste(count=2)
+
+
+@pytest.mark.parametrize(
+    ("operation", "expected"),
+    [
+        ("paste, count: 0", "count: expected 1 to 100, found 0"),
+        ("paste, count: 1000000", "count: expected 1 to 100"),
+        ("paste, objects: [0, 4]", "objects: expected 1 <= fewest <= most <= 100, found [0, 4]"),
+        ("paste, objects: [4, 1]", "found [4, 1]"),
+        ("paste, objects: [1, 1000000]", "found [1, 1000000]"),
+        ("paste, scale: [0, 1]", "scale: expected [low, high] above 0 and up to 10, found [0, 1]"),
+        ("paste, scale: [2, 1]", "scale: expected low <= high, found the empty range [2, 1]"),
+        ("paste, scale: [1, .inf]", "scale: expected"),
+        ("paste, scale: [.nan, 1]", "scale: expected"),
+        ("paste, flip: 1.5", "flip: expected 0 to 1, found 1.5"),
+        ("paste, flip: .nan", "flip: expected 0 to 1"),
+        ("paste, min_size: 0", "min_size: expected 1 to 10000"),
+        ("paste, edge: -1", "edge: expected 0 to 100"),
+        ("paste, choose: common", "`$.operations[0].choose`"),
+        ("paste, boxes: 1", "Expected `bool`"),
+        ("mosaic, center: [0.3, 1.7]", "center: expected [low, high] above 0 and up to 1"),
+        ("mosaic, scale: [0.5, 11]", "scale: expected"),
+        ("tile, size: 8", "size: expected 16 to 65500, found 8"),
+        ("tile, overlap: 1", "overlap: expected a share from 0 to less than 1, found 1"),
+        ("tile, overlap: .nan", "overlap: expected"),
+        ("turn, mirror: false, rotate: false", "mirror, rotate: expected at least one of them, found neither"),
+        ("turn, rotate: false, count: 2", "count: expected 1 to 1, found 2"),
+        ("erase, unit: [0.1, 2]", "unit: expected"),
+        ("erase, kept: 1", "kept: expected a share above 0 and below 1, found 1"),
+        ("copy, target: mean", "`$.operations[0].target`"),
+        ("copy, target: median, target_boxes: 3", "target: expected it or target_boxes, found both, median and 3"),
+    ],
+)
+def test_values_out_of_range_are_refused(operation: str, expected: str) -> None:
+    assert expected in refusal(written(f"{{operation: {operation}}}"))
+
+
+@pytest.mark.parametrize("chroma", ["source", "444", "422", "420"])
+def test_chroma_may_be_named(chroma: str) -> None:
+    assert str(from_text(written("operation: original", f"chroma: {chroma}")).chroma) == chroma
+
+
+@pytest.mark.parametrize("chroma", ["4:2:0", "'420'", "full", "410"])
+def test_chroma_is_one_of_four(chroma: str) -> None:
+    """YAML reads 4:2:0 as a number to the base 60."""
+    assert "expected one of source, 444, 422, 420 (without colons)" in refusal(
+        written("operation: original", f"chroma: {chroma}")
+    )
 
 
 @pytest.mark.parametrize(
@@ -98,12 +154,12 @@ def test_a_recipe_survives_the_manifest(name: str) -> None:
 
 
 def test_a_name_that_is_neither_recipe_nor_file_is_answered_with_the_names() -> None:
-    with pytest.raises(DataError, match=r"^--recipe expandet: .*balanced, everything, expanded"):
+    with pytest.raises(DataError, match=r"^--recipe expandet: .*balanced, everything, expanded, scarce"):
         recipe.load("expandet")
 
 
 def test_a_folder_is_no_recipe(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="expected a YAML file or one of balanced, everything, expanded"):
+    with pytest.raises(DataError, match="expected a YAML file or one of balanced, everything, expanded, scarce"):
         recipe.load(str(tmp_path))
 
 
