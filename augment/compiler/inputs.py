@@ -9,16 +9,20 @@ from typing import NamedTuple
 
 import msgspec
 
+from augment.operations import tiles
 from augment.operations.balance import Balance, count_boxes
 from augment.operations.donors import Donors
-from augment.operations.parameters import Mosaic, Paste, Recipe
+from augment.operations.parameters import Mosaic, Paste, Recipe, Tile
 from augment.operations.plan import Dataset, Lending, SourceImage, Variant, variants
 from datasets.checks import STRICT, Leniency
 from datasets.cli import Progress
-from datasets.errors import DataError
+from datasets.errors import DataError, Problems
 from datasets.image_files import Examined
 from datasets.parallel import Run
 from datasets.sources import Input, Inputs, Source, examine_images, read_inputs
+
+# Tiles of one image.
+MOST_TILES = 10_000
 
 
 class Request(NamedTuple):
@@ -116,7 +120,26 @@ def prepare(request: Request, run: Run, progress: Progress) -> Prepared:
     for done in looking:
         progress("checking", done, len(sources))
     usable = [source for source in sources if source.examined is not None]
+    _check_tiles(request.recipe, usable)
     return Prepared(inputs, usable, request.recipe, request.leniency, _donors(request.recipe, inputs, usable))
+
+
+def _check_tiles(recipe: Recipe, sources: list[Source]) -> None:
+    """Raises DataError naming every image that would become thousands of tiles, as by a size in another unit."""
+    problems = Problems()
+    for operation in recipe.operations:
+        if isinstance(operation, Tile):
+            for source in sources:
+                count = tiles.count(source.image.width, source.image.height, operation.size, operation.overlap)
+                if count > MOST_TILES:
+                    problems.add(
+                        f"{source.path}: expected at most {MOST_TILES:,} tiles, found {count:,} of {operation.size} px in "
+                        f"{source.image.width:,} x {source.image.height:,} px"
+                    )
+    problems.raise_if_any(
+        f"{{n}} image(s) too large for the tiles of recipe {recipe.name}",
+        advice="a larger `size`, or a smaller `overlap`",
+    )
 
 
 def _donors(recipe: Recipe, inputs: Inputs, sources: list[Source]) -> Donors | None:

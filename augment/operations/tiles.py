@@ -24,13 +24,20 @@ def grid(width: int, height: int, size: int, overlap: float) -> list[Window]:
     ]
 
 
+def count(width: int, height: int, size: int, overlap: float) -> int:
+    """The number of windows of `grid`, without making them."""
+    return (_steps(width, size, overlap) + 1) * (_steps(height, size, overlap) + 1)
+
+
 def _starts(length: int, size: int, overlap: float) -> list[int]:
     """Where windows of `size` begin along a side: the first at 0, the last at its end."""
-    if length <= size:
-        return [0]
+    steps = _steps(length, size, overlap)
+    return [(length - size) * at // steps for at in range(steps + 1)] if steps else [0]
+
+
+def _steps(length: int, size: int, overlap: float) -> int:
     step = max(1, math.floor(size * (1 - overlap)))
-    steps = math.ceil((length - size) / step)
-    return [(length - size) * at // steps for at in range(steps + 1)]
+    return max(0, math.ceil((length - size) / step))
 
 
 def around(boxes_xyxy: Sequence[BoxXYXY], kept: Sequence[bool], width: int, height: int, size: int) -> list[Window]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from augment.operations.labels import Labeller
 from augment.operations.parameters import LabelRule, Original, Recipe, Tile
 from augment.operations.plan import Dataset, SourceImage, Variant, variants
-from augment.operations.tiles import around, grid
+from augment.operations.tiles import around, count, grid
 from datasets.records import Annotation, Image, Window
 
 sides = st.integers(1, 200)
@@ -44,6 +44,7 @@ def test_tiles_cover_every_pixel_and_overlap_as_they_should(width: int, height: 
         assert (x1 - x0, y1 - y0) == (min(size, width), min(size, height))
         seen[y0:y1, x0:x1] += 1
     assert seen.min() >= 1
+    assert count(width, height, size, overlap) == len(windows)
     for low, high, length in ((0, 2, width), (1, 3, height)):
         starts = sorted({window[low] for window in windows})
         ends = sorted({window[high] for window in windows})
