@@ -130,11 +130,12 @@ def _check_tiles(recipe: Recipe, sources: list[Source]) -> None:
     for operation in recipe.operations:
         if isinstance(operation, Tile):
             for source in sources:
-                count = tiles.count(source.image.width, source.image.height, operation.size, operation.overlap)
+                width, height = source.image.width, source.image.height
+                count = tiles.count(width, height, operation.size, operation.overlap)
                 if count > MOST_TILES:
                     problems.add(
-                        f"{source.path}: expected at most {MOST_TILES:,} tiles, found {count:,} of {operation.size} px in "
-                        f"{source.image.width:,} x {source.image.height:,} px"
+                        f"{source.path}: expected at most {MOST_TILES:,} tiles, found {count:,} of {operation.size} px "
+                        f"in {width:,} x {height:,} px"
                     )
     problems.raise_if_any(
         f"{{n}} image(s) too large for the tiles of recipe {recipe.name}",

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from augment.compiler.counts import warnings
+from augment.compiler.build import Built
+from augment.compiler.counts import Counts, warnings
 from augment.operations.parameters import Original, Paste, Recipe, Tile
 from augment.verify.dataset import Verified
 from datasets.errors import DataError
@@ -29,7 +30,8 @@ def dataset(
 ) -> Input:
     """JPEGs of these sizes and their objects, all of category 1."""
     (folder / "images").mkdir(parents=True)
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for number, ((width, height), listed) in enumerate(zip(sizes, objects, strict=True)):
         name = f"{number}.jpg"
         PillowImage.effect_noise((width, height), 60).convert(mode).save(folder / "images" / name, quality=95)
@@ -47,8 +49,13 @@ def square(x: int, y: int, side: int, mask: bool = True) -> dict[str, Any]:
     return {"bbox": [x, y, side, side], "area": side * side, **outline}
 
 
-def operations(made: Any) -> Counter[str]:
-    return +made.counts.images
+def counts_of(made: Built) -> Counts:
+    assert made.counts is not None
+    return made.counts
+
+
+def operations(made: Built) -> Counter[str]:
+    return +counts_of(made).images
 
 
 def test_data_of_one_picture_has_what_needs_no_other(make: Make, check: Check, tmp_path: Path) -> None:
@@ -59,7 +66,7 @@ def test_data_of_one_picture_has_what_needs_no_other(make: Make, check: Check, t
     assert set(operations(built)) == {"original", "tile", "turn", "erase"}
     assert check(tmp_path / "out").labels_verified
     prepared = built.prepared
-    said = warnings(built.counts, BEYOND, prepared.balance(), 1)
+    said = warnings(counts_of(built), BEYOND, prepared.balance(), 1)
     assert [line.partition(":")[0] for line in said] == [
         "the recipe beyond makes 0 of 2 images by paste",
         "the recipe beyond makes 0 of 1 images by mosaic",
@@ -107,7 +114,7 @@ def test_objects_that_are_all_too_small_or_at_the_border_are_said(make: Make, tm
     built = make(source, tmp_path / "out", recipe)
 
     assert operations(built) == {"original": 2}
-    (said,) = warnings(built.counts, recipe, built.prepared.balance(), 2)
+    (said,) = warnings(counts_of(built), recipe, built.prepared.balance(), 2)
     assert "makes 0 of 2 images by paste: " in said
     assert "scale, min_size, boxes" in said
 
