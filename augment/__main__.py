@@ -128,8 +128,6 @@ def plan(as_json: bool, executor: AbstractContextManager[Run], request: Request)
         *warnings(planned.counts, request.recipe, balance, len(prepared.sources)),
     ]
     copies = [operation for operation in request.recipe.operations if isinstance(operation, Copy)]
-    if not planned.counts.images[Copy.name]:
-        copies = []  # which is among the warnings
     repairs = prepared.inputs.repairs.counts()
     if as_json:
         document = planned.counts.as_json(categories)
@@ -145,11 +143,8 @@ def plan(as_json: bool, executor: AbstractContextManager[Run], request: Request)
         "",
         *categories_table(planned.counts, categories),
         "",
-        *(
-            f"copies are for {target_line(operation, balance)}"
-            for operation in copies
-            if planned.counts.images[Copy.name]
-        ),
+        # Without copies, the target is among the warnings.
+        *(f"copies are for {target_line(item, balance)}" for item in copies if planned.counts.images[Copy.name]),
         *_repair_lines(repairs),
         *cli.skipped_lines(prepared.inputs),
         *cli.warning_lines(warned),

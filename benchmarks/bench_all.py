@@ -31,6 +31,7 @@ SAMPLE = ("--annotations", "datasets/sample/annotations/instances_train.json", "
 # What `python benchmarks/...` runs. The sizes are those that still tell: a ratio of two short runs is mostly start-up.
 COMPILER: tuple[tuple[str, ...], ...] = (
     ("bench_augment.py", "run", "--count", "1000", "--rounds", "2"),
+    ("bench_augment.py", "operations", "--count", "200"),
     ("bench_scale.py", "--count", "400"),
 )
 RUNS: tuple[tuple[str, ...], ...] = (

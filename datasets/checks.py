@@ -12,7 +12,7 @@ import numpy.typing as npt
 from datasets.errors import SHOWN, Problems
 from datasets.images import path_inside
 from datasets.masks import polygons_area, rle_area, rle_bounds, rle_runs
-from datasets.records import Annotation, BoxXYWH, CocoImage, Id, Polygons, Rle
+from datasets.records import Annotation, BoxXYWH, CocoImage, Id, Index, Polygons, Rle
 
 # Boxes may exceed their image by this many pixels, since annotation tools round.
 BOX_TOLERANCE = 1.0
@@ -66,9 +66,9 @@ class AnnotationJson(msgspec.Struct, kw_only=True):
 class TracedAnnotationJson(AnnotationJson, kw_only=True):
     """An annotation of a build, with the keys that augment adds."""
 
-    source_annotation_id: int | None = None
-    source_image_id: int | None = None
-    source_input: int | None = None
+    source_annotation_id: Id | None = None
+    source_image_id: Id | None = None
+    source_input: Index | None = None
 
 
 class Repairs:

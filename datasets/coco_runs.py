@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
-from datasets.masks import rle_runs
+from datasets.masks import rasterised, rle_runs, runs_of
 from datasets.records import Polygons, Rle, Window
 
 CocoRle = dict[str, Any]
@@ -25,8 +25,7 @@ def from_segmentation(segmentation: Polygons | Rle, height: int, width: int) -> 
         if isinstance(segmentation.counts, str):
             return {"size": list(segmentation.size), "counts": segmentation.counts.encode("ascii")}
         return from_runs(segmentation.counts, *segmentation.size)
-    parts = coco_mask.frPyObjects([polygon.tolist() for polygon in segmentation], height, width)
-    return dict(parts[0] if len(parts) == 1 else coco_mask.merge(parts))
+    return rasterised(segmentation, height, width)
 
 
 def from_runs(runs: npt.NDArray[np.int64], height: int, width: int) -> CocoRle:
@@ -48,10 +47,14 @@ def from_windows(windows: Sequence[Window], height: int, width: int) -> CocoRle:
 
 def at(bitmap: Bitmap, window: Window, height: int, width: int) -> CocoRle:
     """A bitmap in the size of `window`, at its place in a height x width image."""
-    x0, y0, x1, y1 = window
-    whole = np.zeros((height, width), dtype=np.uint8, order="F")
-    whole[y0:y1, x0:x1] = bitmap
-    return from_bitmap(whole)
+    # From its runs, without a bitmap of the whole image: column by column, with a zero above and below each.
+    x0, y0, _, _ = window
+    columns = np.zeros((bitmap.shape[1], bitmap.shape[0] + 2), dtype=np.int8)
+    columns[:, 1:-1] = bitmap.T
+    edges = np.diff(columns, axis=1)
+    starts, ends = ((x0 + column) * height + y0 + row for column, row in map(np.nonzero, (edges == 1, edges == -1)))
+    runs = runs_of(starts, ends, height * width)
+    return from_runs(np.array([height * width]) if runs is None else runs, height, width)
 
 
 def to_bitmap(mask: CocoRle) -> Bitmap:

@@ -19,6 +19,8 @@ Points = npt.NDArray[np.float64]  # (n, 2)
 
 # Pieces of at most this many square pixels come from rounding on a window's border.
 MIN_PIECE_AREA = 1e-4
+# Points of an image's polygons up to which moving all of them at once is quicker than those that are shown.
+MANY_POINTS = 5000
 # Decimals that cropped or moved coordinates are rounded to.
 DECIMALS = 4
 
@@ -138,12 +140,14 @@ class Outlines:
         """
         x0, y0, x1, y1 = window
         corner = np.array((x0, y0), dtype=np.float64)
-        moved = (self._points - corner).round(DECIMALS)
+        # One by one where there are many, of which a window shows few.
+        moved = (self._points - corner).round(DECIMALS) if len(self._points) <= MANY_POINTS else None
 
         def piece(at: int) -> Piece | None:
             low, high = self._low[at], self._high[at]
             if low[0] >= x0 and low[1] >= y0 and high[0] <= x1 and high[1] <= y1:
-                return Piece(moved[slice(*self._slices[at])])
+                here = slice(*self._slices[at])
+                return Piece((self._points[here] - corner).round(DECIMALS) if moved is None else moved[here])
             clipped = _clip(self._points[slice(*self._slices[at])], window, low, high)
             if clipped is None:
                 return None
@@ -160,9 +164,29 @@ def crop_polygons(polygons: Polygons, window: Window) -> Polygons:
 
 def polygons_to_rle(polygons: Polygons, height: int, width: int) -> Rle | None:
     """The union of the polygons as compressed runs, rasterised by pycocotools; None without a pixel."""
-    parts = coco_mask.frPyObjects([polygon.tolist() for polygon in polygons], height, width)
-    whole = parts[0] if len(parts) == 1 else coco_mask.merge(parts)
+    whole = rasterised(polygons, height, width)
     return Rle((height, width), whole["counts"].decode("ascii")) if coco_mask.area(whole) else None
+
+
+def rasterised(polygons: Polygons, height: int, width: int) -> dict[str, Any]:
+    """The union of the polygons as pycocotools holds masks, {"size": [height, width], "counts": bytes}.
+
+    What lies further than 1 px outside the image is clipped first: pycocotools walks along every edge pixel by pixel,
+    and ends the process at coordinates of 1e8.
+    """
+    near = [part for polygon in polygons if len(part := _near(polygon, height, width)) >= 6]
+    if not near:
+        return dict(coco_mask.encode(np.zeros((height, width), dtype=np.uint8, order="F")))
+    parts = coco_mask.frPyObjects([polygon.tolist() for polygon in near], height, width)
+    return dict(parts[0] if len(parts) == 1 else coco_mask.merge(parts))
+
+
+def _near(polygon: npt.NDArray[Any], height: int, width: int) -> npt.NDArray[Any]:
+    """The part of a polygon within 1 px of an image, (0,) for none; itself where that is all of it."""
+    if polygon.min() >= -1 and polygon[::2].max() <= width + 1 and polygon[1::2].max() <= height + 1:
+        return polygon
+    clipped = clip_polygon(polygon.reshape(-1, 2).astype(np.float64), (-1, -1, width + 1, height + 1))
+    return polygon[:0] if clipped is None else clipped.reshape(-1)
 
 
 def mask_to_rle(mask: npt.NDArray[np.uint8]) -> Rle:
@@ -232,7 +256,7 @@ class Spans:
         top = np.maximum(starts - column * self._height - y0, 0)
         bottom = np.minimum(ends - column * self._height - y0, height)
         shown = top < bottom
-        runs = _runs_of((column * height + top)[shown], (column * height + bottom)[shown], height * width)
+        runs = runs_of((column * height + top)[shown], (column * height + bottom)[shown], height * width)
         if runs is None:
             return None
         cropped = Rle((height, width), runs)
@@ -253,7 +277,7 @@ class Spans:
         return np.maximum(starts[index], column), np.minimum(ends[index], column + self._height)
 
 
-def _runs_of(starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64], pixels: int) -> npt.NDArray[np.int64] | None:
+def runs_of(starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64], pixels: int) -> npt.NDArray[np.int64] | None:
     """Alternating runs of zeros and ones over `pixels`, from ranges of ones, which may touch; None without any."""
     if not len(starts):
         return None

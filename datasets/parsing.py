@@ -261,7 +261,11 @@ def parse_records(
         json_path = f"$.{name}[{index}]"
         try:
             record = decoder.decode(raw)
-        except msgspec.ValidationError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            if not isinstance(error, msgspec.ValidationError):
+                problems.add(f"{json_path}: expected a JSON object, found one that is none: {error}")
+                refused.add(None)
+                continue
             mended = None if mend is None else mend(raw, kind, json_path)
             if isinstance(mended, LeftOut):
                 continue

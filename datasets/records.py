@@ -14,6 +14,8 @@ import numpy.typing as npt
 # Tools that read JSON numbers as floats would confuse ids beyond 2 ** 53.
 MAX_ID = 2**53
 Id = Annotated[int, msgspec.Meta(ge=-MAX_ID, le=MAX_ID)]
+# Of an input, among those of a build.
+Index = Annotated[int, msgspec.Meta(ge=0, le=2**31)]
 # x, y of the top left corner, width, height; pixels, continuous.
 BoxXYWH = tuple[float, float, float, float]
 # x0, y0, x1, y1 of a half-open pixel range: x0 <= x < x1.
@@ -63,9 +65,9 @@ class Donor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     A pasted object names its annotation and shows the pixels of its mask; a quarter of a mosaic shows the whole window.
     """
 
-    source_input: int
+    source_input: Index
     source_id: Id
-    source_annotation_id: int | None = None
+    source_annotation_id: Id | None = None
     window: Window
     """In the donor's pixels."""
     region: Window
@@ -99,8 +101,8 @@ class Image(CocoImage, kw_only=True, omit_defaults=True):
     of the pixel transform.
     """
 
-    source_input: int | None = None
-    source_id: int | None = None
+    source_input: Index | None = None
+    source_id: Id | None = None
     source_file_name: str | None = None
     operation: str | None = None
     window: Window | None = None
@@ -122,10 +124,10 @@ class Annotation(msgspec.Struct, kw_only=True, omit_defaults=True):
     area: float
     iscrowd: int
     segmentation: Polygons | Rle | None = None
-    source_annotation_id: int | None = None
-    source_image_id: int | None = None
+    source_annotation_id: Id | None = None
+    source_image_id: Id | None = None
     """Where the object comes from another picture than its image; with `source_input`."""
-    source_input: int | None = None
+    source_input: Index | None = None
 
 
 class Dataset(msgspec.Struct, kw_only=True):

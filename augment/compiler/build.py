@@ -176,10 +176,10 @@ def _compile(
     """Write the images and all metadata but the manifest; rendered sources are only relabelled."""
     planned = _Plan(prepared.planned())
     rendered = _rendered(planned, space, journal, run, progress)
+    _check_donors(planned, rendered, prepared, space, run)
     counts, size = Counts.empty(), 0
     records = (image for item in _numbered(planned) for image in item.records)
     tasks = _tasks(planned, rendered, prepared, space, link)
-    donors = _DonorDigests()
     with metadata.opened(space.dataset, prepared) as written, _closing(run(compile_source, tasks)) as results:
         # Workers are at work from here on, also while all records are drawn and written.
         first = list(itertools.islice(results, 1))
@@ -189,45 +189,39 @@ def _compile(
             before = rendered[at] if at < len(rendered) else None
             entry = _settled(item, result, before, space)
             written.add(item.source, item.records, result.annotations, entry)
-            donors.add(entry)
             counts.add(result.counts)
             size += result.bytes if result.entry is not None or before is None else before.bytes or 0
             if before is None:
                 journal.add(item.first_id, entry)
             progress("rendering", at + 1, len(prepared.sources))
-    donors.check(planned, prepared, space)
     return _Compiled(counts, size, written.digests.hex(), written.annotations_sha256), rendered
 
 
-class _DonorDigests:
-    """Whether the pictures that images took from were, when they did, the files that the build has on record."""
+def _check_donors(planned: _Plan, rendered: list[_Rendered], prepared: Prepared, space: Workspace, run: Run) -> None:
+    """Raises DataError where a picture that rendered images took from is not what it was.
 
-    def __init__(self) -> None:
-        # Of each source's file, and over those of its donors; as bytes, which take half the memory of text.
-        self._sources: list[bytes] = []
-        self._donors: list[bytes | None] = []
-
-    def add(self, entry: JournalEntry) -> None:
-        self._sources.append(bytes.fromhex(entry.source_sha256))
-        self._donors.append(None if entry.donors_sha256 is None else bytes.fromhex(entry.donors_sha256))
-
-    def check(self, planned: _Plan, prepared: Prepared, space: Workspace) -> None:
-        """Raises DataError where a donor changed between two parts of an interrupted build."""
-        if prepared.donors is None:
-            return
-        changed: set[int] = set()
-        for (_, variants), sha256 in zip(planned, self._donors, strict=True):
-            lenders = prepared.lenders(variants)
-            found = donors_sha256(self._sources[at].hex() for at in lenders)
-            if found != (None if sha256 is None else sha256.hex()):
-                changed.update(lenders)
-        problems = Problems()
-        for at in sorted(changed):
-            problems.add(f"{prepared.sources[at].path}: may have changed since images took from it")
-        problems.raise_if_any(
-            f"{space.folder}: of {{n}} source image(s) of this unfinished build, some are not what they were",
-            advice="start over with the files as they are: --restart",
-        )
+    A rendered source's own file is verified already.
+    """
+    taken = [
+        (prepared.lenders(item), before.entry.donors_sha256) for item, before in zip(planned, rendered, strict=False)
+    ]
+    to_read = sorted({at for lenders, _ in taken for at in lenders if at >= len(rendered)})
+    read = run(sha256_file, (prepared.sources[at].path for at in to_read))
+    sha256s = {at: before.entry.source_sha256 for at, before in enumerate(rendered)} | dict(
+        zip(to_read, read, strict=True)
+    )
+    suspects: set[int] = set()
+    good: set[int] = set(range(len(rendered)))
+    for lenders, sha256 in taken:
+        matches = donors_sha256(sha256s[at] for at in lenders) == sha256
+        (good if matches else suspects).update(lenders)
+    problems = Problems()
+    for at in sorted(suspects - good or suspects):
+        problems.add(f"{prepared.sources[at].path}: changed since images took from it")
+    problems.raise_if_any(
+        f"{space.folder}: {{n}} source image(s) of this unfinished build are not what they were",
+        advice="put these files back and give the same command again, or start over with them as they are: --restart",
+    )
 
 
 def _tasks(
@@ -241,7 +235,7 @@ def _tasks(
         yield SourceTask(
             item.source,
             item.variants,
-            prepared.lent(item.variants),
+            prepared.lent(PlannedSource(item.source, item.variants)),
             [image.file_name for image in item.records],
             prepared.recipe,
             space.dataset / build_layout.IMAGES,

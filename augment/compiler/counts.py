@@ -10,7 +10,7 @@ import msgspec
 
 from augment.operations.balance import Balance, median_boxes, target_boxes
 from augment.operations.labels import CASES, PASTED, Labels
-from augment.operations.parameters import OPERATION_NAMES, Copy, Mosaic, Operation, Paste, Recipe
+from augment.operations.parameters import OPERATION_NAMES, Copy, Mosaic, Operation, Paste, Recipe, Tile
 from datasets.records import Category
 
 
@@ -94,6 +94,8 @@ def warnings(counts: Counts, recipe: Recipe, balance: Balance, sources: int) -> 
         made = counts.images[kind.name]
         if made < wanted:
             found.append(f"the recipe {recipe.name} makes {made:,} of {wanted:,} images by {kind.name}: {lacks}")
+    if any(isinstance(item, Tile) for item in recipe.operations) and not counts.images[Tile.name]:
+        found.append(f"the recipe {recipe.name} makes no tile: no image is larger than one (operations, tile: size)")
     copy = next((operation for operation in recipe.operations if isinstance(operation, Copy)), None)
     if copy is not None and not counts.images[Copy.name]:
         found.append(
@@ -107,7 +109,7 @@ def warnings(counts: Counts, recipe: Recipe, balance: Balance, sources: int) -> 
 _LACKS: dict[type[Operation], str] = {
     Paste: "the others found no object that suits them: in another image, whole, with a mask, and neither too small "
     "nor too large (operations, paste: scale, min_size, boxes)",
-    Mosaic: "the others found no other image to show, or have a side of 1 px",
+    Mosaic: "the others found no other image to show (by `choose: rare`, one with an object), or have a side of 1 px",
 }
 
 

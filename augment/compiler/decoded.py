@@ -33,13 +33,14 @@ class DonorCache:
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self._most = most_bytes
         self._size = 0
-        # By size and time too: a process may make several builds, between which files change.
-        self._kept: OrderedDict[tuple[Path, int, int], Decoded] = OrderedDict()
+        # By all that is known of a file: a process may make several builds, between which files change, and two inputs
+        # may share a file and read it in two ways.
+        self._kept: OrderedDict[tuple[Path, Examined], Decoded] = OrderedDict()
 
     def get(self, source: Source) -> Decoded:
         """A source's picture. Raises DataError where the file changed since the check, or cannot be decoded."""
         file = examined(source)
-        key = source.path, file.size, file.mtime_ns
+        key = source.path, file
         found = self._kept.get(key)
         if found is not None:
             self._kept.move_to_end(key)

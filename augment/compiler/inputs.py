@@ -12,7 +12,7 @@ import msgspec
 from augment.operations import tiles
 from augment.operations.balance import Balance, count_boxes
 from augment.operations.donors import Donors
-from augment.operations.parameters import Mosaic, Paste, Recipe, Tile
+from augment.operations.parameters import Paste, Recipe, Tile, takes_from_others
 from augment.operations.plan import Dataset, Lending, SourceImage, Variant, variants
 from datasets.checks import STRICT, Leniency
 from datasets.cli import Progress
@@ -72,21 +72,22 @@ class Prepared(NamedTuple):
             planned = variants(self.recipe, SourceImage(source.image, source.annotations, source.input), dataset)
             yield PlannedSource(source, planned)
 
-    def lent(self, planned: list[Variant]) -> list[Source]:
-        """The sources that variants take from, in their order, with the annotations that are taken."""
+    def lent(self, planned: PlannedSource) -> list[Source]:
+        """The other sources that variants take from, in their order, with the annotations that are taken."""
         return [_with_objects(self.sources[at], ids) for at, ids in sorted(self._taken(planned).items())]
 
-    def lenders(self, planned: list[Variant]) -> list[int]:
-        """The indices of the sources that variants take from, rising."""
+    def lenders(self, planned: PlannedSource) -> list[int]:
+        """The indices of the other sources that variants take from, rising."""
         return sorted(self._taken(planned))
 
-    def _taken(self, planned: list[Variant]) -> dict[int, set[int | None]]:
+    def _taken(self, planned: PlannedSource) -> dict[int, set[int | None]]:
         """The ids of the annotations that are taken from each source; None for the whole picture."""
         taken: dict[int, set[int | None]] = {}
-        if self.donors is not None:
-            for donor in (donor for variant in planned for donor in variant.donors):
-                at = self.donors.index_of(donor.source_input, donor.source_id)
-                taken.setdefault(at, set()).add(donor.source_annotation_id)
+        own = planned.source.input, planned.source.image.id
+        for donor in (donor for variant in planned.variants for donor in variant.donors):
+            key = donor.source_input, donor.source_id
+            if self.donors is not None and key != own:
+                taken.setdefault(self.donors.index_of(*key), set()).add(donor.source_annotation_id)
         return taken
 
 
@@ -145,9 +146,9 @@ def _check_tiles(recipe: Recipe, sources: list[Source]) -> None:
 
 def _donors(recipe: Recipe, inputs: Inputs, sources: list[Source]) -> Donors | None:
     """The donors that a recipe needs. Raises DataError where it pastes objects by masks that none has."""
-    pastes = [operation for operation in recipe.operations if isinstance(operation, Paste)]
-    if not pastes and not any(isinstance(operation, Mosaic) for operation in recipe.operations):
+    if not takes_from_others(recipe):
         return None
+    pastes = [operation for operation in recipe.operations if isinstance(operation, Paste)]
     donors = Donors((source.input, source.image, source.annotations) for source in sources)
     if len(donors.masked) and not donors.masked.any() and not all(operation.boxes for operation in pastes):
         paths = ", ".join(str(item.annotations) for item in inputs.inputs)

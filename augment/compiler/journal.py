@@ -13,8 +13,8 @@ from types import TracebackType
 from typing import NamedTuple
 
 _LINE = re.compile(rb"(\d{1,20})((?: [0-9a-f]{64})+)(?: \|([0-9a-f]{64}))?\n")
-# More than any source's entry takes.
-_MAX_LINE = 1 << 20
+# Bytes of a line besides its digests, and of each digest.
+_LINE_BYTES, _DIGEST_BYTES = 32, 65
 
 
 class JournalEntry(NamedTuple):
@@ -30,24 +30,26 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("a+b")
+        self._lengths: list[int] = []
 
     def entries(self, planned: Iterable[tuple[int, int]]) -> Iterator[JournalEntry]:
         """The leading entries that match the plan: (first image id, number of images) per source."""
         self._file.seek(0)
+        self._lengths = []
         for first_id, images in planned:
-            match = _LINE.fullmatch(self._file.readline(_MAX_LINE))
+            line = self._file.readline(_LINE_BYTES + _DIGEST_BYTES * (images + 2))
+            match = _LINE.fullmatch(line)
             if match is None or int(match[1]) != first_id:
                 return
             source, *digests = match[2].decode().split()
             if len(digests) != images:
                 return
+            self._lengths.append(len(line))
             yield JournalEntry(source, tuple(digests), match[3].decode() if match[3] else None)
 
     def keep(self, entries: int) -> None:
-        """Truncate the journal behind this many entries; `add` continues there."""
-        self._file.seek(0)
-        length = sum(len(self._file.readline(_MAX_LINE)) for _ in range(entries))
-        self._file.truncate(length)
+        """Truncate the journal behind so many of the entries that were read; `add` continues there."""
+        self._file.truncate(sum(self._lengths[:entries]))
 
     def add(self, first_id: int, entry: JournalEntry) -> None:
         """Append an entry; it survives this process immediately."""

@@ -122,9 +122,9 @@ def read(folder: Path) -> dict[str, Any]:
     return dict(manifest)
 
 
-def differences(wanted: dict[str, Any], found: dict[str, Any]) -> list[str]:
+def differences(wanted: dict[str, Any], found: Any) -> list[str]:
     """The differences between two builds, a line each; empty for the same build."""
-    return list(_differences(wanted, {key: found.get(key) for key in wanted}, ""))
+    return list(_differences(wanted, {key: found.get(key) for key in wanted} if isinstance(found, dict) else found, ""))
 
 
 def _differences(wanted: Any, found: Any, path: str) -> list[str]:

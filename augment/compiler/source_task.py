@@ -6,6 +6,7 @@ ends.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import secrets
@@ -73,7 +74,7 @@ def compile_source(task: SourceTask) -> SourceResult:
     source, file = task.source, examined(task.source)
     # All labels before any pixel: interleaved, their code and data would be evicted from the caches each time, which
     # cost half a millisecond a source.
-    donors = DonorPictures(task.lent)
+    donors = DonorPictures(source, task.lent)
     counts, annotations = _label(task, donors.lender)
     if task.labels_only:
         return SourceResult(annotations, counts, None, 0)
@@ -125,17 +126,24 @@ def check_rendered(task: RenderedTask) -> int:
 class DonorPictures:
     """The pictures that a source's variants take from, decoded when they are asked for."""
 
-    def __init__(self, lent: list[Source]) -> None:
+    def __init__(self, own: Source, lent: list[Source]) -> None:
+        self._own = own.input, own.image.id
         self._sources = {(source.input, source.image.id): source for source in lent}
+        self._sha256s: dict[tuple[int, int], str] = {}
         self.lender = lender_of(lent)
 
-    def pixels(self, donor: Donor) -> Pixels:
-        """(height, width, 3) BGR pixels of a donor's whole picture."""
-        return _cache.get(self._sources[donor.source_input, donor.source_id]).pixels
+    def pixels(self, donor: Donor, own: Pixels) -> Pixels:
+        """(height, width, 3) BGR pixels of a donor's whole picture, which may be the source's `own`."""
+        key = donor.source_input, donor.source_id
+        if key == self._own:
+            return own
+        decoded = _cache.get(self._sources[key])
+        self._sha256s[key] = decoded.sha256
+        return decoded.pixels
 
     def sha256(self) -> str | None:
-        """One SHA-256 over those of the pictures' files, in their order; None without any."""
-        return donors_sha256(_cache.get(source).sha256 for source in self._sources.values())
+        """One SHA-256 over those of the files that pixels were taken from, in their order; None without any."""
+        return donors_sha256(self._sha256s[key] for key in self._sources)
 
 
 def lender_of(lent: list[Source]) -> Lender:
@@ -159,11 +167,12 @@ def encode_variants(
     rgb: Pixels | None = None
     quality = recipe.jpeg_quality
     chroma = images.chroma_of(data, reading) if recipe.chroma == "source" else _CHROMA[recipe.chroma]
+    pixels_of = functools.partial(donors.pixels, own=bgr)
     for variant in variants:
         if variant.unchanged:
             yield None
         elif variant.transform is None:
-            yield images.encode_jpeg(render(bgr, variant, donors.lender, donors.pixels), quality, "BGR", chroma)
+            yield images.encode_jpeg(render(bgr, variant, donors.lender, pixels_of), quality, "BGR", chroma)
         else:
             # Only albumentations needs RGB.
             rgb = images.swapped(bgr) if rgb is None else rgb

@@ -29,6 +29,8 @@ class Picture(NamedTuple):
     id: int
     width: int
     height: int
+    same: int
+    """The first image of its file name and size, which is the same file where two inputs share it."""
 
 
 class Donors:
@@ -42,16 +44,22 @@ class Donors:
         """`sources`: (index of the input, image, its annotations) of each image that may be a donor."""
         self.listed: list[Picture] = []
         self._index: dict[tuple[int, int], int] = {}
+        first: dict[tuple[str, int, int], int] = {}
+        names = hashlib.sha256()
         rows: list[tuple[int, int, int, bool]] = []
         windows: list[Window] = []
         for input_, image, objects in sources:
             at = len(self.listed)
             self._index[input_, image.id] = at
-            self.listed.append(Picture(input_, image.id, image.width, image.height))
+            same = first.setdefault((image.file_name, image.width, image.height), at)
+            self.listed.append(Picture(input_, image.id, image.width, image.height, same))
+            names.update(f"{image.file_name}\n".encode("utf-8", "surrogatepass"))
             for item in objects:
                 if not item.iscrowd:
                     rows.append((at, item.id, item.category_id, item.segmentation is not None))
                     windows.append(extent(item, image))
+        self._names = names.digest()
+        self.same: Indices = np.array([picture.same for picture in self.listed], dtype=np.int64)
         table = np.array(rows, dtype=np.int64).reshape(-1, 4)
         self.pictures, self.annotations, self.categories = (np.ascontiguousarray(column) for column in table.T[:3])
         self.masked = table[:, 3].astype(np.bool_)
@@ -61,6 +69,10 @@ class Donors:
         """The index of an image in `listed`; -1 for one that is not there."""
         return self._index.get((input_, image_id), -1)
 
+    def differ(self, own: int, pictures: Indices) -> Booleans:
+        """Which of some pictures are not the picture `own`, nor the same file in another input."""
+        return np.asarray(self.same[pictures] != self.same[own])
+
     def whole(self) -> Booleans:
         """(n,) Whether an object does not touch its picture's border, where it may go on."""
         sizes = np.array([(item.width, item.height) for item in self.listed], dtype=np.int64).reshape(-1, 2)
@@ -69,7 +81,7 @@ class Donors:
 
     def sha256(self) -> str:
         """The digest of the list: a picture more or less changes what is drawn for others."""
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(self._names)
         pictures = np.array([tuple(item) for item in self.listed], dtype=np.int64)
         for column in (pictures, self.pictures, self.annotations, self.categories, self.windows, self.masked):
             digest.update(np.ascontiguousarray(column).astype("<i8").tobytes())

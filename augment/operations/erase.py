@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from augment.operations.labels import CROWD, IGNORE, KEEP, Labels
-from augment.operations.occlusion import Cover, ignored, visible_share
+from augment.operations.labels import CROWD, IGNORE, KEEP, Labels, area
+from augment.operations.occlusion import Cover, clipped_box, ignored, visible_share
 from augment.operations.parameters import Erase, LabelRule
 from datasets.images import Pixels
 from datasets.records import Annotation, Grid, Window
@@ -18,6 +18,21 @@ def draw(operation: Erase, width: int, height: int, rng: np.random.Generator) ->
     # From -square on, so that the first square may be cut, and every pixel is erased as often as any other.
     left, top = (int(rng.integers(0, unit)) - square for _ in range(2))
     return Grid(unit=unit, square=square, left=left, top=top)
+
+
+def _visible_share(item: Annotation, cover: Cover, grid: Grid) -> float:
+    """The share of an object's mask, or of its box without one, that is not erased; 1 for one without area."""
+    share = visible_share(item, cover)
+    if share is not None:
+        return share
+    x0, y0, x1, y1 = box = clipped_box(item, cover.height, cover.width)
+    # Squares are columns times rows, and so is what they cover of a box.
+    columns, rows = _spans(grid.left, grid, cover.width), _spans(grid.top, grid, cover.height)
+    return 1.0 - _covered(x0, x1, columns) * _covered(y0, y1, rows) / area(box) if area(box) else 1.0
+
+
+def _covered(start: float, end: float, spans: list[tuple[int, int]]) -> float:
+    return sum(max(0.0, min(end, last) - max(start, first)) for first, last in spans)
 
 
 def squares(grid: Grid, width: int, height: int) -> list[Window]:
@@ -50,7 +65,7 @@ def labels(shown: Labels, width: int, height: int, grid: Grid, rule: LabelRule) 
     annotations: list[Annotation] = []
     outcomes: list[str] = []
     for item in shown.annotations:
-        hidden = not item.iscrowd and visible_share(item, cover) < rule.min_visible
+        hidden = not item.iscrowd and _visible_share(item, cover, grid) < rule.min_visible
         annotations.append(ignored(item, height, width) if hidden else item)
         outcomes.append(CROWD if item.iscrowd else IGNORE if hidden else KEEP)
     return Labels(annotations, outcomes, shown.dropped)

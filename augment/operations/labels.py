@@ -8,9 +8,12 @@ v < 0.5 and r > 0.01, and dropped otherwise.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from augment.operations.parameters import LabelRule
 from datasets.masks import DECIMALS, MIN_PIECE_AREA, Outlines, Piece, Spans, polygons_to_rle, rle_area
@@ -20,6 +23,8 @@ KEEP, IGNORE, DROP, CROWD, PASTED = "kept", "ignored", "dropped", "crowd", "past
 # Pasted objects count here where they are kept, and as the others where a later one covers them.
 CASES = (KEEP, IGNORE, DROP, CROWD, PASTED)
 
+# Objects up to which a loop over all of them is quicker than an array.
+FEW = 64
 # x0, y0, x1, y1; pixels, continuous.
 BoxXYXY = tuple[float, float, float, float]
 
@@ -80,6 +85,7 @@ class Labeller:
         polygons = [item.segmentation if isinstance(item.segmentation, tuple) else () for item in annotations]
         self.outlines = Outlines(polygons)
         self._spans: dict[int, Spans] = {}
+        self._corners: npt.NDArray[np.float64] | None = None
 
     def show(self, window: Window | None, *, rasterise: bool = True) -> Labels:
         """The labels of a variant that shows `window`; None for the whole image.
@@ -96,8 +102,8 @@ class Labeller:
         frame = (float(left), float(top), float(right), float(bottom))
         survivors = []
         outcomes = []
-        for index, annotation in enumerate(self.annotations):
-            box = self.boxes[index]
+        for index in self._meeting(frame):
+            annotation, box = self.annotations[index], self.boxes[index]
             visible = clip(box, frame)
             if annotation.iscrowd:
                 case = CROWD if area(visible) > 0 else DROP
@@ -113,6 +119,16 @@ class Labeller:
                 survivors.append(survivor)
                 outcomes.append(case)
         return Labels(survivors, outcomes, len(self.annotations) - len(survivors))
+
+    def _meeting(self, frame: BoxXYXY) -> Sequence[int]:
+        """The objects whose boxes meet a window; all others are dropped. For few objects, all: that is quicker."""
+        if len(self.boxes) <= FEW:
+            return range(len(self.boxes))
+        if self._corners is None:
+            self._corners = np.array(self.boxes)
+        left, top, right, bottom = frame
+        x0, y0, x1, y1 = self._corners.T
+        return [int(at) for at in np.flatnonzero((x0 <= right) & (x1 >= left) & (y0 <= bottom) & (y1 >= top))]
 
     def _crop_runs(self, index: int, rle: Rle, window: Window) -> Rle | None:
         if index not in self._spans:

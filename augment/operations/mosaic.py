@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import cv2
 import numpy as np
+import numpy.typing as npt
 
 from augment.operations.donors import Chooser, Donors
 from augment.operations.labels import Labels
@@ -13,7 +13,7 @@ from augment.operations.parameters import Mosaic
 from augment.operations.paste import resized
 from datasets import coco_runs
 from datasets.images import Pixels
-from datasets.masks import DECIMALS, MIN_PIECE_AREA, polygons_to_rle, rle_to_mask
+from datasets.masks import DECIMALS, MIN_PIECE_AREA, Spans, polygons_to_rle, rle_bounds, rle_to_mask
 from datasets.records import Annotation, Donor, Polygons, Rle, Window
 
 # Half a mosaic needs a pixel.
@@ -50,16 +50,15 @@ def _other_picture(
 ) -> int | None:
     """Another picture than `own`: that of an object drawn rare first, or any, also one without objects."""
     if operation.choose == "uniform":
-        others = len(donors.listed) - 1
-        at = int(rng.integers(others)) if others > 0 else None
-        return at if at is None or at < own else at + 1
-    drawn = choose(rng, lambda objects: donors.pictures[objects] != own)
+        others = np.flatnonzero(donors.differ(own, np.arange(len(donors.listed))))
+        return int(others[int(rng.integers(len(others)))]) if len(others) else None
+    drawn = choose(rng, lambda objects: donors.differ(own, donors.pictures[objects]))
     return None if drawn is None else int(donors.pictures[drawn])
 
 
 def _quarter(operation: Mosaic, donors: Donors, picture: int, region: Window, rng: np.random.Generator) -> Donor:
     """A window of a picture, at a drawn scale and position, for a region that it fills."""
-    input_, id_, width, height = donors.listed[picture]
+    input_, id_, width, height, _ = donors.listed[picture]
     across, down = region[2] - region[0], region[3] - region[1]
     scale = max(float(rng.uniform(*operation.scale)), across / width, down / height)
     shown_width = min(width, max(1, round(across / scale)))
@@ -100,7 +99,7 @@ def labels(
     for quarter in quarters:
         of_window = labels_of(quarter)
         dropped += of_window.dropped
-        fit = _Fit(quarter, width, height)
+        fit = Fit(quarter, width, height)
         source = quarter.source_input, quarter.source_id
         for item, outcome in zip(of_window.annotations, of_window.outcomes, strict=True):
             moved = fit(item)
@@ -114,7 +113,7 @@ def labels(
     return Labels(shown, outcomes, dropped)
 
 
-class _Fit:
+class Fit:
     """Annotations of a quarter's window in the coordinates of a width x height mosaic."""
 
     def __init__(self, quarter: Donor, width: int, height: int) -> None:
@@ -145,7 +144,8 @@ class _Fit:
             image_id=0,
             category_id=item.category_id,
             bbox=(x0, y0, round(x1 - x0, DECIMALS), round(y1 - y0, DECIMALS)),
-            area=round(item.area * self._across * self._down, DECIMALS),
+            # Never 0, which readers take for a missing area.
+            area=round(item.area * self._across * self._down, DECIMALS) or round((x1 - x0) * (y1 - y0), DECIMALS),
             iscrowd=item.iscrowd,
             segmentation=mask,
             source_annotation_id=item.source_annotation_id,
@@ -158,16 +158,28 @@ class _Fit:
         return polygons_to_rle(moved, self._height, self._width) if ignored else moved
 
     def _runs(self, rle: Rle) -> Rle | None:
+        """The nearest pixels, by way of a bitmap of the object alone, since an image may have hundreds."""
         left, top, right, bottom = self._region
-        mask = np.ascontiguousarray(rle_to_mask(rle))
-        size = right - left, bottom - top
-        shown = np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
-        if not shown.any():
+        height, width = rle.size
+        x0, y0, x1, y1 = map(int, rle_bounds(rle))
+        columns, new_left = _nearest(width, right - left, x0, x1)
+        rows, new_top = _nearest(height, bottom - top, y0, y1)
+        shown = Spans(rle).crop((x0, y0, x1, y1)) if len(columns) and len(rows) else None
+        if shown is None:
             return None
-        whole = coco_runs.at(shown, self._region, self._height, self._width)
+        bitmap = rle_to_mask(shown)[np.ix_(rows - y0, columns - x0)]
+        if not bitmap.any():
+            return None
+        x, y = left + new_left, top + new_top
+        region = x, y, x + len(columns), y + len(rows)
+        whole = coco_runs.at(bitmap, region, self._height, self._width)
         return coco_runs.to_rle(whole, isinstance(rle.counts, str))
 
 
-def fitted(item: Annotation, quarter: Donor, width: int, height: int) -> Annotation | None:
-    """An annotation of a quarter's window in the coordinates of a width x height mosaic; None where nothing is left."""
-    return _Fit(quarter, width, height)(item)
+def _nearest(length: int, new_length: int, start: int, end: int) -> tuple[npt.NDArray[np.int64], int]:
+    """Of a side that becomes `new_length` px: which old pixel each new one shows, from the first of those that show one
+    of start to end - 1; and that first one.
+    """
+    shown = np.arange(new_length) * length // new_length
+    first, last = np.searchsorted(shown, (start, end))
+    return shown[first:last], int(first)

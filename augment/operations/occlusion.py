@@ -43,7 +43,7 @@ class Cover(NamedTuple):
 def occlude(item: Annotation, cover: Cover, rule: LabelRule) -> tuple[str, Annotation | None]:
     """What becomes of an object of a whole image under `cover`: its case, and its label, None where it is dropped."""
     same = CROWD if item.iscrowd else KEEP
-    box = _box(item, cover)
+    box = clipped_box(item, cover.height, cover.width)
     if not any(_overlap(box, window) for window in cover.windows) and not isinstance(item.segmentation, Rle):
         reach = _reach(item)
         if reach is None or not any(_overlap(reach, window) for window in cover.windows):
@@ -55,20 +55,17 @@ def occlude(item: Annotation, cover: Cover, rule: LabelRule) -> tuple[str, Annot
     else:
         left = coco_runs.intersection(mask, cover.uncovered)
         before, after = coco_runs.area(mask), coco_runs.area(left)
-        left_over = clip(coco_runs.bounds(left), box)
+        left_over = _remaining_box(coco_runs.bounds(left), coco_runs.bounds(mask), box)
     if after == before:
         return same, item
     case = _judge(after / before if before else 0.0, area(left_over), item, cover, rule)
     return case, None if case == DROP else _left(item, case, left_over, left)
 
 
-def visible_share(item: Annotation, cover: Cover) -> float:
-    """The share of an object's mask, or of its box without one, that `cover` leaves; 1 for one without area."""
-    box = _box(item, cover)
+def visible_share(item: Annotation, cover: Cover) -> float | None:
+    """The share of an object's mask that `cover` leaves; None for one without a pixel of it."""
     mask = _mask(item, cover)
-    if mask is None:
-        return remainder(box, cover.windows)[0] / area(box) if area(box) else 1.0
-    return coco_runs.area(coco_runs.intersection(mask, cover.uncovered)) / coco_runs.area(mask)
+    return coco_runs.area(coco_runs.intersection(mask, cover.uncovered)) / coco_runs.area(mask) if mask else None
 
 
 def ignored(item: Annotation, height: int, width: int) -> Annotation:
@@ -94,6 +91,15 @@ def remainder(box: BoxXYXY, covers: Sequence[Window]) -> tuple[float, BoxXYXY]:
         return 0.0, (0.0, 0.0, 0.0, 0.0)
     left, top, right, bottom = zip(*free, strict=True)
     return sum(map(area, free)), (min(left), min(top), max(right), max(bottom))
+
+
+def _remaining_box(left: BoxXYXY, before: BoxXYXY, box: BoxXYXY) -> BoxXYXY:
+    """The box of what is left of a mask: within the object's box, which may be finer than pixels.
+
+    Not where the mask reached further than pixels do: a box that does not hold its object tells nothing about it.
+    """
+    held = all(abs(inner - clipped) <= 1 for inner, clipped in zip(before, clip(before, box), strict=True))
+    return clip(left, box) if held else left
 
 
 def _judge(visible: float, box_area: float, item: Annotation, cover: Cover, rule: LabelRule) -> str:
@@ -138,8 +144,9 @@ def _reach(item: Annotation) -> BoxXYXY | None:
     return float(min(xs)) - 1, float(min(ys)) - 1, float(max(xs)) + 1, float(max(ys)) + 1
 
 
-def _box(item: Annotation, cover: Cover) -> BoxXYXY:
-    return clip(corners(item.bbox), (0.0, 0.0, float(cover.width), float(cover.height)))
+def clipped_box(item: Annotation, height: int, width: int) -> BoxXYXY:
+    """An object's box as far as it lies in its image."""
+    return clip(corners(item.bbox), (0.0, 0.0, float(width), float(height)))
 
 
 def _as_box(window: Window) -> BoxXYXY:

@@ -20,6 +20,7 @@ Choice = Literal["rare", "uniform"]
 
 MOST_VARIANTS = 100
 MOST_PASTED = 100
+LEAST_UNIT = 0.02
 
 
 class LabelRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -221,6 +222,8 @@ class Erase(Operation, frozen=True, tag="erase"):
     def __post_init__(self) -> None:
         _check_number("count", self.count, 1, MOST_VARIANTS)
         _check_range("unit", self.unit, 1)
+        if self.unit[0] < LEAST_UNIT:
+            raise ValueError(f"unit: expected shares of {LEAST_UNIT:g} at least, found {self.unit[0]:g}")
         if not 0 < self.kept < 1:
             raise ValueError(f"kept: expected a share above 0 and below 1, found {self.kept:g}")
 
@@ -248,6 +251,11 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         _check_number("jpeg_quality", self.jpeg_quality, 1, 100)
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed: expected 0 to 2 ** 63 - 1, found {self.seed}")
+
+
+def takes_from_others(recipe: Recipe) -> bool:
+    """Whether an image of a build may show a part of another picture than its source."""
+    return any(isinstance(operation, (Paste, Mosaic)) for operation in recipe.operations)
 
 
 def from_plain(content: Any, name: str) -> Recipe:

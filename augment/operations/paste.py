@@ -36,7 +36,7 @@ def draw(
 
     def suits(at: Indices) -> Booleans:
         low, high = _scales(operation, donors.windows[at], width, height)
-        suitable = (donors.pictures[at] != own) & (low <= high)
+        suitable = donors.differ(own, donors.pictures[at]) & (low <= high)
         for other in chosen:
             suitable &= at != other
         return np.asarray(suitable)

@@ -110,7 +110,7 @@ def variants(recipe: Recipe, source: SourceImage, dataset: Dataset) -> list[Vari
         if isinstance(operation, Original):
             planned.append(Variant(operation.name))
         elif isinstance(operation, Tile):
-            planned += _tiles(operation, recipe, source)
+            planned += _tiles(operation, recipe, source, planned)
         else:
             for copy in range(dataset.copies(operation) if isinstance(operation, Copy) else _count(operation)):
                 rng = generator(recipe.seed, image.id, image.file_name, index, copy)
@@ -155,12 +155,17 @@ def _with_donors(
     return [Variant(operation.name, donors=donors)] if donors else []
 
 
-def _tiles(operation: Tile, recipe: Recipe, source: SourceImage) -> list[Variant]:
-    """All tiles of an image, and those around objects that no tile of the grid keeps."""
+def _tiles(operation: Tile, recipe: Recipe, source: SourceImage, before: list[Variant]) -> list[Variant]:
+    """All tiles of an image, and those around objects that no tile of the grid keeps.
+
+    An image no larger than a tile is its own, once: not where the recipe has the original, or where it is among the
+    variants `before`.
+    """
     image = source.image
     if max(image.width, image.height) <= operation.size:
-        has_original = any(isinstance(other, Original) for other in recipe.operations)
-        return [] if has_original else [Variant(operation.name)]
+        has_it = any(isinstance(other, Original) for other in recipe.operations)
+        has_it |= any(variant.unchanged for variant in before)
+        return [] if has_it else [Variant(operation.name)]
     windows = tiles.grid(image.width, image.height, operation.size, operation.overlap)
     cut = _cut_everywhere(source, windows)
     labeller = Labeller(cut, image, recipe.labels)

@@ -13,8 +13,8 @@ from augment.operations.labels import Labels
 from augment.operations.parameters import TurnOver
 from datasets import coco_runs
 from datasets.images import Pixels
-from datasets.masks import DECIMALS, rle_to_mask
-from datasets.records import Annotation, Polygons, Rle, Turn
+from datasets.masks import DECIMALS, Spans, rle_bounds, rle_to_mask
+from datasets.records import Annotation, Polygons, Rle, Turn, Window
 
 Points = npt.NDArray[np.floating[Any]]  # (n, 2)
 QUARTER = 90
@@ -57,8 +57,7 @@ def turned(item: Annotation, width: int, height: int, turn: Turn) -> Annotation:
     corners = points(np.array(((x, y), (x + box_width, y + box_height))), width, height, turn)
     mask: Polygons | Rle | None = item.segmentation
     if isinstance(mask, Rle):
-        bitmap = pixels(rle_to_mask(mask), turn)
-        mask = coco_runs.to_rle(coco_runs.from_bitmap(bitmap), isinstance(mask.counts, str))
+        mask = _turned_runs(mask, turn)
     elif mask is not None:
         mask = tuple(points(part.reshape(-1, 2), width, height, turn).reshape(-1) for part in mask)
     new_x, new_y = corners.min(axis=0).tolist()
@@ -69,6 +68,26 @@ def turned(item: Annotation, width: int, height: int, turn: Turn) -> Annotation:
     return msgspec.structs.replace(item, bbox=bbox, segmentation=mask)
 
 
+def _turned_runs(rle: Rle, turn: Turn) -> Rle:
+    """Runs turned by way of a bitmap of the object alone, since an image may have hundreds."""
+    height, width = rle.size
+    window = _window(rle)
+    compressed = isinstance(rle.counts, str)
+    x0, y0, x1, y1 = window
+    shown = Spans(rle).crop(window)
+    bitmap = np.zeros((y1 - y0, x1 - x0), dtype=np.uint8) if shown is None else rle_to_mask(shown)
+    (left, top), (right, bottom) = np.sort(points(np.array(((x0, y0), (x1, y1))), width, height, turn), axis=0).tolist()
+    new_width, new_height = size(width, height, turn)
+    region = int(left), int(top), int(right), int(bottom)
+    return coco_runs.to_rle(coco_runs.at(pixels(bitmap, turn), region, new_height, new_width), compressed)
+
+
+def _window(rle: Rle) -> Window:
+    """The pixels that hold a mask; one pixel where it is empty."""
+    x0, y0, x1, y1 = map(int, rle_bounds(rle))
+    return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
+
+
 def points(given: Points, width: int, height: int, turn: Turn) -> Points:
     """(n, 2) points of a width x height image -> the same turned with it, rounded to 1e-4 px."""
     x, y = given[:, 0].astype(np.float64), given[:, 1].astype(np.float64)
@@ -76,4 +95,5 @@ def points(given: Points, width: int, height: int, turn: Turn) -> Points:
         x = width - x
     for _ in range(turn.degrees // QUARTER):
         x, y, width, height = height - y, x, height, width
-    return np.stack((x, y), axis=1).round(DECIMALS)
+    # Not -0.0, which is another text than 0.0.
+    return np.stack((x, y), axis=1).round(DECIMALS) + 0.0

@@ -11,6 +11,9 @@ from augment.operations.parameters import LabelRule, Mosaic
 from augment.operations.plan import Variant
 from datasets.records import Annotation, Donor, Image
 
+# Of masks that are kept for the pixels of the variants of one image; a byte each.
+MOST_PIXELS = 50_000_000
+
 
 class Lent(NamedTuple):
     """A picture that others take from, with its annotations, or those of them that are taken."""
@@ -26,17 +29,22 @@ class Lender:
         self._pictures = pictures
         # Labels and pixels of a variant need the same masks.
         self._objects: dict[Donor, tuple[Annotation, paste.Mask]] = {}
+        self._pixels = 0
 
     def picture(self, donor: Donor) -> Lent:
         return self._pictures[donor.source_input, donor.source_id]
 
     def pasted(self, donor: Donor) -> tuple[Annotation, paste.Mask]:
         """A pasted object's annotation in its own picture, and its mask in the size that it is pasted in."""
-        if donor not in self._objects:
-            annotations = self.picture(donor).annotations
-            annotation = next(item for item in annotations if item.id == donor.source_annotation_id)
-            self._objects[donor] = annotation, paste.mask_of(donor, annotation)
-        return self._objects[donor]
+        if donor in self._objects:
+            return self._objects[donor]
+        annotations = self.picture(donor).annotations
+        annotation = next(item for item in annotations if item.id == donor.source_annotation_id)
+        mask = paste.mask_of(donor, annotation)
+        self._pixels += mask.size
+        if self._pixels <= MOST_PIXELS:
+            self._objects[donor] = annotation, mask
+        return annotation, mask
 
 
 NO_LENDER = Lender({})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,10 +17,10 @@ import msgspec
 from augment.compiler import manifest
 from augment.compiler.counts import Counts
 from augment.operations.balance import Balance
-from augment.operations.parameters import Copy, Original, Recipe
+from augment.operations.parameters import Copy, Original, Recipe, takes_from_others
 from augment.verify.digests import check_source_digests
 from augment.verify.heads import AnnotationHead, read_head_of
-from augment.verify.originals import Originals, takes_from_others
+from augment.verify.originals import Originals
 from augment.verify.source import SourcePart, verify_source
 from datasets import build_layout, images
 from datasets.cli import Progress
@@ -52,7 +52,7 @@ def verify(folder: Path, run: Run, progress: Progress) -> Verified:
     problems = Problems()
     sums = _read_sums(folder, problems)
     raws = (msgspec.Raw(record) for record in records(path, "images"))
-    images_found = list(parse_records(raws, Image, "images", problems, set()))
+    images_found = _of_possible_size(parse_records(raws, Image, "images", problems, set()), problems)
     _check_orphans(folder, sums, [image.file_name for _, image in images_found], problems)
     _check_papers(folder, sums, problems)
     problems.extend(check_source_digests(folder, document, recipe, (image for _, image in images_found), sums))
@@ -91,6 +91,20 @@ def verify(folder: Path, run: Run, progress: Progress) -> Verified:
             problems.add(f"{build_layout.MANIFEST} counts.{line}")
     problems.raise_if_any(f"{folder}: {{n}} problem(s)")
     return Verified(len(sums), len(images_found), annotations.read, labels_verified)
+
+
+def _of_possible_size(found: Iterable[tuple[str, Image]], problems: Problems) -> list[tuple[str, Image]]:
+    """The records of a size that an image can have; others would take any amount of memory to draw again."""
+    kept = []
+    for json_path, image in found:
+        if min(image.width, image.height) >= 1 and max(image.width, image.height) <= images.MAX_SIDE:
+            kept.append((json_path, image))
+        else:
+            problems.add(
+                f"{json_path}: expected a width and height of 1 to {images.MAX_SIDE:,} px, found {image.width} x "
+                f"{image.height}"
+            )
+    return kept
 
 
 def _recipe(document: dict[str, Any], folder: Path) -> Recipe:
@@ -180,11 +194,12 @@ class _Annotations:
     def of(self, image_ids: list[int]) -> list[tuple[int, bytes]]:
         """The next annotations of these images, each with its index in the file."""
         taken = []
+        first, last = min(image_ids), max(image_ids)
         while self._next is not None:
             number, record, head = self._next
-            if head is not None and head.image_id > max(image_ids):
+            if head is not None and head.image_id > last:
                 break
-            if head is None or head.image_id >= min(image_ids):
+            if head is None or head.image_id >= first:
                 taken.append((number, record))
             else:
                 self._misplaced(number, head)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from augment.compiler import manifest
-from augment.operations.parameters import Copy, Original, Recipe
+from augment.operations.parameters import Copy, Original, Recipe, Tile, takes_from_others
 from datasets import build_layout
 from datasets.build_layout import SOURCES
 from datasets.checks import ORIENTATION_IGNORED
@@ -35,6 +35,8 @@ class _ManifestSources(msgspec.Struct):
 
     inputs: list[_Input]
     sources_sha256: str
+    limit: int | None = None
+    donors_sha256: str | None = None
     repairs: dict[str, _Repair] = {}
 
 
@@ -60,6 +62,8 @@ def check_source_digests(
             f"{build_layout.MANIFEST} sources_sha256: expected {sums[SOURCES][:12]}..., which {build_layout.SUMS} has "
             f"of {SOURCES}, found {recorded.sources_sha256[:12]}..."
         )
+    if recorded.donors_sha256 is not None and not takes_from_others(recipe):
+        problems.add(f"{build_layout.MANIFEST} donors_sha256: expected none, as the recipe takes from no other image")
     lines = _Lines(recorded, recipe, _by_source(images), sums, problems)
     unread = Problems()
     try:
@@ -86,9 +90,14 @@ def _by_source(images: Iterable[Image]) -> dict[tuple[int | None, int | None], _
         key = image.source_input, image.source_id
         if key not in by_source:
             by_source[key] = _SourceImages(len(by_source), image.source_file_name, [])
-        if image.operation == Original.name:
+        if _is_unchanged(image):
             by_source[key].originals.append(f"{build_layout.IMAGES}/{image.file_name}")
     return by_source
+
+
+def _is_unchanged(image: Image) -> bool:
+    """Whether an image is its source's file: the original, or a picture that is one tile."""
+    return image.operation == Original.name or (image.operation == Tile.name and image.window is None)
 
 
 class _Lines:

@@ -19,5 +19,5 @@ def read_head_of(record: bytes) -> AnnotationHead | None:
     """None for a record that does not parse, which a worker reports."""
     try:
         return _decoder.decode(record)
-    except msgspec.ValidationError:
+    except msgspec.DecodeError:
         return None

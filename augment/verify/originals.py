@@ -8,7 +8,7 @@ from typing import Any
 
 from augment.operations.balance import Balance
 from augment.operations.donors import Donors
-from augment.operations.parameters import Mosaic, Original, Paste, Recipe
+from augment.operations.parameters import Original, Recipe
 from augment.operations.plan import Dataset, Lending, Variant, variants
 from augment.verify.heads import read_head_of
 from augment.verify.source import OriginalPart, copies_of
@@ -16,11 +16,6 @@ from datasets import build_layout
 from datasets.errors import Problems
 from datasets.records import Image
 from datasets.stream import records
-
-
-def takes_from_others(recipe: Recipe) -> bool:
-    """Whether an image of a build may show a part of another picture than its source."""
-    return any(isinstance(operation, (Paste, Mosaic)) for operation in recipe.operations)
 
 
 class Originals:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,3 +53,30 @@ def test_polygons_are_united() -> None:
     mask = coco_runs.from_segmentation((left, right), HEIGHT, WIDTH)
 
     assert coco_runs.area(mask) == 5 * 2
+
+
+@pytest.mark.parametrize("far", [1e4, 1e6, 1e9])
+def test_polygons_far_outside_the_image_are_clipped_first(far: float) -> None:
+    """pycocotools alone walks along every edge, and at 1e8 ends the process."""
+    polygon = np.array([2.0, 2, far, 2, far, 5, 2, 5])
+
+    mask = coco_runs.from_segmentation((polygon,), HEIGHT, WIDTH)
+
+    expected = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
+    expected[2:5, 2:] = 1
+    np.testing.assert_array_equal(coco_runs.to_bitmap(mask), expected)
+
+
+def test_polygons_that_lie_elsewhere_have_no_pixel() -> None:
+    mask = coco_runs.from_segmentation((np.array([1e8, 1e8, 2e8, 1e8, 2e8, 2e8]),), HEIGHT, WIDTH)
+
+    assert (coco_runs.area(mask), mask["size"]) == (0, [HEIGHT, WIDTH])
+
+
+@given(masks, st.integers(0, 3), st.integers(0, 4))
+def test_a_bitmap_at_its_place_is_one_of_the_whole_image(one: coco_runs.Bitmap, left: int, top: int) -> None:
+    whole = np.zeros((HEIGHT + 4, WIDTH + 3), dtype=np.uint8)
+    window = (left, top, left + WIDTH, top + HEIGHT)
+    whole[top : top + HEIGHT, left : left + WIDTH] = one
+
+    assert coco_runs.at(one, window, *whole.shape) == coco_runs.from_bitmap(whole)

@@ -87,3 +87,17 @@ def test_a_donor_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a\.jpg: ") as caught:
         DonorCache().get(broken)
     assert "--skip-bad" in caught.value.advice
+
+
+def test_two_inputs_that_read_a_file_in_two_ways_each_get_their_own(tmp_path: Path) -> None:
+    """A picture that lies on its side, once as stored and once upright."""
+    path = tmp_path / "a.jpg"
+    exif = PillowImage.Exif()
+    exif[0x0112] = 6
+    PillowImage.effect_noise((WIDTH, HEIGHT), 60).save(path, "JPEG", exif=exif)
+    data = path.read_bytes()
+    cache = DonorCache()
+    for width, height in ((WIDTH, HEIGHT), (HEIGHT, WIDTH), (WIDTH, HEIGHT)):
+        examined = Examined(examine(data, width, height), len(data), path.stat().st_mtime_ns)
+        image = Image(id=1, file_name="a.jpg", width=width, height=height)
+        assert cache.get(Source(0, image, [], path, examined)).pixels.shape == (height, width, 3)

@@ -73,3 +73,14 @@ def test_damage_costs_what_stands_behind_it_and_no_more(
         content[place] ^= 0x80
     path.write_bytes(content)
     assert read(path) == ENTRIES[:whole]
+
+
+def test_an_entry_of_any_length_is_read_back(tmp_path: Path) -> None:
+    """Twenty thousand tiles of one image, and the next source behind them."""
+    entries = [JournalEntry("a" * 64, ("b" * 64,) * 20_000, "c" * 64), JournalEntry("d" * 64, ("e" * 64,))]
+    with Journal(tmp_path / "journal") as journal:
+        journal.add(1, entries[0])
+        journal.add(20_001, entries[1])
+        assert list(journal.entries([(1, 20_000), (20_001, 1)])) == entries
+        journal.keep(1)
+        assert list(journal.entries([(1, 20_000), (20_001, 1)])) == entries[:1]

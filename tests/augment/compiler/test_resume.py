@@ -351,11 +351,18 @@ def test_a_donor_that_changed_between_two_parts_of_a_build_is_named(draw: Draw, 
         make(source, tmp_path / "out", BEYOND, progress=stop)
     original = last.read_bytes()
     last.write_bytes(original + b"\0")
-    with pytest.raises(DataError, match="some are not what they were") as caught:
+    with pytest.raises(DataError, match="build are not what they were") as caught:
         make(source, tmp_path / "out", BEYOND)
-    assert f"{last}: may have changed since images took from it" in caught.value.problems
-    assert "--restart" in caught.value.advice
+    assert caught.value.problems == [f"{last}: changed since images took from it"]
+    assert "put these files back" in caught.value.advice
     assert not (tmp_path / "out").exists()
+    # Nothing was rendered of it, so what the advice says works, both ways.
+    last.write_bytes(original)
+    assert make(source, tmp_path / "out", BEYOND).kept == 7
+    shutil.rmtree(tmp_path / "out")
+    with pytest.raises(KeyboardInterrupt):
+        make(source, tmp_path / "out", BEYOND, progress=stop)
+    last.write_bytes(original + b"\0")
     assert make(source, tmp_path / "out", BEYOND, restart=True).kept == 0
 
 

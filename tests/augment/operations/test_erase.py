@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from augment.operations import erase
 from augment.operations.labels import CROWD, IGNORE, KEEP, Labeller
+from augment.operations.occlusion import Cover, remainder
 from augment.operations.parameters import Erase, LabelRule
 from datasets.records import Annotation, Grid, Image
 from tests.augment.operations.pictures import Pictures, bitmap_of, generators, pictures
@@ -116,3 +117,23 @@ def test_the_rule_is_the_visible_share(listed: Pictures, rng: np.random.Generato
             share = (mask * ~black).sum() / mask.sum()
             assert found.iscrowd == (share < least)
         assert found.bbox == item.bbox
+
+
+@given(st.floats(0, 15), st.floats(0, 10), st.floats(0.5, 5), st.floats(0.5, 5), generators)
+def test_what_squares_cover_of_a_box_is_counted_by_columns_and_rows(
+    x: float, y: float, width: float, height: float, rng: np.random.Generator
+) -> None:
+    """Against the remainder of the box under all squares, one by one."""
+    grid = erase.draw(Erase(unit=(0.1, 0.9)), 20, 15, rng)
+    item = Annotation(id=1, image_id=1, category_id=1, bbox=(x, y, width, height), area=1, iscrowd=0)
+    squares = erase.squares(grid, 20, 15)
+    box = (x, y, x + width, y + height)
+
+    share = erase._visible_share(item, Cover.of_windows(squares, 15, 20), grid)
+
+    assert share == pytest.approx(remainder(box, squares)[0] / (width * height), abs=1e-6)
+
+
+def test_a_mesh_that_is_too_fine_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"unit: expected shares of 0\.02 at least, found 0\.001"):
+        Erase(unit=(0.001, 0.5))

@@ -11,9 +11,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from augment.operations import labels
 from augment.operations.labels import DROP, IGNORE, KEEP, clip, judge, label_variant
 from augment.operations.parameters import LabelRule
+from datasets import masks
 from datasets.records import Annotation, Image, Polygons, Window
+from datasets.stream import annotation_body
 
 RULE = LabelRule()
 IMAGE = Image(id=1, file_name="a.jpg", width=300, height=300)
@@ -181,3 +184,21 @@ def test_an_image_that_loses_every_object_has_an_empty_list() -> None:
 def test_an_image_without_objects_is_no_trouble() -> None:
     for window in (None, WINDOW):
         assert label_variant([], IMAGE, window, RULE) == ([], [], 0)
+
+
+@given(
+    st.lists(st.tuples(*[st.integers(0, 300)] * 4), min_size=1, max_size=30), st.integers(0, 200), st.integers(0, 200)
+)
+def test_many_objects_are_labelled_as_few_are(drawn: list[tuple[int, int, int, int]], left: int, top: int) -> None:
+    """An array tells which boxes meet the window, where there are many; the others are dropped either way."""
+    boxes = [(min(x0, x1), min(y0, y1), max(x0, x1) + 0.5, max(y0, y1) + 0.5) for x0, y0, x1, y1 in drawn]
+    items = [annotation(box, rectangle(*box) if at % 2 else None) for at, box in enumerate(boxes)]
+    window = (left, top, left + 100, top + 100)
+    few = label_variant(items, IMAGE, window, RULE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(labels, "FEW", 0)
+        patch.setattr(masks, "MANY_POINTS", 0)
+        many = label_variant(items, IMAGE, window, RULE)
+
+    assert list(map(annotation_body, many.annotations)) == list(map(annotation_body, few.annotations))
+    assert many.cases == few.cases

@@ -8,11 +8,13 @@ import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from augment.operations import mosaic
 from augment.operations.donors import Chooser, Donors
 from augment.operations.labels import CROWD, DROP, IGNORE, KEEP, Labeller, Labels
 from augment.operations.parameters import LabelRule, Mosaic
+from datasets import coco_runs
 from datasets.records import Annotation, Donor, Image, Polygons
 from tests.augment.operations.pictures import Pictures, bitmap_of, generators, pictures
 
@@ -159,7 +161,7 @@ def test_every_label_equals_the_crop_rule_on_its_quarter(listed: Pictures, rng: 
 
 def vanishes(item: Annotation, quarter: Donor, own: Image) -> bool:
     """Whether a mask of runs has no pixel any more, or a box no area."""
-    return mosaic.fitted(item, quarter, own.width, own.height) is None
+    return mosaic.Fit(quarter, own.width, own.height)(item) is None
 
 
 def test_polygons_are_scaled_and_moved_to_the_decimal() -> None:
@@ -169,7 +171,7 @@ def test_polygons_are_scaled_and_moved_to_the_decimal() -> None:
     )
     quarter = Donor(source_input=0, source_id=1, window=(0, 0, 40, 40), region=(100, 50, 120, 80), scale=0.6)
 
-    shown = mosaic.fitted(item, quarter, 200, 200)
+    shown = mosaic.Fit(quarter, 200, 200)(item)
 
     assert shown is not None
     # Half as wide, three quarters as high.
@@ -205,3 +207,46 @@ def test_cases_are_those_of_the_quarters() -> None:
     labels = labelled(listed, 0, (quarter,))
 
     assert labels.cases == {KEEP: 1, IGNORE: 1, CROWD: 1, DROP: 1}
+
+
+@pytest.mark.parametrize("area", [1e-4, 1e-300, 0.01])
+def test_an_area_never_becomes_0(area: float) -> None:
+    """Areas in other units are read, and 0 would be taken for a missing one."""
+    item = Annotation(id=1, image_id=0, category_id=1, bbox=(10, 10, 20, 20), area=area, iscrowd=0)
+    quarter = Donor(source_input=0, source_id=1, window=(0, 0, 40, 40), region=(0, 0, 20, 20), scale=0.5)
+
+    shown = mosaic.Fit(quarter, 20, 20)(item)
+
+    assert shown is not None
+    assert shown.area == (0.0025 if area == 0.01 else 100)
+
+
+@pytest.mark.parametrize("choose", ["rare", "uniform"])
+def test_the_same_file_in_another_input_is_no_other_picture(choose: str) -> None:
+    image = Image(id=1, file_name="a.jpg", width=50, height=40)
+    box = Annotation(id=1, image_id=1, category_id=1, bbox=(5, 5, 20, 20), area=1, iscrowd=0)
+    operation = Mosaic(choose=choose)  # type: ignore[arg-type]
+
+    assert drawn([(0, image, [box]), (1, image, [box])], 0, np.random.default_rng(0), operation) == ()
+    other = msgspec.structs.replace(image, file_name="b.jpg")
+    assert drawn([(0, image, [box]), (1, other, [box])], 0, np.random.default_rng(0), operation)
+
+
+@given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**20))
+def test_runs_are_resized_to_the_nearest_pixel(width: int, height: int, across: int, down: int, seed: int) -> None:
+    """Against every pixel of the whole window."""
+    bitmap = (np.random.default_rng(seed).random((height, width)) < 0.2).astype(np.uint8)
+    rle = coco_runs.to_rle(coco_runs.from_bitmap(bitmap))
+    item = Annotation(id=1, image_id=0, category_id=1, bbox=(0, 0, width, height), area=1, iscrowd=1, segmentation=rle)
+    region = (3, 4, 3 + across, 4 + down)
+    quarter = Donor(source_input=0, source_id=1, window=(0, 0, width, height), region=region, scale=1.0)
+
+    shown = mosaic.Fit(quarter, 50, 60)(item)
+
+    expected = np.zeros((60, 50), dtype=np.uint8)
+    for y in range(down):
+        for x in range(across):
+            expected[4 + y, 3 + x] = bitmap[y * height // down, x * width // across]
+    assert (shown is None) == (not expected.any())
+    if shown is not None:
+        np.testing.assert_array_equal(bitmap_of(shown, 60, 50), expected)

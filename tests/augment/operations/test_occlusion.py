@@ -88,7 +88,10 @@ def test_a_mask_beyond_its_box_is_covered_too() -> None:
 
     assert left is not None
     assert left.area == 15 * 20
-    assert left.bbox == (10, 10, 10, 20)
+    # Nor is what is left judged by a box that does not tell where it is.
+    assert left.bbox == (10, 10, 15, 20)
+    elsewhere = msgspec.structs.replace(item, bbox=(60.0, 60.0, 20.0, 20.0))
+    assert covered(elsewhere, (10, 10, 11, 11))[0] == KEEP
 
 
 @given(objects(1, WIDTH, HEIGHT), st.lists(windows, min_size=1, max_size=4))

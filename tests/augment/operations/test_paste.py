@@ -268,3 +268,14 @@ def test_an_object_without_a_pixel_is_not_there() -> None:
     labels = paste.labels(Labels([], [], 0), 100, 100, pasted, RULE)
 
     assert (labels.annotations, labels.cases) == ([], {DROP: 1})
+
+
+def test_nothing_is_pasted_from_the_same_file_in_another_input() -> None:
+    image = Image(id=1, file_name="a.jpg", width=50, height=40)
+    box = Annotation(id=1, image_id=1, category_id=1, bbox=(5, 5, 20, 20), area=1, iscrowd=0)
+    listed: Pictures = [(0, image, [box]), (1, image, [box])]
+
+    assert drawn(listed, 0, EASY, np.random.default_rng(0)) == ()
+    assert drawn(
+        [*listed, (2, msgspec.structs.replace(image, file_name="b.jpg"), [box])], 0, EASY, np.random.default_rng(0)
+    )

@@ -118,3 +118,12 @@ def test_a_picture_that_is_one_tile_passes_through_once(with_original: bool, exp
 
     assert planned == [Variant(name) for name in expected]
     assert all(one.unchanged for one in planned)
+
+
+def test_a_small_picture_passes_through_once_whatever_tiles_there_are() -> None:
+    recipe = Recipe(name="t", operations=(Tile(size=32), Tile(size=64), Tile(size=80)))
+    image = Image(id=1, file_name="a.jpg", width=40, height=30)
+
+    planned = variants(recipe, SourceImage(image), Dataset(lambda _: 0))
+
+    assert [one.window for one in planned] == [(0, 0, 32, 30), (8, 0, 40, 30), None]

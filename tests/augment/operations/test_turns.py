@@ -125,3 +125,22 @@ def test_the_variants_of_a_source_are_all_turned_and_no_two_alike(
 @given(generators)
 def test_one_variant_is_any_of_the_turns(rng: np.random.Generator) -> None:
     assert turns.draw(TurnOver(), 0, rng) in turns.possible(mirror=True, rotate=True)
+
+
+@every_turn
+def test_no_coordinate_becomes_minus_zero(turn: Turn) -> None:
+    """-0.0 is another text than 0.0."""
+    item = Annotation(id=1, image_id=0, category_id=1, bbox=(0, 0, 6, 4), area=24, iscrowd=0)
+    assert "-0.0" not in annotation_body(turns.turned(item, 6, 4, turn)).decode()
+    assert not np.signbit(turns.points(np.array([[0.0, 0], [6, 4]]), 6, 4, turn)).any()
+
+
+@every_turn
+def test_an_empty_mask_stays_empty(turn: Turn) -> None:
+    empty = coco_runs.to_rle(coco_runs.from_bitmap(np.zeros((4, 6), dtype=np.uint8)))
+    item = Annotation(id=1, image_id=0, category_id=1, bbox=(1, 1, 2, 2), area=4, iscrowd=1, segmentation=empty)
+
+    turned = turns.turned(item, 6, 4, turn)
+
+    width, height = turns.size(6, 4, turn)
+    assert not bitmap_of(turned, height, width).any()

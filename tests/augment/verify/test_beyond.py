@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from augment.verify.dataset import Verified
+from datasets.errors import DataError
 from datasets.source_digests import read_source_digests
 from datasets.sources import Input
 from tests.augment.beyond import BEYOND
@@ -181,3 +182,61 @@ def test_a_limit_takes_donors_from_within_it(draw: Draw, make: Make, check: Chec
     assert len(sources) == 4
     assert {donor["source_id"] for image in images for donor in image.get("donors", [])} <= sources
     assert check(out).labels_verified
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda d: d["images"][0].update(width=10**30), "expected"),
+        (lambda d: d["images"][0].update(width=10**9), "expected a width and height of 1 to 65,500 px"),
+        (lambda d: d["images"][0].update(width=0), "expected a width and height of 1 to 65,500 px"),
+        (lambda d: d["images"][0].update(source_id=10**30), "source_id"),
+        (lambda d: d["images"][0].update(source_input=10**30), "source_input"),
+        (lambda d: d["images"][0].update(source_input=-1), "source_input"),
+        (lambda d: d["annotations"][0].update(source_annotation_id=10**30), "source_annotation_id"),
+        (lambda d: d["annotations"][0].update(id=10**30), "$.annotations[0]"),
+        (lambda d: d["images"][1].update(donors=[{}]), "donors"),
+        (lambda d: d["images"][1].update(turn={"mirrored": False, "degrees": 45}), "turn"),
+        (lambda d: d["images"][1].update(erased={"unit": 0, "square": 0, "left": 0, "top": 0}), "erased"),
+        (lambda d: d["images"][1].update(window=[-5, -5, 10**12, 3]), "window"),
+    ],
+)
+@pytest.mark.parametrize("name", ["beyond", "expanded"])
+def test_numbers_that_cannot_be_are_faults_and_no_traceback(
+    copied: Callable[[str], Path], faults: Faults, edit: Edit, name: str, change: Callable[[Any], Any], expected: str
+) -> None:
+    folder = copied(name)
+    edit(folder, change)
+    assert any(expected in fault for fault in faults(folder))
+
+
+@pytest.mark.parametrize("line", [b'{"id": 1,,},\n', b'{"id":\n', b'{"id": 1, "file_name": "\\ud800"},\n'])
+@pytest.mark.parametrize("after", [b'"images":[\n', b'"annotations":[\n'])
+def test_a_line_that_is_no_json_is_a_fault(
+    copied: Callable[[str], Path], check: Check, sign: Callable[[Path], None], line: bytes, after: bytes
+) -> None:
+    folder = copied("beyond")
+    path = folder / "annotations" / "instances.json"
+    path.write_bytes(path.read_bytes().replace(after, after + line, 1))
+    sign(folder)
+    with pytest.raises(DataError):
+        check(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda m: m.update(counts=[1]), "counts"),
+        (lambda m: m.update(counts="x"), "counts"),
+        (lambda m: m.update(limit="x"), "limit"),
+        (lambda m: m.update(donors_sha256=5), "donors_sha256"),
+        (lambda m: m.update(donors_sha256="0" * 64), "donors_sha256: expected none"),
+    ],
+)
+def test_a_manifest_of_other_types_is_a_fault(
+    copied: Callable[[str], Path], check: Check, edit: Edit, change: Callable[[Any], Any], expected: str
+) -> None:
+    folder = copied("expanded")
+    edit(folder, change, "manifest.json")
+    with pytest.raises(DataError, match=expected):
+        check(folder)
