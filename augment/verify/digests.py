@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from augment.compiler import manifest
-from augment.operations.parameters import Copy, Original, Recipe, Tile, takes_from_others
+from augment.operations.parameters import Copy, Mosaic, Original, Paste, Recipe, Tile, takes_from_others
 from datasets import build_layout
 from datasets.build_layout import SOURCES
 from datasets.checks import ORIENTATION_IGNORED
@@ -115,8 +115,8 @@ class _Lines:
         self._made = of_source
         self._sums = sums
         self._problems = problems
-        # Balance copies alone leave most sources without an image.
-        self._may_lack_images = all(isinstance(operation, Copy) for operation in recipe.operations)
+        # Balance copies alone leave most sources without an image, and so may what takes from others.
+        self._may_lack_images = all(isinstance(operation, (Copy, Paste, Mosaic)) for operation in recipe.operations)
         self._turned = frozenset(
             recorded.repairs[ORIENTATION_IGNORED].places if ORIENTATION_IGNORED in recorded.repairs else ()
         )

@@ -199,3 +199,17 @@ def test_a_damaged_donor_is_named(draw: Draw, make: Make, tmp_path: Path) -> Non
 
     with pytest.raises(DataError, match=path.name):
         make(source, tmp_path / "out", BEYOND)
+
+
+@pytest.mark.parametrize("objects", [[[square(10, 10, 20)], [], []], [[], [], []]])
+def test_pasting_alone_leaves_sources_without_an_image(
+    make: Make, check: Check, tmp_path: Path, objects: list[list[dict[str, Any]]]
+) -> None:
+    """The owner of the only object has no donor; with a small one beside it, nobody has."""
+    objects = [[*listed, square(30, 30, 5)] for listed in objects]
+    source = dataset(tmp_path / "data", [(60, 50)] * 3, objects)
+
+    built = make(source, tmp_path / "out", Recipe(name="mine", operations=(Paste(),)))
+
+    assert operations(built)["paste"] == (2 if len(objects[0]) == 2 else 0)
+    assert not check(tmp_path / "out").labels_verified
