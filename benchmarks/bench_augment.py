@@ -6,6 +6,7 @@ ratios within one run; seconds depend on the machine.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import secrets
@@ -13,6 +14,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -43,9 +45,25 @@ def main() -> None:
     """Benchmarks of the augment stage."""
 
 
+def photographs(command: Callable[..., None]) -> Callable[..., None]:
+    """The options --annotations and --images, by default those of the sample."""
+
+    @functools.wraps(command)
+    def wrapped(annotations: tuple[Path, ...], images: tuple[Path, ...], **chosen: Any) -> None:
+        command(
+            annotations=annotations or (ROOT / "datasets/sample/annotations/instances_train.json",),
+            images=images or (ROOT / "datasets/sample/train",),
+            **chosen,
+        )
+
+    of_files = functools.partial(click.option, multiple=True, type=click.Path(path_type=Path))
+    with_images = of_files("--images", help="Their folder.")(wrapped)
+    decorated: Callable[..., None] = of_files("--annotations", help="Default: the sample's train set.")(with_images)
+    return decorated
+
+
 @main.command()
-@click.option("--annotations", multiple=True, type=click.Path(path_type=Path), help="Default: the sample's train set.")
-@click.option("--images", multiple=True, type=click.Path(path_type=Path))
+@photographs
 @click.option("--count", default=600, show_default=True, help="Repeat the images under other ids to so many.")
 @click.option("--rounds", default=1, show_default=True, help="Measure all lines so often, in turn; medians count.")
 @figures.option
@@ -58,8 +76,6 @@ def run(
     Example:
       python benchmarks/bench_augment.py run --annotations instances_train.json --images train2017 --count 1000
     """
-    annotations = annotations or (ROOT / "datasets/sample/annotations/instances_train.json",)
-    images = images or (ROOT / "datasets/sample/train",)
     with tempfile.TemporaryDirectory(prefix="bench-augment-") as name:
         folder = Path(name)
         data = repeat(annotations, images, count, folder / "data")
@@ -90,8 +106,7 @@ OPERATIONS: dict[str, list[dict[str, Any]]] = {
 
 
 @main.command()
-@click.option("--annotations", multiple=True, type=click.Path(path_type=Path), help="Default: the sample's train set.")
-@click.option("--images", multiple=True, type=click.Path(path_type=Path))
+@photographs
 @click.option("--count", default=600, show_default=True, help="Repeat the images under other ids to so many.")
 @click.option("--rounds", default=1, show_default=True, help="Measure all lines so often, in turn; medians count.")
 @figures.option
@@ -104,8 +119,6 @@ def operations(
     Example:
       python benchmarks/bench_augment.py operations --annotations instances_train.json --images train2017 --count 600
     """
-    annotations = annotations or (ROOT / "datasets/sample/annotations/instances_train.json",)
-    images = images or (ROOT / "datasets/sample/train",)
     with tempfile.TemporaryDirectory(prefix="bench-augment-") as name:
         folder = Path(name)
         data = repeat(annotations, images, count, folder / "data")
@@ -137,8 +150,7 @@ def operations(
 
 
 @main.command()
-@click.option("--annotations", multiple=True, type=click.Path(path_type=Path), help="Default: the sample's train set.")
-@click.option("--images", multiple=True, type=click.Path(path_type=Path))
+@photographs
 def chroma(annotations: tuple[Path, ...], images: tuple[Path, ...]) -> None:
     """Measure what writing a crop of 80 % as JPEG loses, by chroma subsampling and quality.
 
@@ -154,8 +166,6 @@ def chroma(annotations: tuple[Path, ...], images: tuple[Path, ...]) -> None:
     from datasets import images as image_files
     from datasets.sources import Input
 
-    annotations = annotations or (ROOT / "datasets/sample/annotations/instances_train.json",)
-    images = images or (ROOT / "datasets/sample/train",)
     inputs = [Input(*pair) for pair in zip(annotations, images, strict=True)]
     prepared = prepare(Request(inputs, load("expanded")), map, lambda *_: None)
     found: dict[tuple[int, str], list[tuple[float, float, float]]] = {}

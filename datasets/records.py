@@ -18,6 +18,8 @@ Id = Annotated[int, msgspec.Meta(ge=-MAX_ID, le=MAX_ID)]
 Index = Annotated[int, msgspec.Meta(ge=0, le=2**31)]
 # x, y of the top left corner, width, height; pixels, continuous.
 BoxXYWH = tuple[float, float, float, float]
+# x0, y0, x1, y1; pixels, continuous.
+BoxXYXY = tuple[float, float, float, float]
 # x0, y0, x1, y1 of a half-open pixel range: x0 <= x < x1.
 Window = tuple[int, int, int, int]
 # Each (2 n,) float32 or float64: x0, y0, x1, y1, ... as in the JSON; float32 only where that loses nothing.

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from augment.operations.parameters import LabelRule
 from datasets.masks import DECIMALS, MIN_PIECE_AREA, Outlines, Piece, Spans, polygons_to_rle, rle_area
-from datasets.records import Annotation, BoxXYWH, Image, Polygons, Rle, Window
+from datasets.records import Annotation, BoxXYWH, BoxXYXY, Image, Polygons, Rle, Window
 
 KEEP, IGNORE, DROP, CROWD, PASTED = "kept", "ignored", "dropped", "crowd", "pasted"
 # Pasted objects count here where they are kept, and as the others where a later one covers them.
@@ -25,8 +25,6 @@ CASES = (KEEP, IGNORE, DROP, CROWD, PASTED)
 
 # Objects up to which a loop over all of them is quicker than an array.
 FEW = 64
-# x0, y0, x1, y1; pixels, continuous.
-BoxXYXY = tuple[float, float, float, float]
 
 
 class Labels(NamedTuple):

@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from augment.operations.labels import CROWD, DROP, IGNORE, KEEP, BoxXYXY, area, clip, corners
+from augment.operations.labels import CROWD, DROP, IGNORE, KEEP, area, clip, corners
 from augment.operations.parameters import LabelRule
 from datasets import coco_runs
 from datasets.coco_runs import CocoRle
 from datasets.masks import DECIMALS, MIN_PIECE_AREA
-from datasets.records import Annotation, Rle, Window
+from datasets.records import Annotation, BoxXYXY, Rle, Window
 
 
 class Cover(NamedTuple):

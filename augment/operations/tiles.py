@@ -6,10 +6,7 @@ import itertools
 import math
 from collections.abc import Sequence
 
-from datasets.records import Window
-
-# x0, y0, x1, y1; pixels, continuous.
-BoxXYXY = tuple[float, float, float, float]
+from datasets.records import BoxXYXY, Window
 
 
 def grid(width: int, height: int, size: int, overlap: float) -> list[Window]:
