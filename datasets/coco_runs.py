@@ -49,11 +49,13 @@ def at(bitmap: Bitmap, window: Window, height: int, width: int) -> CocoRle:
     """A bitmap in the size of `window`, at its place in a height x width image."""
     # From its runs, without a bitmap of the whole image: column by column, with a zero above and below each.
     x0, y0, _, _ = window
-    columns = np.zeros((bitmap.shape[1], bitmap.shape[0] + 2), dtype=np.int8)
+    columns = np.zeros((bitmap.shape[1], bitmap.shape[0] + 2), dtype=np.uint8)
     columns[:, 1:-1] = bitmap.T
-    edges = np.diff(columns, axis=1)
-    starts, ends = ((x0 + column) * height + y0 + row for column, row in map(np.nonzero, (edges == 1, edges == -1)))
-    runs = runs_of(starts, ends, height * width)
+    flat = columns.reshape(-1)
+    # A start and an end in turn.
+    column, row = np.divmod(np.flatnonzero(flat[1:] != flat[:-1]), columns.shape[1])
+    edges = (x0 + column) * height + y0 + row
+    runs = runs_of(edges[::2], edges[1::2], height * width)
     return from_runs(np.array([height * width]) if runs is None else runs, height, width)
 
 

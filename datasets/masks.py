@@ -177,16 +177,18 @@ def rasterised(polygons: Polygons, height: int, width: int) -> dict[str, Any]:
     near = [part for polygon in polygons if len(part := _near(polygon, height, width)) >= 6]
     if not near:
         return dict(coco_mask.encode(np.zeros((height, width), dtype=np.uint8, order="F")))
-    parts = coco_mask.frPyObjects([polygon.tolist() for polygon in near], height, width)
+    parts = coco_mask.frPyObjects(near, height, width)
     return dict(parts[0] if len(parts) == 1 else coco_mask.merge(parts))
 
 
-def _near(polygon: npt.NDArray[Any], height: int, width: int) -> npt.NDArray[Any]:
-    """The part of a polygon within 1 px of an image, (0,) for none; itself where that is all of it."""
-    if polygon.min() >= -1 and polygon[::2].max() <= width + 1 and polygon[1::2].max() <= height + 1:
-        return polygon
+def _near(polygon: npt.NDArray[Any], height: int, width: int) -> list[float]:
+    """x0, y0, x1, y1, ... of the part of a polygon within 1 px of an image; [] for none."""
+    # Lists, since that is what pycocotools takes, and most polygons are short.
+    values: list[float] = polygon.tolist()
+    if min(values) >= -1 and max(values[::2]) <= width + 1 and max(values[1::2]) <= height + 1:
+        return values
     clipped = clip_polygon(polygon.reshape(-1, 2).astype(np.float64), (-1, -1, width + 1, height + 1))
-    return polygon[:0] if clipped is None else clipped.reshape(-1)
+    return [] if clipped is None else clipped.reshape(-1).tolist()
 
 
 def mask_to_rle(mask: npt.NDArray[np.uint8]) -> Rle:
