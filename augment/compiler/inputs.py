@@ -40,6 +40,8 @@ class Request(NamedTuple):
 
 
 class PlannedSource(NamedTuple):
+    """A source with what is made of it."""
+
     source: Source
     variants: list[Variant]
 
