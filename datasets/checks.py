@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from datasets.errors import SHOWN, Problems
 from datasets.images import path_inside
-from datasets.masks import polygons_area, rle_area, rle_bounds, rle_runs
+from datasets.masks import mask_bounds, polygons_area, rle_area, rle_runs
 from datasets.records import Annotation, BoxXYWH, CocoImage, Id, Index, Polygons, Rle
 
 # Boxes may exceed their image by this many pixels, since annotation tools round.
@@ -252,11 +252,7 @@ def mask_box(segmentation: Polygons | Rle | None) -> BoxXYWH | None:
     """The bounding box of a mask, xywh; None where there is no mask or it is empty."""
     if segmentation is None:
         return None
-    if isinstance(segmentation, Rle):
-        x0, y0, x1, y1 = rle_bounds(segmentation)
-    else:
-        points = np.concatenate(segmentation).reshape(-1, 2).astype(np.float64)
-        (x0, y0), (x1, y1) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+    x0, y0, x1, y1 = mask_bounds(segmentation)
     return (x0, y0, x1 - x0, y1 - y0) if x1 > x0 and y1 > y0 else None
 
 

@@ -230,6 +230,22 @@ def rle_bounds(rle: Rle) -> tuple[float, float, float, float]:
     return float(first.min()), float(top), float(last.max()) + 1, float(bottom)
 
 
+def mask_bounds(segmentation: Polygons | Rle) -> tuple[float, float, float, float]:
+    """Bounding box x0, y0, x1, y1 of a mask, which for polygons may reach beyond their image; zeros for empty runs."""
+    if isinstance(segmentation, Rle):
+        return rle_bounds(segmentation)
+    points = np.concatenate(segmentation).reshape(-1, 2).astype(np.float64)
+    (x0, y0), (x1, y1) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+    return x0, y0, x1, y1
+
+
+def cut_out(rle: Rle, window: Window) -> npt.NDArray[np.uint8]:
+    """The part of a mask inside `window`, (height, width) of 0 and 1, without a bitmap of the whole image."""
+    x0, y0, x1, y1 = window
+    shown = Spans(rle).crop(window)
+    return np.zeros((y1 - y0, x1 - x0), dtype=np.uint8) if shown is None else rle_to_mask(shown)
+
+
 class Spans:
     """A run-length mask as ranges of set pixels, which is cropped without a bitmap of the whole image."""
 

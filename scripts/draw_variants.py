@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT))
 from PIL import Image as PillowImage  # noqa: E402
 from PIL import ImageDraw, ImageFont, ImageOps  # noqa: E402
 
-from augment.operations.parameters import OPERATION_NAMES  # noqa: E402
+from augment.operations.parameters import OPERATION_NAMES, Mosaic, Original, Paste  # noqa: E402
 from datasets import cli, coco, outputs  # noqa: E402
 from datasets.boxes import clip_xyxy, xywh_to_xyxy  # noqa: E402
 from datasets.errors import DataError  # noqa: E402
@@ -75,7 +75,7 @@ def main(
         wanted = f"variants of the operation {operation}"
     if not images:
         raise DataError(f"{dataset}: expected {wanted}, found none")
-    originals = {(item.source_input, item.source_id): item for item in read.images if item.operation == "original"}
+    originals = {(item.source_input, item.source_id): item for item in read.images if item.operation == Original.name}
     pictures = []
     for image in images:
         original = originals.get((image.source_input, image.source_id))
@@ -103,7 +103,7 @@ def draw(path: Path, image: Image, shown: list[Annotation], source: list[Annotat
         if item.source_image_id is not None:
             label = f"{item.source_image_id}/{item.source_annotation_id}"
             pen.text((x + 2, y), label, fill=color, stroke_width=1, stroke_fill="white", font=font(10))
-    if image.operation == "mosaic":
+    if image.operation == Mosaic.name:
         for donor in image.donors:
             pen.rectangle([value * scale for value in donor.region], outline="white", width=2)
     for x0, y0, x1, y1 in dropped(image, shown, source):
@@ -121,7 +121,7 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 def kind_of(item: Annotation, image: Image) -> str:
     if item.iscrowd:
         return "ignored"
-    return "pasted" if image.operation == "paste" and item.source_image_id is not None else "kept"
+    return "pasted" if image.operation == Paste.name and item.source_image_id is not None else "kept"
 
 
 def title_of(image: Image) -> str:
@@ -134,7 +134,7 @@ def dropped(image: Image, shown: list[Annotation], source: list[Annotation]) -> 
 
     Not those of mosaics, whose quarters are of other sources.
     """
-    if image.window is None and image.operation != "paste":
+    if image.window is None and image.operation != Paste.name:
         return []
     present = {item.source_annotation_id for item in shown if item.source_image_id is None}
     missing = [item.bbox for item in source if item.source_annotation_id not in present]
@@ -157,7 +157,7 @@ def shade(picture: PillowImage.Image, item: Annotation, scale: float, color: tup
     picture.paste(PillowImage.new("RGB", picture.size, color), (0, 0), mask)
 
 
-def sheet(pictures: list[PillowImage.Image], columns: int = 3) -> PillowImage.Image:
+def sheet(pictures: list[PillowImage.Image], columns: int) -> PillowImage.Image:
     """The images in rows, on white."""
     rows = [pictures[start : start + columns] for start in range(0, len(pictures), columns)]
     heights = [max(picture.height for picture in row) + 6 for row in rows]

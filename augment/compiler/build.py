@@ -202,8 +202,10 @@ def _check_donors(planned: _Plan, rendered: list[_Rendered], prepared: Prepared,
 
     A rendered source's own file is verified already.
     """
+    if prepared.donors is None:
+        return
     taken = [
-        (prepared.lenders(item), before.entry.donors_sha256) for item, before in zip(planned, rendered, strict=False)
+        (prepared.lenders(*item), before.entry.donors_sha256) for item, before in zip(planned, rendered, strict=False)
     ]
     to_read = sorted({at for lenders, _ in taken for at in lenders if at >= len(rendered)})
     read = run(sha256_file, (prepared.sources[at].path for at in to_read))
@@ -235,7 +237,7 @@ def _tasks(
         yield SourceTask(
             item.source,
             item.variants,
-            prepared.lent(PlannedSource(item.source, item.variants)),
+            prepared.lent(item.source, item.variants),
             [image.file_name for image in item.records],
             prepared.recipe,
             space.dataset / build_layout.IMAGES,

@@ -10,7 +10,7 @@ import msgspec
 
 from augment.operations.balance import Balance, median_boxes, target_boxes
 from augment.operations.labels import CASES, PASTED, Labels
-from augment.operations.parameters import OPERATION_NAMES, Copy, Mosaic, Operation, Paste, Recipe, Tile
+from augment.operations.parameters import OPERATION_NAMES, Copy, Mosaic, Paste, Recipe, Tile
 from datasets.records import Category
 
 
@@ -90,7 +90,7 @@ def warnings(counts: Counts, recipe: Recipe, balance: Balance, sources: int) -> 
     """Warnings about operations of a recipe that have no effect on this data, or on a part of its `sources`."""
     found = []
     for kind, lacks in _LACKS.items():
-        wanted = sources * sum(getattr(item, "count", 1) for item in recipe.operations if isinstance(item, kind))
+        wanted = sources * sum(item.count for item in recipe.operations if isinstance(item, kind))
         made = counts.images[kind.name]
         if made < wanted:
             found.append(f"the recipe {recipe.name} makes {made:,} of {wanted:,} images by {kind.name}: {lacks}")
@@ -106,7 +106,7 @@ def warnings(counts: Counts, recipe: Recipe, balance: Balance, sources: int) -> 
 
 
 # Why an operation makes fewer images than there are sources.
-_LACKS: dict[type[Operation], str] = {
+_LACKS: dict[type[Paste] | type[Mosaic], str] = {
     Paste: "the others found no object that suits them: in another image, whole, with a mask, and neither too small "
     "nor too large (operations, paste: scale, min_size, boxes)",
     Mosaic: "the others found no other image to show (by `choose: rare`, one with an object), or have a side of 1 px",

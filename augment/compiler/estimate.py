@@ -50,7 +50,7 @@ def plan(prepared: Prepared, run: Run, progress: Progress) -> Plan:
     rendered: list[int] = []
     pixels = total_bytes = done = 0
     recipe = prepared.recipe
-    everything = ((*planned, prepared.lent(planned)) for planned in prepared.planned())
+    everything = ((*planned, prepared.lent(*planned)) for planned in prepared.planned())
     tasks = ((chunk, recipe) for chunk in chunks(everything, SOURCES_PER_TASK))
     for counted in run(count, tasks):
         counts.add(counted.counts)
@@ -61,7 +61,7 @@ def plan(prepared: Prepared, run: Run, progress: Progress) -> Plan:
         progress("planning", done, len(prepared.sources))
     # Evenly spaced among the sources that are rendered, which balance copies may make few.
     chosen = set(rendered[:: max(1, len(rendered) // SAMPLED)])
-    sampled = ((*planned, prepared.lent(planned), recipe) for planned in prepared.planned(chosen))
+    sampled = ((*planned, prepared.lent(*planned), recipe) for planned in prepared.planned(chosen))
     costs = list(run(measure, sampled))
     share = pixels / max(1, sum(cost.pixels for cost in costs))
     total_bytes += round(share * sum(cost.bytes for cost in costs))

@@ -74,19 +74,19 @@ class Prepared(NamedTuple):
             planned = variants(self.recipe, SourceImage(source.image, source.annotations, source.input), dataset)
             yield PlannedSource(source, planned)
 
-    def lent(self, planned: PlannedSource) -> list[Source]:
+    def lent(self, source: Source, planned: list[Variant]) -> list[Source]:
         """The other sources that variants take from, in their order, with the annotations that are taken."""
-        return [_with_objects(self.sources[at], ids) for at, ids in sorted(self._taken(planned).items())]
+        return [_with_objects(self.sources[at], ids) for at, ids in sorted(self._taken(source, planned).items())]
 
-    def lenders(self, planned: PlannedSource) -> list[int]:
+    def lenders(self, source: Source, planned: list[Variant]) -> list[int]:
         """The indices of the other sources that variants take from, rising."""
-        return sorted(self._taken(planned))
+        return sorted(self._taken(source, planned))
 
-    def _taken(self, planned: PlannedSource) -> dict[int, set[int | None]]:
+    def _taken(self, source: Source, planned: list[Variant]) -> dict[int, set[int | None]]:
         """The ids of the annotations that are taken from each source; None for the whole picture."""
         taken: dict[int, set[int | None]] = {}
-        own = planned.source.input, planned.source.image.id
-        for donor in (donor for variant in planned.variants for donor in variant.donors):
+        own = source.input, source.image.id
+        for donor in (donor for variant in planned for donor in variant.donors):
             key = donor.source_input, donor.source_id
             if self.donors is not None and key != own:
                 taken.setdefault(self.donors.index_of(*key), set()).add(donor.source_annotation_id)

@@ -10,9 +10,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from augment.operations.labels import corners
 from augment.operations.parameters import Choice, Paste
-from datasets.masks import rle_bounds
-from datasets.records import Annotation, Image, Rle, Window
+from datasets.masks import mask_bounds
+from datasets.records import Annotation, Image, Window
 
 Indices = npt.NDArray[np.int64]
 Booleans = npt.NDArray[np.bool_]
@@ -29,8 +30,6 @@ class Picture(NamedTuple):
     id: int
     width: int
     height: int
-    same: int
-    """The first image of its file name and size, which is the same file where two inputs share it."""
 
 
 class Donors:
@@ -38,6 +37,7 @@ class Donors:
 
     Parallel arrays of the objects: `pictures` (n,) indices into `listed`, `annotations` (n,) ids, `categories` (n,)
     ids, `windows` (n, 4) half-open pixel ranges that hold the mask (or the box), `masked` (n,) whether there is a mask.
+    Of the pictures, `same` is the first one of the same file name and size: the same file, where two inputs share it.
     """
 
     def __init__(self, sources: Iterable[tuple[int, Image, Sequence[Annotation]]]) -> None:
@@ -45,21 +45,22 @@ class Donors:
         self.listed: list[Picture] = []
         self._index: dict[tuple[int, int], int] = {}
         first: dict[tuple[str, int, int], int] = {}
+        same = []
         names = hashlib.sha256()
         rows: list[tuple[int, int, int, bool]] = []
         windows: list[Window] = []
         for input_, image, objects in sources:
             at = len(self.listed)
             self._index[input_, image.id] = at
-            same = first.setdefault((image.file_name, image.width, image.height), at)
-            self.listed.append(Picture(input_, image.id, image.width, image.height, same))
+            same.append(first.setdefault((image.file_name, image.width, image.height), at))
+            self.listed.append(Picture(input_, image.id, image.width, image.height))
             names.update(f"{image.file_name}\n".encode("utf-8", "surrogatepass"))
             for item in objects:
                 if not item.iscrowd:
                     rows.append((at, item.id, item.category_id, item.segmentation is not None))
                     windows.append(extent(item, image))
         self._names = names.digest()
-        self.same: Indices = np.array([picture.same for picture in self.listed], dtype=np.int64)
+        self.same: Indices = np.array(same, dtype=np.int64)
         table = np.array(rows, dtype=np.int64).reshape(-1, 4)
         self.pictures, self.annotations, self.categories = (np.ascontiguousarray(column) for column in table.T[:3])
         self.masked = table[:, 3].astype(np.bool_)
@@ -82,7 +83,7 @@ class Donors:
     def sha256(self) -> str:
         """The digest of the list: a picture more or less changes what is drawn for others."""
         digest = hashlib.sha256(self._names)
-        pictures = np.array([tuple(item) for item in self.listed], dtype=np.int64)
+        pictures = np.column_stack((np.array(self.listed, dtype=np.int64).reshape(-1, 4), self.same))
         for column in (pictures, self.pictures, self.annotations, self.categories, self.windows, self.masked):
             digest.update(np.ascontiguousarray(column).astype("<i8").tobytes())
         return digest.hexdigest()
@@ -90,15 +91,7 @@ class Donors:
 
 def extent(item: Annotation, image: Image) -> Window:
     """The pixels of an image that an object's mask, or else its box, lies in; without area where it has none."""
-    if isinstance(item.segmentation, Rle):
-        x0, y0, x1, y1 = rle_bounds(item.segmentation)
-    elif item.segmentation:
-        points = np.concatenate(item.segmentation).reshape(-1, 2).astype(np.float64)
-        (x0, y0), (x1, y1) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
-    else:
-        x0, y0 = item.bbox[:2]
-        # Free of float noise (0.1 + 0.2), which would add a column of pixels.
-        x1, y1 = round(x0 + item.bbox[2], 6), round(y0 + item.bbox[3], 6)
+    x0, y0, x1, y1 = mask_bounds(item.segmentation) if item.segmentation else corners(item.bbox)
     return (
         max(0, math.floor(x0)),
         max(0, math.floor(y0)),

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from augment.operations.labels import CROWD, IGNORE, KEEP, Labels, area
-from augment.operations.occlusion import Cover, clipped_box, ignored, visible_share
+from augment.operations.labels import CROWD, IGNORE, KEEP, Labels, area, clipped_box
+from augment.operations.occlusion import Cover, ignored, visible_mask_share
 from augment.operations.parameters import Erase, LabelRule
 from datasets.images import Pixels
 from datasets.records import Annotation, Grid, Window
 
 
 def draw(operation: Erase, width: int, height: int, rng: np.random.Generator) -> Grid:
-    """A grid of squares; the sides of a picture do not lie on it."""
+    """A grid of squares at a drawn distance and position."""
     unit = max(2, round(float(rng.uniform(*operation.unit)) * min(width, height)))
     square = min(unit - 1, max(1, round(unit * (1 - operation.kept))))
     # From -square on, so that the first square may be cut, and every pixel is erased as often as any other.
@@ -22,7 +22,7 @@ def draw(operation: Erase, width: int, height: int, rng: np.random.Generator) ->
 
 def _visible_share(item: Annotation, cover: Cover, grid: Grid) -> float:
     """The share of an object's mask, or of its box without one, that is not erased; 1 for one without area."""
-    share = visible_share(item, cover)
+    share = visible_mask_share(item, cover)
     if share is not None:
         return share
     x0, y0, x1, y1 = box = clipped_box(item, cover.height, cover.width)

@@ -78,8 +78,7 @@ class Labeller:
     def __init__(self, annotations: list[Annotation], image: Image, rule: LabelRule) -> None:
         self.annotations = annotations
         self.rule = rule
-        whole = (0.0, 0.0, float(image.width), float(image.height))
-        self.boxes = [clip(corners(item.bbox), whole) for item in annotations]
+        self.boxes = [clipped_box(item, image.height, image.width) for item in annotations]
         polygons = [item.segmentation if isinstance(item.segmentation, tuple) else () for item in annotations]
         self.outlines = Outlines(polygons)
         self._spans: dict[int, Spans] = {}
@@ -143,6 +142,11 @@ def corners(box_xywh: BoxXYWH) -> BoxXYXY:
     """Corners of a box, rounded to be free of float noise (0.1 + 0.2), which would make a box count as truncated."""
     x, y, width, height = box_xywh
     return x, y, round(x + width, 6), round(y + height, 6)
+
+
+def clipped_box(item: Annotation, height: int, width: int) -> BoxXYXY:
+    """An object's box as far as it lies in its image."""
+    return clip(corners(item.bbox), (0.0, 0.0, float(width), float(height)))
 
 
 def _shown(

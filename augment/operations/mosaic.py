@@ -13,7 +13,7 @@ from augment.operations.parameters import Mosaic
 from augment.operations.paste import resized
 from datasets import coco_runs
 from datasets.images import Pixels
-from datasets.masks import DECIMALS, MIN_PIECE_AREA, Spans, polygons_to_rle, rle_bounds, rle_to_mask
+from datasets.masks import DECIMALS, MIN_PIECE_AREA, cut_out, polygons_to_rle, rle_bounds
 from datasets.records import Annotation, Donor, Polygons, Rle, Window
 
 # Half a mosaic needs a pixel.
@@ -58,7 +58,7 @@ def _other_picture(
 
 def _quarter(operation: Mosaic, donors: Donors, picture: int, region: Window, rng: np.random.Generator) -> Donor:
     """A window of a picture, at a drawn scale and position, for a region that it fills."""
-    input_, id_, width, height, _ = donors.listed[picture]
+    input_, id_, width, height = donors.listed[picture]
     across, down = region[2] - region[0], region[3] - region[1]
     scale = max(float(rng.uniform(*operation.scale)), across / width, down / height)
     shown_width = min(width, max(1, round(across / scale)))
@@ -164,10 +164,9 @@ class Fit:
         x0, y0, x1, y1 = map(int, rle_bounds(rle))
         columns, new_left = _nearest(width, right - left, x0, x1)
         rows, new_top = _nearest(height, bottom - top, y0, y1)
-        shown = Spans(rle).crop((x0, y0, x1, y1)) if len(columns) and len(rows) else None
-        if shown is None:
+        if not len(columns) or not len(rows):
             return None
-        bitmap = rle_to_mask(shown)[np.ix_(rows - y0, columns - x0)]
+        bitmap = cut_out(rle, (x0, y0, x1, y1))[np.ix_(rows - y0, columns - x0)]
         if not bitmap.any():
             return None
         x, y = left + new_left, top + new_top

@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from augment.operations.labels import CROWD, DROP, IGNORE, KEEP, area, clip, corners
+from augment.operations.labels import CROWD, DROP, IGNORE, KEEP, area, clip, clipped_box
 from augment.operations.parameters import LabelRule
 from datasets import coco_runs
 from datasets.coco_runs import CocoRle
-from datasets.masks import DECIMALS, MIN_PIECE_AREA
+from datasets.masks import DECIMALS, MIN_PIECE_AREA, mask_bounds
 from datasets.records import Annotation, BoxXYXY, Rle, Window
 
 
@@ -62,7 +62,7 @@ def occlude(item: Annotation, cover: Cover, rule: LabelRule) -> tuple[str, Annot
     return case, None if case == DROP else _left(item, case, left_over, left)
 
 
-def visible_share(item: Annotation, cover: Cover) -> float | None:
+def visible_mask_share(item: Annotation, cover: Cover) -> float | None:
     """The share of an object's mask that `cover` leaves; None for one without a pixel of it."""
     mask = _mask(item, cover)
     return coco_runs.area(coco_runs.intersection(mask, cover.uncovered)) / coco_runs.area(mask) if mask else None
@@ -138,15 +138,9 @@ def _reach(item: Annotation) -> BoxXYXY | None:
     """The extent of an object's polygons, which its box need not hold; None without any."""
     if not item.segmentation or isinstance(item.segmentation, Rle):
         return None
-    xs = [value for polygon in item.segmentation for value in (polygon[::2].min(), polygon[::2].max())]
-    ys = [value for polygon in item.segmentation for value in (polygon[1::2].min(), polygon[1::2].max())]
+    x0, y0, x1, y1 = mask_bounds(item.segmentation)
     # Rasterised, an outline may reach half a pixel further.
-    return float(min(xs)) - 1, float(min(ys)) - 1, float(max(xs)) + 1, float(max(ys)) + 1
-
-
-def clipped_box(item: Annotation, height: int, width: int) -> BoxXYXY:
-    """An object's box as far as it lies in its image."""
-    return clip(corners(item.bbox), (0.0, 0.0, float(width), float(height)))
+    return x0 - 1, y0 - 1, x1 + 1, y1 + 1
 
 
 def _as_box(window: Window) -> BoxXYXY:

@@ -15,7 +15,7 @@ from augment.operations.parameters import LabelRule, Paste
 from datasets import coco_runs
 from datasets.coco_runs import CocoRle
 from datasets.images import Pixels
-from datasets.masks import rle_to_mask
+from datasets.masks import cut_out
 from datasets.records import Annotation, Donor, Polygons, Rle, Window
 
 Scales = npt.NDArray[np.float64]
@@ -84,8 +84,8 @@ def mask_of(donor: Donor, annotation: Annotation) -> Mask:
     x0, y0, x1, y1 = donor.window
     width, height = donor.region[2] - donor.region[0], donor.region[3] - donor.region[1]
     if isinstance(annotation.segmentation, Rle):
-        cut_out = np.ascontiguousarray(rle_to_mask(annotation.segmentation)[y0:y1, x0:x1])
-        mask = cv2.resize(cut_out, (width, height), interpolation=cv2.INTER_NEAREST)
+        shown = np.ascontiguousarray(cut_out(annotation.segmentation, donor.window))
+        mask = cv2.resize(shown, (width, height), interpolation=cv2.INTER_NEAREST)
         return np.asarray(mask[:, ::-1] if donor.flip else mask, dtype=np.uint8)
     if not annotation.segmentation:
         return np.ones((height, width), dtype=np.uint8)
@@ -102,16 +102,16 @@ def blend(canvas: Pixels, donor: Donor, donor_pixels: Pixels, mask: Mask, edge: 
     """Paste an object into `canvas`, in place; over the `edge` px inside its outline it fades in."""
     x0, y0, x1, y1 = donor.window
     left, top, right, bottom = donor.region
-    cut_out = resized(donor_pixels[y0:y1, x0:x1], right - left, bottom - top)
+    patch = resized(donor_pixels[y0:y1, x0:x1], right - left, bottom - top)
     if donor.flip:
-        cut_out = np.asarray(cv2.flip(cut_out, 1), dtype=np.uint8)
+        patch = np.asarray(cv2.flip(patch, 1), dtype=np.uint8)
     beneath = canvas[top:bottom, left:right]
     weights = opacity(mask, edge)
     # Few pixels are mixed.
     fading = np.nonzero((weights > 0) & (weights < OPAQUE))
     weight = weights[fading].astype(np.uint32)[:, None]
-    mixed = (weight * cut_out[fading] + (OPAQUE - weight) * beneath[fading] + OPAQUE // 2) // OPAQUE
-    cv2.copyTo(cut_out, mask, beneath)
+    mixed = (weight * patch[fading] + (OPAQUE - weight) * beneath[fading] + OPAQUE // 2) // OPAQUE
+    cv2.copyTo(patch, mask, beneath)
     beneath[fading] = mixed
 
 

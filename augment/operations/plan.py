@@ -17,7 +17,7 @@ import numpy as np
 from augment.operations import erase, mosaic, paste, tiles, turns
 from augment.operations.crops import center_window, random_window
 from augment.operations.donors import Chooser, Donors, to_paste
-from augment.operations.labels import Labeller, clip, corners
+from augment.operations.labels import Labeller, clipped_box
 from augment.operations.parameters import (
     AnyOperation,
     CenterCrop,
@@ -182,13 +182,10 @@ def _tiles(operation: Tile, recipe: Recipe, source: SourceImage, before: list[Va
 
 def _cut_everywhere(source: SourceImage, windows: Sequence[Window]) -> list[Annotation]:
     """The objects that are whole in none of some windows."""
-    whole = (0.0, 0.0, float(source.image.width), float(source.image.height))
     cut = []
     for item in source.annotations:
-        x0, y0, x1, y1 = clip(corners(item.bbox), whole)
-        if not item.iscrowd and not any(
-            left <= x0 and top <= y0 and right >= x1 and bottom >= y1 for left, top, right, bottom in windows
-        ):
+        box = clipped_box(item, source.image.height, source.image.width)
+        if not item.iscrowd and not any(tiles.holds(window, box) for window in windows):
             cut.append(item)
     return cut
 

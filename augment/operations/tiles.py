@@ -46,7 +46,7 @@ def around(boxes_xyxy: Sequence[BoxXYXY], kept: Sequence[bool], width: int, heig
     windows: list[Window] = []
     for box, is_kept in zip(boxes_xyxy, kept, strict=True):
         x0, y0, x1, y1 = math.floor(box[0]), math.floor(box[1]), math.ceil(box[2]), math.ceil(box[3])
-        if is_kept or max(x1 - x0, y1 - y0) > size or any(_holds(window, (x0, y0, x1, y1)) for window in windows):
+        if is_kept or max(x1 - x0, y1 - y0) > size or any(holds(window, (x0, y0, x1, y1)) for window in windows):
             continue
         left, top = _around(x0, x1, width, size), _around(y0, y1, height, size)
         windows.append((left, top, min(left + size, width), min(top + size, height)))
@@ -57,5 +57,8 @@ def _around(start: int, end: int, length: int, size: int) -> int:
     return max(0, min((start + end - size) // 2, length - size))
 
 
-def _holds(window: Window, box: Window) -> bool:
-    return window[0] <= box[0] and window[1] <= box[1] and window[2] >= box[2] and window[3] >= box[3]
+def holds(window: Window, box_xyxy: BoxXYXY) -> bool:
+    """Whether a box lies wholly in a window, its border included."""
+    x0, y0, x1, y1 = box_xyxy
+    left, top, right, bottom = window
+    return left <= x0 and top <= y0 and right >= x1 and bottom >= y1

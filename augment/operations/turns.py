@@ -13,7 +13,7 @@ from augment.operations.labels import Labels
 from augment.operations.parameters import TurnOver
 from datasets import coco_runs
 from datasets.images import Pixels
-from datasets.masks import DECIMALS, Spans, rle_bounds, rle_to_mask
+from datasets.masks import DECIMALS, cut_out, rle_bounds
 from datasets.records import Annotation, Polygons, Rle, Turn, Window
 
 Points = npt.NDArray[np.floating[Any]]  # (n, 2)
@@ -71,15 +71,12 @@ def turned(item: Annotation, width: int, height: int, turn: Turn) -> Annotation:
 def _turned_runs(rle: Rle, turn: Turn) -> Rle:
     """Runs turned by way of a bitmap of the object alone, since an image may have hundreds."""
     height, width = rle.size
-    window = _window(rle)
-    compressed = isinstance(rle.counts, str)
-    x0, y0, x1, y1 = window
-    shown = Spans(rle).crop(window)
-    bitmap = np.zeros((y1 - y0, x1 - x0), dtype=np.uint8) if shown is None else rle_to_mask(shown)
+    x0, y0, x1, y1 = window = _window(rle)
     (left, top), (right, bottom) = np.sort(points(np.array(((x0, y0), (x1, y1))), width, height, turn), axis=0).tolist()
     new_width, new_height = size(width, height, turn)
     region = int(left), int(top), int(right), int(bottom)
-    return coco_runs.to_rle(coco_runs.at(pixels(bitmap, turn), region, new_height, new_width), compressed)
+    whole = coco_runs.at(pixels(cut_out(rle, window), turn), region, new_height, new_width)
+    return coco_runs.to_rle(whole, isinstance(rle.counts, str))
 
 
 def _window(rle: Rle) -> Window:

@@ -6,7 +6,6 @@ import numpy as np
 import numpy.typing as npt
 from hypothesis import strategies as st
 
-from augment.operations.donors import Donors
 from datasets import coco_runs
 from datasets.masks import mask_to_rle, rle_area, rle_bounds
 from datasets.records import Annotation, Image, Polygons, Rle
@@ -71,10 +70,6 @@ def pictures(
         image = Image(id=number, file_name=f"{number}.jpg", width=width, height=height)
         listed.append((0, image, shown))
     return listed
-
-
-def donors_of(listed: Pictures) -> Donors:
-    return Donors(listed)
 
 
 generators = st.integers(0, 2**32).map(np.random.default_rng)

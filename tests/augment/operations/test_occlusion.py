@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from augment.operations.labels import CROWD, DROP, IGNORE, KEEP
-from augment.operations.occlusion import Cover, ignored, occlude, remainder, visible_share
+from augment.operations.occlusion import Cover, ignored, occlude, remainder, visible_mask_share
 from augment.operations.parameters import LabelRule
 from datasets import coco_runs
 from datasets.masks import rle_bounds
@@ -151,7 +151,7 @@ def test_the_visible_share_is_one_of_pixels(item: Annotation, at: list[Window]) 
     for x0, y0, x1, y1 in at:
         mask[y0:y1, x0:x1] = 0
     if before:
-        assert visible_share(item, Cover.of_windows(at, HEIGHT, WIDTH)) == mask.sum() / before
+        assert visible_mask_share(item, Cover.of_windows(at, HEIGHT, WIDTH)) == mask.sum() / before
 
 
 @pytest.mark.parametrize("kind", KINDS)
