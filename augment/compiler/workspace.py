@@ -145,7 +145,8 @@ def _is_begun(space: Workspace) -> bool:
 def _advice(space: Workspace, remedy: str = "") -> str:
     try:
         with space.journal.open("rb") as journal:
-            done = sum(1 for _ in journal)
+            # A full disk may have cut the last line.
+            done = sum(line.endswith(b"\n") for line in journal)
     except OSError:
         done = 0
     if not done:
