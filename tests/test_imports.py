@@ -22,7 +22,7 @@ FLOORS = {
     "augment": {"augment", "datasets"},
     "train.processes": {"train", "datasets"},
     "train.model": {"train", "datasets"},
-    "train.data": {"train", "train.model", "train.processes", "datasets"},
+    "train.data": {"train", "train.model", "train.processes", "augment.operations", "datasets"},
     "train.checkpoints": {"train", "datasets"},
     "train.inference": {"train", "train.checkpoints", "train.data", "train.model", "augment.operations", "datasets"},
     "train.run": {
@@ -32,6 +32,7 @@ FLOORS = {
         "train.inference",
         "train.model",
         "train.processes",
+        "augment.operations",
         "datasets",
     },
     # Online augmentation draws from the operations, and tiles are cut by them; everything else of augment is a stage of

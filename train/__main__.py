@@ -88,6 +88,9 @@ gpus_option = click.option(
 @click.option("--rank", type=click.IntRange(0), default=0, show_default=True, help="Which of the machines this is.")
 @click.option("--dist-url", metavar="URL", help="Where they meet: tcp://ADDRESS-OF-MACHINE-0:PORT.")
 @click.option("--resume", is_flag=True, help="Go on with the run in RUN, or begin it where there is none.")
+@click.option(
+    "--online", metavar="NAME|FILE", help="A recipe of `augment`: each epoch draws one of its variants of each image."
+)
 @options.leniency
 @click.option("--allow-pretrained", is_flag=True, help="Let MODEL.WEIGHTS be third-party weights; this is recorded.")
 @click.option("--label", default="", metavar="TEXT", help="Begins each line of output, for several runs at once.")
@@ -101,6 +104,7 @@ def fit(
     machines: int,
     rank: int,
     dist_url: str | None,
+    online: str | None,
     **chosen: Any,
 ) -> None:
     """Train from scratch. KEY VALUE pairs override the configuration: see train/config.py and Detectron2's reference.
@@ -114,12 +118,14 @@ def fit(
       python -m train fit --model r50 --data datasets/vipriors-expanded --output runs/r50-80 --init runs/r50-34
       python -m train fit --model r50 --data datasets/vipriors-expanded --output runs/r50-cls --init runs/r50 \\
           --schedule finetune-cls
+      python -m train fit --model r18 --data cells --val cells --output runs/cells --online scarce SOLVER.EMA 0.999
     """
     from train import cpu
 
     cpu.wait_without_spinning()
 
     from train import config
+    from train.data.online import load_recipe
     from train.processes.launch import World, launch
     from train.run.fit import Request
     from train.run.fit import fit as run
@@ -128,7 +134,8 @@ def fit(
     device = "auto"
     if gpus * machines > 1:
         device = config.load(chosen["model"], chosen["schedule"], chosen["overrides"]).MODEL.DEVICE
-    request = Request(data=images.input(), validation=validation, **chosen)
+    recipe = None if online is None else load_recipe(online)
+    request = Request(data=images.input(), validation=validation, online=recipe, **chosen)
     launch(run, World(gpus, machines, rank, dist_url, device), request)
 
 

@@ -42,6 +42,15 @@ FREE_ON_RESUME = {
 }
 
 
+# What the paper did not have; off by default, and named in the plan and the lineage where it is on.
+BEYOND_PAPER = (
+    "INPUT.SCALE",
+    "INPUT.CANVAS",
+    "INPUT.SIZE_STEPS",
+    "INPUT.ONLINE_OFF_EPOCHS",
+    "SOLVER.EMA",
+)
+
 _REFERENCE = "Detectron2's config reference and train/config.py name all keys"
 
 
@@ -93,6 +102,18 @@ def default() -> Any:
     cfg.SOLVER.CHECKPOINT_PERIOD = 1000
     # Number of newest epochs whose checkpoints are kept, besides the best and the last; -1 keeps all.
     cfg.SOLVER.MAX_TO_KEEP = 3
+    # Decay of the moving average of the weights, with which a run is then validated and predicts; 0 keeps none.
+    cfg.SOLVER.EMA = 0.0
+    # What an image's scale is measured by: its own size (picture), or that of the picture that it is a part of
+    # (source), so that objects of a crop are as large as in the whole picture.
+    cfg.INPUT.SCALE = "picture"
+    # Side of a square canvas in px, onto which images are cropped or padded; 0 for none. With a wide MIN_SIZE_TRAIN it
+    # is large-scale jitter.
+    cfg.INPUT.CANVAS = 0
+    # [[epoch, sizes], ...]: from this epoch on, counted from 0, these instead of MIN_SIZE_TRAIN.
+    cfg.INPUT.SIZE_STEPS = []
+    # With --online: epochs before the end without mosaic and paste.
+    cfg.INPUT.ONLINE_OFF_EPOCHS = 0.0
     cfg.SEED = 0
     cfg.MODEL.DEVICE = "auto"
     cfg.INPUT.MAX_SIZE_TRAIN = cfg.INPUT.MAX_SIZE_TEST = 3000
@@ -282,6 +303,12 @@ def check(cfg: Any, ignored: Sequence[str] = ()) -> None:
     problems = config_checks.missing_values(values, flat(default())) or config_checks.problems_of(cfg, values)
     if problems or ignored:
         raise DataError("the configuration cannot be used", [*ignored, *problems])
+
+
+def beyond_paper(cfg: Any) -> list[str]:
+    """`KEY VALUE` of what a configuration has beyond the paper."""
+    values, defaults = flat(cfg), flat(default())
+    return [f"{key} {values[key]}" for key in BEYOND_PAPER if values[key] != defaults[key]]
 
 
 def differences(before: Any, now: Any) -> list[Difference]:

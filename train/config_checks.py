@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -82,16 +83,16 @@ def _resnest_problems(cfg: Any) -> list[str]:
 def _size_problems(cfg: Any) -> list[str]:
     """The problems of the sizes that images are resized to."""
     problems = []
-    sizes = cfg.INPUT.MIN_SIZE_TRAIN
-    is_range = cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING == "range"
-    if not _are_sizes(sizes) or (is_range and (len(sizes) != 2 or sizes[0] > sizes[1])):
-        expected = "a rising pair of sizes" if is_range else "sizes above 0"
-        problems.append(f"INPUT.MIN_SIZE_TRAIN: expected {expected}, found {list(sizes)}")
-    elif max(sizes) > cfg.INPUT.MAX_SIZE_TRAIN:
+    steps = cfg.INPUT.SIZE_STEPS
+    if not _are_steps(steps):
         problems.append(
-            f"INPUT.MAX_SIZE_TRAIN: expected at least the largest shorter side, {max(sizes)}, found "
-            f"{cfg.INPUT.MAX_SIZE_TRAIN}"
+            "INPUT.SIZE_STEPS: expected [[epoch, [sizes]], ...] with rising epochs of 0 or more, as in "
+            f"[[0, [96, 128]], [8, [144, 176]]], found {_plain(steps)}"
         )
+        steps = []
+    problems += _drawn_size_problems(cfg, "INPUT.MIN_SIZE_TRAIN", cfg.INPUT.MIN_SIZE_TRAIN)
+    for _, sizes in steps:
+        problems += _drawn_size_problems(cfg, "INPUT.SIZE_STEPS", sizes)
     # Unlike in Detectron2, 0 does not mean the original size.
     for key, size in (
         ("INPUT.MIN_SIZE_TEST", cfg.INPUT.MIN_SIZE_TEST),
@@ -103,6 +104,36 @@ def _size_problems(cfg: Any) -> list[str]:
     if not _are_sizes(cfg.TEST.AUG.MIN_SIZES):
         problems.append(f"TEST.AUG.MIN_SIZES: expected sizes above 0, found {list(cfg.TEST.AUG.MIN_SIZES)}")
     return problems
+
+
+def _drawn_size_problems(cfg: Any, key: str, sizes: Sequence[Any]) -> list[str]:
+    """The problems of shorter sides to draw from."""
+    is_range = cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING == "range"
+    if not _are_sizes(sizes) or (is_range and (len(sizes) != 2 or sizes[0] > sizes[1])):
+        expected = "a rising pair of sizes" if is_range else "sizes above 0"
+        return [f"{key}: expected {expected}, found {list(sizes)}"]
+    if max(sizes) > cfg.INPUT.MAX_SIZE_TRAIN:
+        return [
+            f"INPUT.MAX_SIZE_TRAIN: expected at least the largest shorter side of {key}, {max(sizes)}, found "
+            f"{cfg.INPUT.MAX_SIZE_TRAIN}"
+        ]
+    return []
+
+
+def _are_steps(steps: Any) -> bool:
+    """Whether a value is [[epoch, [size, ...]], ...] with rising epochs; the sizes are checked by themselves."""
+    if not isinstance(steps, (list, tuple)) or not all(
+        isinstance(step, (list, tuple)) and len(step) == 2 and isinstance(step[1], (list, tuple)) for step in steps
+    ):
+        return False
+    epochs = [epoch for epoch, _ in steps]
+    if not all(type(epoch) in (int, float) and 0 <= epoch < math.inf for epoch in epochs):
+        return False
+    return all(one < other for one, other in itertools.pairwise(epochs))
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _are_sizes(sizes: Sequence[Any]) -> bool:

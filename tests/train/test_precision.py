@@ -17,6 +17,7 @@ from tests.train.conftest import small_config
 from train import precision
 from train.data.mapper import TrainingMapper
 from train.data.read import TrainingData
+from train.data.sampler import Key
 from train.model.build import build_network
 from train.precision import MixedGroupNorm, MixedROIAlign, Precision, choose, has_bf16, load_scaler, precision_of
 
@@ -245,7 +246,7 @@ def test_losses_in_bf16_are_near_those_in_float32(drawn_data: TrainingData) -> N
     """8 bits of a number's digits are left; a whole network multiplies the error."""
     cfg = small_config("tiny-cascade", "MODEL.ROI_HEADS.NUM_CLASSES", str(len(drawn_data.categories)))
     mapper = TrainingMapper(cfg, masks=True, seed=0)
-    batch = [mapper(drawn_data.records[index], 0, index) for index in (0, 1)]
+    batch = [mapper(drawn_data.records[index], Key(0, index)) for index in (0, 1)]
     found = {}
     for chosen in (Precision(), BF16):
         network = build_network(cfg, seed=0)

@@ -18,7 +18,7 @@ from datasets.errors import DataError
 from datasets.seen import SeenImages
 from train import config
 from train.checkpoints import checkpoint, lineage
-from train.checkpoints.checkpoint import Loaded
+from train.checkpoints.checkpoint import EMA, Loaded
 
 _RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?", re.ASCII)
 
@@ -41,6 +41,9 @@ def average(
     run: Path, epochs: Sequence[int], output: Path, progress: Callable[[str, int, int], None] = lambda *_: None
 ) -> Path:
     """Average the weights of these epochs of `run`; saves a checkpoint to predict with and to start from.
+
+    Where a run kept a moving average too (SOLVER.EMA), the weights themselves are averaged: moving averages hold
+    weights of epochs that were not named.
 
     Each number is the mean in float64, so that the order does not matter; integers (counters) are the last epoch's.
     Raises DataError where epochs are missing or of different configurations, or there are fewer than two.
@@ -65,7 +68,7 @@ def average(
         _check_alike(parents[0] if parents else loaded, loaded)
         _add(sums, loaded.content["model"])
         # Without their weights, since all at once would be many gigabytes.
-        parents.append(loaded._replace(content={**loaded.content, "model": None, "optimizer": None}))
+        parents.append(loaded._replace(content={**loaded.content, "model": None, "optimizer": None, EMA: None}))
     last = loaded.content["model"]
     content = parents[-1].content | {
         "model": {name: _mean(sums, name, tensor, len(epochs)) for name, tensor in last.items()},
@@ -73,7 +76,7 @@ def average(
         "code": [lineage.code_version()],
         "seen": _seen(parents),
     }
-    for key in ("optimizer", "scaler", "best"):
+    for key in ("optimizer", "scaler", "best", EMA):
         content.pop(key, None)
     checkpoint.save(target, content)
     progress("averaging", len(epochs), len(epochs))

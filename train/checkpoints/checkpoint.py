@@ -22,6 +22,9 @@ from datasets.errors import DataError
 FORMAT = 1
 MARK = "scarcedet"
 
+# The key of the moving average of the weights, beside "model", the weights themselves.
+EMA = "ema"
+
 LAST = "model_last.pth"
 BEST = "model_best.pth"
 _EPOCH = re.compile(r"model_epoch_(\d+)\.pth")
@@ -53,6 +56,12 @@ class Loaded(NamedTuple):
     def lineage(self) -> dict[str, Any]:
         lineage: dict[str, Any] = self.content["lineage"]
         return lineage
+
+    @property
+    def to_use(self) -> dict[str, torch.Tensor]:
+        """The weights to predict with and to start from: their moving average, where the run kept one."""
+        weights: dict[str, torch.Tensor] = self.content.get(EMA, self.content["model"])
+        return weights
 
 
 def epoch_name(epoch: int) -> str:
@@ -132,12 +141,18 @@ def read(path: Path) -> Loaded:
 def _unlike(content: dict[str, Any]) -> list[str]:
     """The keys whose values are not of the types that this project writes."""
     problems = [_problem(key, content[key], kind) for key, kind in _KINDS.items() if key in content]
-    weights = content["model"]
-    if not isinstance(weights, dict) or not all(
-        isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in weights.items()
-    ):
-        problems.append("model: expected tensors by name")
+    problems += [
+        f"{key}: expected tensors by name"
+        for key in ("model", EMA)
+        if key in content and not _are_tensors_by_name(content[key])
+    ]
     return [problem for problem in problems if problem]
+
+
+def _are_tensors_by_name(weights: Any) -> bool:
+    return isinstance(weights, dict) and all(
+        isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in weights.items()
+    )
 
 
 def _problem(key: str, value: Any, kind: Any) -> str:

@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 
 from datasets import __version__
 from datasets.checkout import commit
-from train.checkpoints.checkpoint import Loaded
+from datasets.errors import DataError
+from train import config
+from train.checkpoints.checkpoint import EMA, Loaded
 
 RANDOM = "random weights"
 # A longer lineage was made to exhaust its reader.
@@ -35,8 +37,13 @@ def third_party(path: Path, sha256: str) -> dict[str, Any]:
 
 
 def descent(parent: Loaded) -> dict[str, Any]:
-    """The lineage of a run that started from a checkpoint."""
-    return {"pretrained": is_pretrained(parent.lineage), "from": "checkpoint", "parents": [_ancestor(parent)]}
+    """The lineage of a run that started from a checkpoint, or where it has one from its moving average."""
+    averaged = {EMA: True} if EMA in parent.content else {}
+    return {
+        "pretrained": is_pretrained(parent.lineage),
+        "from": "checkpoint",
+        "parents": [_ancestor(parent) | averaged],
+    }
 
 
 def average(epochs: Sequence[Loaded]) -> dict[str, Any]:
@@ -45,7 +52,13 @@ def average(epochs: Sequence[Loaded]) -> dict[str, Any]:
         {"file": loaded.path.name, "sha256": loaded.sha256, "iteration": loaded.content["iteration"]}
         for loaded in epochs
     ]
-    return {**descent(epochs[-1]), "from": "average", "averaged": averaged}
+    last = epochs[-1]
+    return {
+        "pretrained": is_pretrained(last.lineage),
+        "from": "average",
+        "parents": [_ancestor(last)],
+        "averaged": averaged,
+    }
 
 
 def _ancestor(loaded: Loaded) -> dict[str, Any]:
@@ -145,6 +158,7 @@ def _entry(name: str, known: dict[str, Any], indent: str) -> list[str]:
         lines.append(f"{indent}  data {_data(data)}")
     if isinstance(known.get("config"), str):
         lines.append(f"{indent}  config sha256 {config_digest(known['config'])}")
+        lines += [f"{indent}  beyond the paper {setting}" for setting in _beyond_paper(known["config"])]
     lines += [f"{indent}  code {text}" for text in _texts(known.get("code"))]
     return [*lines, *_origin(known.get("lineage"), f"{indent}  ")]
 
@@ -156,12 +170,22 @@ def _training(known: dict[str, Any]) -> str:
     return f"{known.get('name', 'a model')}, iteration {iteration if isinstance(iteration, int) else '-'}{reached}"
 
 
+def _beyond_paper(text: str) -> list[str]:
+    """The settings of a configuration that the paper did not have; none where it cannot be read."""
+    try:
+        return config.beyond_paper(config.from_text(text, "the lineage"))
+    except DataError:
+        return []
+
+
 def _data(data: dict[str, Any]) -> str:
     digest = data.get("manifest_sha256")
     what = f"manifest sha256 {digest}" if digest else f"sha256 {data.get('annotations_sha256', '-')}"
     left_out = data.get("left_out") or []
     kept = f", {_count(data.get('categories'))} categories" + (f", {_count(left_out)} left out" if left_out else "")
-    return f"{data.get('annotations', '-')}: {data.get('images', '-')} images{kept}, {what}"
+    online = data.get("online")
+    drawn = f", drawn online by {online.get('name', '-')}" if isinstance(online, dict) else ""
+    return f"{data.get('annotations', '-')}: {data.get('images', '-')} images{kept}, {what}{drawn}"
 
 
 def _count(found: Any) -> int | str:
@@ -176,7 +200,8 @@ def _origin(lineage: Any, indent: str) -> list[str]:
     parents = _parents(lineage)
     if not parents:
         return [f"{indent}started from {lineage.get('from', '?')}, sha256 {lineage.get('sha256', '-')}"]
-    lines = [f"{indent}started from"]
+    of_ema = any(parent.get(EMA) is True for parent in parents)
+    lines = [f"{indent}started from{' the moving average of' if of_ema else ''}"]
     if lineage.get("from") == "average":
         averaged = lineage.get("averaged")
         known = [item for item in averaged if isinstance(item, dict)] if isinstance(averaged, list) else []

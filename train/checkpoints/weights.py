@@ -12,7 +12,7 @@ from datasets.digests import sha256_file
 from datasets.errors import DataError
 from datasets.seen import NOTHING, UNKNOWN, SeenImages
 from train.checkpoints import checkpoint, lineage
-from train.checkpoints.checkpoint import Loaded
+from train.checkpoints.checkpoint import EMA, Loaded
 
 FROM_SCRATCH_RULE = (
     "models start from scratch, with no pre-trained weights of any kind: --init and MODEL.WEIGHTS take only "
@@ -90,12 +90,16 @@ def start(model: nn.Module, parent: Parent | None, *, seed: int, categories: lis
         return _start_third_party(model, parent.path)
     content = parent.loaded.content
     theirs = [(int(id_), str(name)) for id_, name in content["categories"]]
-    notes, log = load_matching(model, content["model"], parent.path, same_categories=theirs == categories)
+    notes, log = load_matching(model, parent.loaded.to_use, parent.path, same_categories=theirs == categories)
     if theirs != categories:
         notes.insert(1, f"  {len(theirs)} categories there, {len(categories)} here: predictors start fresh")
+    if EMA in content:
+        notes.append("  of the moving average of its weights (SOLVER.EMA)")
+    start = Start(lineage.descent(parent.loaded), notes, log)
     # Not kept in memory for the whole run.
     content.pop("model")
-    return Start(lineage.descent(parent.loaded), notes, log)
+    content.pop(EMA, None)
+    return start
 
 
 def _start_third_party(model: nn.Module, path: Path) -> Start:

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from datasets.errors import DataError
 from train.data.mapper import InferenceMapper, TrainingMapper
+from train.data.online_mapper import OnlineMapper
 from train.data.records import Record
 from train.data.sampler import BatchSampler, Key
 from train.processes import signals
@@ -41,7 +42,7 @@ class _TrainingLookUp:
         self._records, self._mapper = records, mapper
 
     def __call__(self, key: Key) -> dict[str, Any]:
-        return self._mapper(self._records[key.image], key.epoch, key.image)
+        return self._mapper(self._records[key.image], key)
 
 
 class _InferenceLookUp:
@@ -53,11 +54,11 @@ class _InferenceLookUp:
 
 
 def training_batches(
-    records: Sequence[Record], mapper: TrainingMapper, sampler: BatchSampler, workers: int
+    records: Sequence[Record], mapper: TrainingMapper | OnlineMapper, sampler: BatchSampler, workers: int
 ) -> Iterator[list[dict[str, Any]]]:
     """Lists of mapped images, in the order of `sampler`. Raises DataError for an image that cannot be read."""
     loader = DataLoader(
-        _Mapped(_TrainingLookUp(records, mapper)),
+        _Mapped(mapper if isinstance(mapper, OnlineMapper) else _TrainingLookUp(records, mapper)),
         batch_sampler=sampler,
         num_workers=workers,
         collate_fn=_as_list,

@@ -8,22 +8,26 @@ C: 3 channels, H, W: size after resizing, n: objects
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from augment.operations.parameters import LabelRule
 from datasets import images
 from datasets.errors import DataError
 from datasets.images import Order, Pixels
 from train import compat  # noqa: F401 - before detectron2
+from train.data import canvas
+from train.data.geometry import Geometry, SizesByEpoch, draw_geometry, resized
 from train.data.records import Record
-from train.data.sampler import generator
+from train.data.sampler import Key, generator
 from train.model.ignore import IGNORED
+from train.model.masked import MASKED
 
 # isort: split
 from detectron2.structures import Boxes, Instances, PolygonMasks
@@ -32,46 +36,19 @@ from detectron2.structures import Boxes, Instances, PolygonMasks
 MIN_SIDE = 1e-5
 
 
-class Geometry(NamedTuple):
-    """The geometric transform of an image: mirrored (if `flip`), then resized to (height, width)."""
-
-    height: int
-    width: int
-    mirrored: bool
-
-
-def resized(height: int, width: int, shorter: int, longest: int) -> tuple[int, int]:
-    """(height, width) with the shorter side `shorter`, unless the other would exceed `longest`; rounded as in
-    Detectron2.
-    """
-    scale = shorter / min(height, width)
-    scale = min(scale, longest / max(height, width))
-    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
-
-
-def draw_geometry(
-    record: Record,
-    rng: np.random.Generator,
-    *,
-    sizes: Sequence[int],
-    is_range: bool,
-    longest: int,
-    flip: bool,
-) -> Geometry:
-    """Draws the shorter side uniformly from `sizes`, or from the integers of that range; mirrors half the time."""
-    shorter = int(rng.integers(sizes[0], sizes[1] + 1)) if is_range else int(rng.choice(np.array(sizes)))
-    mirrored = flip and bool(rng.integers(2))
-    return Geometry(*resized(record.height, record.width, shorter, longest), mirrored)
-
-
 def read_pixels(record: Record, order: Order) -> Pixels:
     """(height, width, 3) upright pixels. Raises DataError naming the file where they differ from the dataset's size."""
+    return read_picture(Path(record.path), record.width, record.height, order, on_stored_pixels=record.on_stored_pixels)
+
+
+def read_picture(path: Path, width: int, height: int, order: Order, *, on_stored_pixels: bool) -> Pixels:
+    """(height, width, 3) upright pixels of a file. Raises DataError naming it."""
     try:
-        data = images.read_file(Path(record.path))
-        reading = images.examine(data, record.width, record.height, on_stored_pixels=record.on_stored_pixels)
+        data = images.read_file(path)
+        reading = images.examine(data, width, height, on_stored_pixels=on_stored_pixels)
         return images.decode(data, reading, order)
     except ValueError as error:
-        raise DataError(f"{record.path}: {error}") from None
+        raise DataError(f"{path}: {error}") from None
 
 
 def apply_to_pixels(pixels: Pixels, geometry: Geometry) -> torch.Tensor:
@@ -109,17 +86,20 @@ def apply_to_boxes(boxes_xyxy: npt.NDArray[Any], record: Record, geometry: Geome
     return np.asarray(np.clip(ordered, 0, (geometry.width, geometry.height) * 2), dtype=np.float64)
 
 
-def to_instances(record: Record, geometry: Geometry, *, masks: bool) -> Instances:
+def to_instances(
+    record: Record, geometry: Geometry, *, masks: bool, unmasked: bool = False, canvas: int = 0
+) -> Instances:
     """The targets: `gt_boxes`, `gt_classes`, `ignored`, and with `masks` `gt_masks`.
 
-    An ignored object has its box for a mask, which no loss uses.
+    An ignored object has its box for a mask, which no loss uses. So has an object without one where the dataset has
+    such (`unmasked`); `gt_masked` then tells which have theirs. Above 0, `canvas` is the side of the padded image.
     """
     boxes = apply_to_boxes(record.boxes_xyxy, record, geometry)
     good = (boxes[:, 2:] - boxes[:, :2] > MIN_SIDE).all(axis=1)
-    if masks:
-        outlined = np.array([bool(outline) for outline in record.polygons], dtype=np.bool_)
+    outlined = np.array([bool(outline) for outline in record.polygons], dtype=np.bool_)
+    if masks and not unmasked:
         good &= outlined | record.ignored
-    instances = Instances((geometry.height, geometry.width))
+    instances = Instances((canvas, canvas) if canvas else (geometry.height, geometry.width))
     instances.gt_boxes = Boxes(torch.from_numpy(boxes[good].astype(np.float32)))
     instances.gt_classes = torch.from_numpy(record.classes[good])
     instances.set(IGNORED, torch.from_numpy(record.ignored[good]))
@@ -133,6 +113,8 @@ def to_instances(record: Record, geometry: Geometry, *, masks: bool) -> Instance
                 for at in np.flatnonzero(good)
             ]
         )
+    if masks and unmasked:
+        instances.set(MASKED, torch.from_numpy(outlined[good]))
     return instances
 
 
@@ -142,29 +124,55 @@ def _box_outline(box_xyxy: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
 
 
 class TrainingMapper:
-    """(record, epoch, image) -> {"image", "instances", "height", "width", "image_id"}, Detectron2's model input."""
+    """(record, key) -> {"image", "instances", "height", "width", "image_id"}, Detectron2's model input.
 
-    def __init__(self, cfg: Any, *, masks: bool, seed: int) -> None:
-        self._sizes = list(cfg.INPUT.MIN_SIZE_TRAIN)
-        self._is_range = cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING == "range"
+    `masks`, `unmasked`: see `to_instances`.
+    """
+
+    def __init__(self, cfg: Any, *, masks: bool, seed: int, unmasked: bool = False) -> None:
+        self.masks = masks
+        self._sizes = SizesByEpoch(cfg)
         self._longest = cfg.INPUT.MAX_SIZE_TRAIN
         self._flip = cfg.INPUT.RANDOM_FLIP == "horizontal"
+        self._as_source = cfg.INPUT.SCALE == "source"
+        self._canvas = cfg.INPUT.CANVAS
+        self._padding = canvas.padding_color(cfg)
         self._order: Order = cfg.INPUT.FORMAT
-        self._masks = masks
+        self._unmasked = unmasked
         self._seed = seed
 
-    def __call__(self, record: Record, epoch: int, image: int) -> dict[str, Any]:
+    def __call__(self, record: Record, key: Key, read: Callable[[Order], Pixels] | None = None) -> dict[str, Any]:
+        """`read` gives the (height, width, 3) pixels of the record, by default those of its file."""
+        rng = generator(self._seed, "augment", key.epoch, key.image)
         geometry = draw_geometry(
-            record,
-            generator(self._seed, "augment", epoch, image),
-            sizes=self._sizes,
-            is_range=self._is_range,
+            record.size,
+            rng,
+            sizes=self._sizes.at(key.epoch),
             longest=self._longest,
             flip=self._flip,
+            scaled_as=record.source_size if self._as_source else None,
         )
+        pixels = read_pixels(record, self._order) if read is None else read(self._order)
+        if self._canvas:
+            return self._on_canvas(record, pixels, geometry, rng)
+        return self._input(record, apply_to_pixels(pixels, geometry), geometry)
+
+    def _on_canvas(
+        self, record: Record, pixels: Pixels, geometry: Geometry, rng: np.random.Generator
+    ) -> dict[str, Any]:
+        window = canvas.draw_window(record.size, geometry, self._canvas, rng)
+        if window != (0, 0, record.width, record.height):
+            geometry = canvas.on_window(geometry, record.size, window, self._canvas)
+            record = canvas.cropped(record, window, LabelRule())
+            left, top, right, bottom = window
+            pixels = pixels[top:bottom, left:right]
+        image = canvas.padded(apply_to_pixels(pixels, geometry), self._canvas, self._padding)
+        return self._input(record, image, geometry)
+
+    def _input(self, record: Record, image: torch.Tensor, geometry: Geometry) -> dict[str, Any]:
         return {
-            "image": apply_to_pixels(read_pixels(record, self._order), geometry),
-            "instances": to_instances(record, geometry, masks=self._masks),
+            "image": image,
+            "instances": to_instances(record, geometry, masks=self.masks, unmasked=self._unmasked, canvas=self._canvas),
             "height": record.height,
             "width": record.width,
             "image_id": record.image_id,

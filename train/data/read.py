@@ -9,6 +9,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from augment.operations.donors import Donors
+from augment.operations.parameters import Recipe
 from datasets import cli
 from datasets.build_layout import MANIFEST, SOURCES, build_of
 from datasets.categories import check_same
@@ -19,8 +21,13 @@ from datasets.errors import DataError
 from datasets.records import Annotation, Category, Dataset
 from datasets.seen import SeenImages, ids_in, of_build, original
 from datasets.sources import Input, Inputs, Source, examine_images, read_inputs
+from train.data import online as online_draws
 from train.data.categories import choose, restricted
+from train.data.geometry import Size
+from train.data.online import OnlineData
+from train.data.packed import Packed
 from train.data.records import Categories, Records, histogram, histogram_notes, is_trainable, to_record, without_outline
+from train.data.source_sizes import source_sizes
 
 # isort: split
 from detectron2.utils import comm
@@ -34,6 +41,8 @@ class TrainingData(NamedTuple):
     records: Records
     categories: Categories
     masks: bool
+    unmasked: bool
+    """Whether some objects have no mask, where others do: they train their boxes only."""
     tall: npt.NDArray[np.bool_]
     histogram: npt.NDArray[np.int64]
     identity: dict[str, Any]
@@ -42,6 +51,7 @@ class TrainingData(NamedTuple):
     seen: SeenImages
     """Every source image of it."""
     notes: list[str]
+    online: OnlineData | None = None
 
 
 class ValidationData(NamedTuple):
@@ -60,36 +70,50 @@ def read_training(
     progress: Progress | None,
     only: str | None = None,
     leniency: Leniency = STRICT,
+    online: Recipe | None = None,
+    as_source: bool = False,
 ) -> TrainingData:
     """Read a dataset to train on; with `progress`, check every image file too.
 
-    Images without a kept object are left out unless `keep_empty`. `masks` None trains masks if every object has one.
-    `only` selects the categories to train on (see `categories.choose`). Raises DataError for bad data, and where
-    `masks` is requested and an object has none.
+    Images without a kept object are left out unless `keep_empty`. `masks` None trains masks if any object has one.
+    `only` selects the categories to train on (see `categories.choose`). With `online`, variants are drawn by that
+    recipe; with `as_source`, every image knows the size of the picture that it is a part of. Raises DataError for bad
+    data, where `masks` is requested and no object has one, and where a source's size is not known.
     """
     read = read_inputs([source], provenance=True, leniency=leniency)
     stored = _examine(read, progress, leniency)
     chosen, left_out = _choose(read, only)
     categories = Categories(chosen)
     labelled = restricted(read.sources, chosen) if left_out else read.sources
-    sources = labelled if keep_empty else [item for item in labelled if is_trainable(item)]
+    trained = [index for index, item in enumerate(labelled) if keep_empty or is_trainable(item)]
+    sources = [labelled[index] for index in trained]
     if not any(is_trainable(item) for item in sources):
         raise DataError(f"{source.annotations}: expected objects to train on, found none but crowds")
     objects, bare = without_outline(sources)
-    if masks and bare:
+    if masks and bare == objects:
         raise DataError(
-            f"{source.annotations}: MODEL.MASK_ON asks for a segmentation of every object, "
-            f"{bare:,} of {objects:,} have none"
+            f"{source.annotations}: MODEL.MASK_ON asks for objects with a segmentation, none of {objects:,} has one"
         )
-    with_masks = not bare if masks is None else masks
+    with_masks = bare < objects if masks is None else masks
     counts = histogram(sources, categories)
+    sizes = _source_sizes(source, read) if as_source else {}
     return TrainingData(
-        records=Records(to_record(item, categories, masks=with_masks, on_stored_pixels=stored) for item in sources),
+        records=Records(
+            to_record(
+                item,
+                categories,
+                masks=with_masks,
+                on_stored_pixels=stored,
+                source_size=sizes.get(item.image.id),
+            )
+            for item in sources
+        ),
         categories=categories,
         masks=with_masks,
+        unmasked=with_masks and bare > 0,
         tall=np.array([item.image.height > item.image.width for item in sources], dtype=np.bool_),
         histogram=counts,
-        identity=_identity(source, read, categories, left_out) | leniency.decided(),
+        identity=_identity(source, read, categories, left_out, online) | leniency.decided(),
         left_out=left_out,
         seen=_seen(source, read, progress),
         notes=[
@@ -101,7 +125,36 @@ def read_training(
             *cli.skipped_lines(read),
             *cli.warning_lines(read.warnings),
         ],
+        online=None if online is None else _online_data(online, labelled, trained, categories, stored, keep_empty),
     )
+
+
+def _online_data(
+    recipe: Recipe, labelled: list[Source], trained: list[int], categories: Categories, stored: bool, keep_empty: bool
+) -> OnlineData:
+    return OnlineData(
+        recipe=recipe,
+        sources=Packed(labelled),
+        trained=trained,
+        categories=categories,
+        donors=Donors((item.input, item.image, item.annotations) for item in labelled),
+        on_stored_pixels=stored,
+        keep_empty=keep_empty,
+    )
+
+
+def _source_sizes(source: Input, read: Inputs) -> dict[int, Size | None]:
+    """The size by which INPUT.SCALE source resizes each image. Raises DataError where it is not known."""
+    sizes = source_sizes(item.image for item in read.sources)
+    unknown = [item.image for item in read.sources if sizes[item.image.id] is None]
+    if unknown:
+        raise DataError(
+            f"{source.annotations}: INPUT.SCALE source needs the size of the picture that an image is a part of, which "
+            f"a build's other images of it tell; {len(unknown):,} image(s) have none",
+            [image.file_name for image in unknown],
+            advice="Have `original` in the recipe, or leave INPUT.SCALE at picture.",
+        )
+    return sizes
 
 
 def _choose(read: Inputs, only: str | None) -> tuple[list[Category], list[Category]]:
@@ -198,7 +251,9 @@ def _truth(read: Inputs) -> Dataset:
     return Dataset(info={}, licenses=[], categories=read.categories, images=images, annotations=annotations)
 
 
-def _identity(source: Input, read: Inputs, categories: Categories, left_out: list[Category]) -> dict[str, Any]:
+def _identity(
+    source: Input, read: Inputs, categories: Categories, left_out: list[Category], online: Recipe | None
+) -> dict[str, Any]:
     folder = build_of(source.annotations)
     return {
         "annotations": source.annotations.name,
@@ -207,6 +262,7 @@ def _identity(source: Input, read: Inputs, categories: Categories, left_out: lis
         "images": len(read.sources),
         "categories": [list(pair) for pair in categories.pairs()],
         "left_out": [list(pair) for pair in Categories(left_out).pairs()],
+        "online": None if online is None else online_draws.identity(online),
     }
 
 
@@ -233,5 +289,6 @@ def _mask_notes(objects: int, bare: int, masks: bool) -> list[str]:
     if bare == objects:
         return ["  boxes only: no object has a segmentation, so there is no mask head"]
     if bare:
-        return [f"  {bare:,} of {objects:,} objects have no segmentation, so there is no mask head"]
+        trained = "and train their boxes only" if masks else "and no mask is trained, as MODEL.MASK_ON False asks for"
+        return [f"  {bare:,} of {objects:,} objects have no segmentation, {trained}"]
     return [] if masks else ["  no mask head, as MODEL.MASK_ON False asks for"]

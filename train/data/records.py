@@ -7,9 +7,8 @@ K: categories, n: annotations of an image
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple, overload
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -19,6 +18,8 @@ from datasets.boxes import xywh_to_xyxy
 from datasets.masks import rle_to_mask
 from datasets.records import Annotation, Category, Polygons, Rle
 from datasets.sources import Source
+from train.data.geometry import Size
+from train.data.packed import Packed
 
 
 class Categories:
@@ -70,48 +71,45 @@ class Record(NamedTuple):
     """n lists of polygons; () for ignored objects, and without masks"""
     on_stored_pixels: bool = False
     """The EXIF convention for a file whose size does not tell it."""
+    source_size: Size | None = None
+    """Of the picture that the image is a part of, where INPUT.SCALE resizes by that one."""
+
+    @property
+    def size(self) -> Size:
+        return Size(self.height, self.width)
 
 
-class Records(Sequence[Record]):
-    """Records in one block of bytes, shared between workers and their parent until one is read (Detectron2 issue
-    837).
-    """
-
-    def __init__(self, records: Iterable[Record]) -> None:
-        packed = [pickle.dumps(record, protocol=pickle.HIGHEST_PROTOCOL) for record in records]
-        self._ends = np.cumsum([len(item) for item in packed], dtype=np.int64)
-        self._bytes = np.frombuffer(b"".join(packed), dtype=np.uint8)
-
-    def __len__(self) -> int:
-        return len(self._ends)
-
-    @overload
-    def __getitem__(self, index: int) -> Record: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Record]: ...
-    def __getitem__(self, index: int | slice) -> Record | Sequence[Record]:
-        if isinstance(index, slice):
-            return [self[at] for at in range(*index.indices(len(self)))]
-        at = range(len(self))[index]
-        start = 0 if at == 0 else int(self._ends[at - 1])
-        record: Record = pickle.loads(self._bytes[start : int(self._ends[at])].data)
-        return record
+Records = Packed[Record]
 
 
-def to_record(source: Source, categories: Categories, *, masks: bool, on_stored_pixels: bool = False) -> Record:
+def to_record(
+    source: Source,
+    categories: Categories,
+    *,
+    masks: bool,
+    on_stored_pixels: bool = False,
+    source_size: Size | None = None,
+) -> Record:
     """A source image as a record; crowds become ignored objects. Without `masks`, polygons are left out."""
-    items = source.annotations
     return Record(
         path=str(source.path),
         image_id=source.image.id,
         width=source.image.width,
         height=source.image.height,
-        boxes_xyxy=xywh_to_xyxy([item.bbox for item in items]).astype(np.float32),
-        classes=np.array([categories.class_of(item.category_id) for item in items], dtype=np.int64),
-        ignored=np.array([item.iscrowd == 1 for item in items], dtype=np.bool_),
-        polygons=[_outline(item) if masks and not item.iscrowd else () for item in items],
         on_stored_pixels=on_stored_pixels,
+        source_size=source_size,
+        **objects_of(source.annotations, categories.class_of, masks=masks),
     )
+
+
+def objects_of(items: Sequence[Annotation], class_of: Callable[[int], int], *, masks: bool) -> dict[str, Any]:
+    """The fields of a record that hold its objects."""
+    return {
+        "boxes_xyxy": xywh_to_xyxy([item.bbox for item in items]).astype(np.float32),
+        "classes": np.array([class_of(item.category_id) for item in items], dtype=np.int64),
+        "ignored": np.array([item.iscrowd == 1 for item in items], dtype=np.bool_),
+        "polygons": [_outline(item) if masks and not item.iscrowd else () for item in items],
+    }
 
 
 def without_outline(sources: Iterable[Source]) -> tuple[int, int]:

@@ -7,7 +7,7 @@ batches within a window of iterations are grouped by orientation, wide with wide
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +22,9 @@ def window_of(images: int, batch: int) -> int:
 
 
 # The purpose of a generator; no two purposes share a stream of random numbers.
-Purpose = Literal["shuffle", "group", "augment", "step"]
-_PURPOSES: tuple[Purpose, ...] = ("shuffle", "group", "augment", "step")
+Purpose = Literal["shuffle", "group", "augment", "step", "recipe", "variant"]
+# The order is part of every run: a purpose is its position.
+_PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 
 
 def generator(seed: int, purpose: Purpose, *point: int) -> np.random.Generator:

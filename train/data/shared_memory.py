@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from datasets.errors import DataError
 from train import compat  # noqa: F401 - before detectron2
-from train.data.mapper import resized
+from train.data.geometry import SizesByEpoch, resized
 from train.data.records import Record
 
 # isort: split
@@ -34,7 +34,9 @@ class Load(NamedTuple):
 
 
 def training_load(cfg: Any, records: Iterable[Record], batch: int) -> Load:
-    return Load(batch, _largest(records, max(cfg.INPUT.MIN_SIZE_TRAIN), cfg.INPUT.MAX_SIZE_TRAIN))
+    if cfg.INPUT.CANVAS:
+        return Load(batch, 3 * cfg.INPUT.CANVAS**2)
+    return Load(batch, _largest(records, SizesByEpoch(cfg).largest(), cfg.INPUT.MAX_SIZE_TRAIN))
 
 
 def inference_load(cfg: Any, records: Iterable[Record]) -> Load:

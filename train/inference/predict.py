@@ -28,8 +28,9 @@ from datasets.seen import SeenImages, ids_in, seen_note
 from train import config, config_keys, cpu, devices
 from train.checkpoints import checkpoint, lineage, weights
 from train.data import shared_memory
+from train.data.geometry import Geometry, resized
 from train.data.loader import inference_batches, naming_lost_workers
-from train.data.mapper import Geometry, InferenceMapper, apply_to_pixels, read_pixels, resized
+from train.data.mapper import InferenceMapper, apply_to_pixels, read_pixels
 from train.data.records import Categories, Record, Records
 from train.inference import detect, tiling
 from train.inference.tiled_model import Model, TiledModel

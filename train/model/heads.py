@@ -25,6 +25,7 @@ from detectron2.modeling.roi_heads import CascadeROIHeads
 from detectron2.structures import Boxes, Instances
 
 from train.model.ignore import background_threshold, lies_in_ignored, split_ignored
+from train.model.masked import with_masks
 
 
 class IgnoreAwareRPN(RPN):  # type: ignore[misc]
@@ -75,10 +76,13 @@ def _visible(anchors: Boxes, image_size: tuple[int, int]) -> Boxes:
 
 
 class _IgnoreAware:
-    """Mixin for ROIHeads: negative proposals inside an ignored box are not sampled."""
+    """Mixin for ROIHeads: negative proposals inside an ignored box are not sampled, and objects without a mask do not
+    train the mask head.
+    """
 
     num_classes: int
     proposal_matcher: Matcher
+    training: bool
     _ignore_masks: Iterator[torch.Tensor | None]
 
     @configurable  # type: ignore[untyped-decorator]
@@ -103,6 +107,9 @@ class _IgnoreAware:
         sampled: list[Instances] = super().label_and_sample_proposals(proposals, kept)  # type: ignore[misc]
         return sampled
 
+    def _forward_mask(self, features: dict[str, torch.Tensor], instances: list[Instances]) -> Any:
+        return super()._forward_mask(features, with_masks(instances) if self.training else instances)  # type: ignore[misc]
+
     def _lies_in_ignored(self, candidates: Boxes, ignored: Boxes, matcher: Matcher) -> torch.Tensor | None:
         return lies_in_ignored(candidates, ignored, self.min_ioa, background_threshold(matcher.thresholds))
 
@@ -125,9 +132,7 @@ class _IgnoreAware:
 
 
 class IgnoreAwareROIHeads(_IgnoreAware, StandardROIHeads):  # type: ignore[misc]
-    """StandardROIHeads that exclude proposals in ignored boxes. The mask loss uses positives only, so it is
-    unchanged.
-    """
+    """StandardROIHeads that exclude proposals in ignored boxes."""
 
 
 class IgnoreAwareCascadeROIHeads(_IgnoreAware, CascadeROIHeads):  # type: ignore[misc]

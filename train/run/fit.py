@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from augment.operations.parameters import Recipe
 from datasets import __version__, allocator, cli
 from datasets.checks import STRICT, Leniency
 from datasets.errors import DataError
@@ -22,18 +23,18 @@ from train import config, config_checks, cpu, devices
 from train.checkpoints import checkpoint, lineage, weights
 from train.checkpoints.checkpoint import Loaded
 from train.checkpoints.weights import Parent
-from train.data import shared_memory
+from train.data import online, shared_memory
 from train.data.loader import naming_lost_workers, training_batches
-from train.data.mapper import TrainingMapper
+from train.data.online_mapper import mapper_of
 from train.data.read import TrainingData, ValidationData, read_training, read_validation
 from train.data.sampler import BatchSampler, Division
 from train.model.build import build_network, parameter_count
 from train.model.cpu_layers import use_faster_layers
 from train.precision import Precision, load_scaler, precision_of
 from train.processes.signals import leave, stop_on_signal
-from train.run import resume, solver
+from train.run import ema, resume, solver
 from train.run.hooks import Best, EpochHook, ReportHook, StoppedError
-from train.run.report import device_line, diverged, out_of_memory, quicker, summary, weighted
+from train.run.report import beyond_paper, device_line, diverged, out_of_memory, quicker, summary, weighted
 from train.run.schedule import Schedule, describe, short
 from train.run.trainer import DivergedError, Trainer
 from train.run.validate import validate
@@ -59,6 +60,8 @@ class Request(NamedTuple):
     categories: str | None = None
     allow_pretrained: bool = False
     leniency: Leniency = STRICT
+    online: Recipe | None = None
+    """Draws variants of the images in each epoch."""
     label: str = ""
     """Begins each line of output, where several runs print to one terminal."""
 
@@ -92,6 +95,11 @@ def fit(request: Request) -> None:
     say: Callable[[str], None] = partial(_print, request.prefix) if main else _silent
     resumes = request.resume and (request.output / checkpoint.LAST).is_file()
     cfg = _configuration(request, resumes)
+    if cfg.INPUT.ONLINE_OFF_EPOCHS and not (request.online and online.takes(request.online)):
+        raise DataError(
+            "INPUT.ONLINE_OFF_EPOCHS: goes with --online and a recipe with paste or mosaic, which it ends; found "
+            f"{cfg.INPUT.ONLINE_OFF_EPOCHS:g}"
+        )
     division = Division(cfg.SOLVER.IMS_PER_BATCH, comm.get_world_size(), cfg.SOLVER.ACCUMULATE)
     problem = division.problem()
     if problem is not None:
@@ -186,6 +194,7 @@ def _train(run: _Run) -> None:
     if device.type == "cpu":
         use_faster_layers(network)
     start = _start(run, network)
+    average = ema.average_of(network, cfg.SOLVER.EMA, run.before)
     optimizer = solver.optimizer_of(cfg, network, schedule)
     trainer = Trainer(
         # After the weights are loaded, so that all processes start from the same ones.
@@ -207,6 +216,7 @@ def _train(run: _Run) -> None:
     def content(done: int, best: Best) -> dict[str, Any]:
         return {
             "model": network.state_dict(),
+            **ema.content(average),
             "optimizer": optimizer.state_dict(),
             "scaler": trainer.scaler.state_dict(),
             "iteration": done,
@@ -227,10 +237,11 @@ def _train(run: _Run) -> None:
             quicker=quicker(cfg, device, run.request.model),
             label=run.request.prefix,
         )
+    validated = network if average is None else average.module
     epochs = EpochHook(
         run.request.output,
         schedule,
-        evaluate=(lambda: validate(network, cfg, run.data, validation)) if validation else None,
+        evaluate=(lambda: validate(validated, cfg, run.data, validation)) if validation else None,
         content=content,
         best=start.best,
         period=cfg.SOLVER.CHECKPOINT_PERIOD,
@@ -239,7 +250,7 @@ def _train(run: _Run) -> None:
         seen=validation.seen if validation else 0,
         images=len(validation.records) if validation else 0,
     )
-    trainer.register_hooks([epochs, report])
+    trainer.register_hooks([ema.EmaHook(average, network) if average else None, epochs, report])
     _loop(trainer, run, start.first)
     run.say(summary(run.request.output, epochs.best))
 
@@ -304,6 +315,8 @@ def _plan(run: _Run, start: _Start, network: nn.Module, device: torch.device, pr
         *describe(run.schedule, cosine=run.cfg.SOLVER.LR_SCHEDULER_NAME == "WarmupCosineLR"),
         *short(run.schedule),
         *weighted(run.cfg),
+        *beyond_paper(run.cfg),
+        *(online.describe(run.request.online, run.cfg.INPUT.ONLINE_OFF_EPOCHS) if run.request.online else []),
         *(
             [f"going on from iteration {start.first:,}, epoch {run.schedule.epoch(start.first):.2f}"]
             if run.before
@@ -330,8 +343,7 @@ def _batches(cfg: Any, data: TrainingData, division: Division, first: int, last:
         last=last,
         tall=data.tall if cfg.DATALOADER.ASPECT_RATIO_GROUPING else None,
     )
-    mapper = TrainingMapper(cfg, masks=data.masks, seed=cfg.SEED)
-    return training_batches(data.records, mapper, sampler, cfg.DATALOADER.NUM_WORKERS)
+    return training_batches(data.records, mapper_of(cfg, data), sampler, cfg.DATALOADER.NUM_WORKERS)
 
 
 def _loop(trainer: Trainer, run: _Run, first: int) -> None:
@@ -374,6 +386,8 @@ def _read(
             only=request.categories,
             progress=progress,
             leniency=request.leniency,
+            online=request.online,
+            as_source=cfg.INPUT.SCALE == "source",
         )
         earlier = weights.seen_by(parent) if before is None else resume.seen_by(before)
         seen = data.seen.joined(earlier)

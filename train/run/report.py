@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from datasets import percent
-from train import devices
+from train import config, devices
 from train.checkpoints import checkpoint
+from train.data import geometry
 from train.data.sampler import Division
 from train.run.hooks import Best
 from train.run.trainer import DivergedError
@@ -48,6 +49,17 @@ def weighted(cfg: Any) -> list[str]:
     """A line on loss weights other than 1, if there are any."""
     changed = [f"{name} x {weight:g}" for name, weight in sorted(cfg.MODEL.LOSS_WEIGHTS.items()) if weight != 1]
     return [f"losses: {', '.join(changed)}"] if changed else []
+
+
+def beyond_paper(cfg: Any) -> list[str]:
+    """A line on settings that the paper did not have, if there are any, and what they mean for the run."""
+    settings = config.beyond_paper(cfg)
+    lines = [f"beyond the paper: {', '.join(settings)}"] if settings else []
+    if cfg.SOLVER.EMA:
+        lines.append("  validated and predicted with the moving average of the weights")
+    if cfg.INPUT.SIZE_STEPS:
+        lines.append(f"  shorter side {geometry.describe_steps(cfg.INPUT.SIZE_STEPS)}")
+    return lines
 
 
 def diverged(error: DivergedError, output: Path, cfg: Any) -> str:

@@ -15,6 +15,7 @@ from train import compat, config  # noqa: F401 - compat before detectron2
 from train.checkpoints import checkpoint
 from train.checkpoints.checkpoint import Loaded
 from train.checkpoints.lineage import RANDOM
+from train.data.online import name_of
 from train.data.read import TrainingData
 from train.data.sampler import Division
 
@@ -156,13 +157,16 @@ def check_same_run(
     """Raises DataError, with every difference, where the run in the folder is not the requested one."""
     recorded = config.from_text(before.content["config"], str(before.path))
     problems = [str(item) for item in config.differences(recorded, cfg)]
-    then, now = {"left_out": [], **before.content["data"]}, data.identity
+    # Keys that earlier versions did not write.
+    then, now = {"left_out": [], "online": None, **before.content["data"]}, data.identity
     # The same build is the same data, whatever its path and the name of its annotation file.
     is_same_build = then["manifest_sha256"] is not None and then["manifest_sha256"] == now["manifest_sha256"]
-    compared = ("categories", "left_out") if is_same_build else now
+    compared = ("categories", "left_out") if is_same_build else [key for key in now if key != "online"]
     problems += [
         f"dataset, {key}: was {then.get(key)!r}, is {now[key]!r}" for key in compared if then.get(key) != now[key]
     ]
+    if then["online"] != now["online"]:
+        problems.append(f"--online: was {name_of(then['online'])}, is {name_of(now['online'])}")
     if problems:
         raise DataError(
             f"{output}: this run was started with another configuration or dataset; choose another --output, or "

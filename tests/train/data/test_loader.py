@@ -96,7 +96,7 @@ def test_an_image_of_a_batch_is_mapped_for_its_own_epoch_and_place(drawn_data: T
     keys = [key for part in sampler(drawn_data) for key in part]
     assert len({key.epoch for key in keys}) > 2  # 7 x 3 of 8 images
 
-    alone = [_content(mapper(drawn_data.records[key.image], key.epoch, key.image)) for key in keys]
+    alone = [_content(mapper(drawn_data.records[key.image], key)) for key in keys]
 
     assert [image for batch in content(train_on(drawn_data, 1)) for image in batch] == alone
 

@@ -22,6 +22,7 @@ from train import compat  # noqa: F401 - before detectron2
 from train.data.mapper import Geometry, InferenceMapper, TrainingMapper, apply_to_pixels, read_pixels
 from train.data.read import TrainingData, read_training
 from train.data.records import Record
+from train.data.sampler import Key
 
 # isort: split
 from detectron2.data import DatasetMapper
@@ -185,7 +186,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, spoil: Callable[[Pa
     cfg = small_config()
 
     mappers: list[Callable[[], object]] = [
-        lambda: TrainingMapper(cfg, masks=False, seed=0)(item, 0, 0),
+        lambda: TrainingMapper(cfg, masks=False, seed=0)(item, Key(0, 0)),
         lambda: InferenceMapper(cfg)(item),
     ]
     for read in mappers:

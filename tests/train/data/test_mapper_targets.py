@@ -17,6 +17,7 @@ from train import compat  # noqa: F401 - before detectron2
 from train.data.mapper import Geometry, TrainingMapper, apply_to_boxes, apply_to_points, to_instances
 from train.data.read import TrainingData
 from train.data.records import Record
+from train.data.sampler import Key
 from train.model.ignore import IGNORED
 
 # isort: split
@@ -151,7 +152,7 @@ def test_the_picture_and_its_targets_are_moved_alike(drawn_data: TrainingData) -
     mapper = TrainingMapper(small_config(), masks=True, seed=0)
 
     for epoch in range(10):
-        mapped = mapper(record, epoch, 0)
+        mapped = mapper(record, Key(epoch, 0))
         _, height, width = mapped["image"].shape
         x0, y0, x1, y1 = mapped["instances"].gt_boxes.tensor[0].tolist()
         # Red, the last of BGR, rises to the right (tests/conftest.py); in a mirrored picture it falls.

@@ -15,6 +15,7 @@ from tests.train.conftest import small_config
 from train import config, devices
 from train.data.mapper import TrainingMapper
 from train.data.read import TrainingData
+from train.data.sampler import Key
 from train.devices import Gpus
 from train.model.build import build_network, parameter_count
 
@@ -68,7 +69,7 @@ def built(name: str) -> Any:
 
 def batch_of(data: TrainingData, cfg: Any, *images: int) -> list[dict[str, Any]]:
     mapper = TrainingMapper(cfg, masks=True, seed=0)
-    return [mapper(data.records[image], 0, image) for image in images]
+    return [mapper(data.records[image], Key(0, image)) for image in images]
 
 
 def losses_of(net: nn.Module, batch: list[dict[str, Any]]) -> dict[str, torch.Tensor]:

@@ -9,6 +9,7 @@ from torch import nn
 from tests.train.conftest import small_config
 from train.data.mapper import TrainingMapper
 from train.data.read import TrainingData
+from train.data.sampler import Key
 from train.model.build import build_network
 from train.model.cpu_layers import FASTER, ChannelsLastStem, use_faster_layers
 from train.model.roi_align import SeparableROIAlign
@@ -40,7 +41,7 @@ def test_the_stem_gives_the_same_values_and_gradients_to_the_bit() -> None:
 def test_a_model_keeps_its_names_and_its_losses(model: str, drawn_data: TrainingData) -> None:
     cfg = small_config(model, "MODEL.ROI_HEADS.NUM_CLASSES", str(len(drawn_data.categories)))
     mapper = TrainingMapper(cfg, masks=True, seed=0)
-    batch = [mapper(drawn_data.records[index], 0, index) for index in (0, 1)]
+    batch = [mapper(drawn_data.records[index], Key(0, index)) for index in (0, 1)]
     plain, faster = build_network(cfg, seed=0), build_network(cfg, seed=0)
     use_faster_layers(faster)
     assert plain.state_dict().keys() == faster.state_dict().keys()
