@@ -32,8 +32,11 @@ from train import compat, config, devices  # noqa: F401 - compat before detectro
 from train import cpu as processor
 from train.data.loader import training_batches
 from train.data.mapper import TrainingMapper
+from train.data.online import load_recipe
+from train.data.online_mapper import mapper_of
 from train.data.read import TrainingData, read_training
 from train.data.sampler import BatchSampler, Division
+from train.data.shared_memory import AHEAD
 from train.model.build import build_network
 from train.model.ignore import split_ignored
 
@@ -98,6 +101,58 @@ def loader(annotations: Path, images: Path, count: int, rounds: int, schedule: s
 def our_batches(cfg: Any, data: TrainingData, last: int, batch: int = 1) -> Iterator[list[dict[str, Any]]]:
     sampler = BatchSampler(images=len(data.records), division=Division(batch), seed=0, last=last, tall=data.tall)
     return training_batches(data.records, TrainingMapper(cfg, masks=data.masks, seed=0), sampler, workers=0)
+
+
+@main.command()
+@data_options
+@click.option("--recipe", default="scarce", show_default=True, help="What is drawn.")
+@click.option("--count", default=100, show_default=True, help="Images a side in each round.")
+@click.option("--rounds", default=3, show_default=True)
+@click.option("--workers", default=2, show_default=True)
+@click.option("--schedule", default="paper", show_default=True, help="Whose sizes to use.")
+@figures.option
+def online(
+    annotations: Path,
+    images: Path,
+    recipe: str,
+    count: int,
+    rounds: int,
+    workers: int,
+    schedule: str,
+    json_path: Path | None,
+) -> None:
+    """Images a second of the loader with variants drawn online, against the same images as they are (goal: 0.7 x)."""
+    cfg = config.load("r50", schedule, ["DATALOADER.NUM_WORKERS", str(workers)])
+    source = Input(annotations, images)
+    seconds: dict[str, list[float]] = {"plain": [], "online": []}
+    sides = {}
+    for name, drawn in (("plain", None), ("online", load_recipe(recipe))):
+        data = read_training(source, keep_empty=False, masks=None, progress=None, online=drawn)
+        # What the workers prepared before a round is taken first, so that none has it ready.
+        last = rounds * (count + ahead(workers))
+        sampler = BatchSampler(images=len(data.records), division=Division(1), seed=0, last=last, tall=data.tall)
+        sides[name] = training_batches(data.records, mapper_of(cfg, data), sampler, workers)
+    for _ in range(rounds):
+        for name, batches in sides.items():
+            for _ in range(ahead(workers)):
+                next(batches)
+            start = time.perf_counter()
+            for _ in range(count):
+                next(batches)
+            seconds[name].append(time.perf_counter() - start)
+    print(f"{annotations}, shorter side {list(cfg.INPUT.MIN_SIZE_TRAIN)}, recipe {recipe}, {workers} workers")
+    for name, values in seconds.items():
+        rates = [count / value for value in values]
+        print(f"{name:<6} {median(rates):7.1f} images/s  ({min(rates):.1f} - {max(rates):.1f})")
+    ratio = median(plain_ / drawn_ for plain_, drawn_ in zip(seconds["plain"], seconds["online"], strict=True))
+    figure = Figure(f"loader: images/s, {recipe} drawn online / plain", ratio, least=0.7)
+    print(f"online / plain: {figure.value:.2f} (goal {figure.goal})")
+    figures.write(json_path, [figure])
+
+
+def ahead(workers: int) -> int:
+    """Batches that the workers of a loader prepare while nobody asks."""
+    return AHEAD * workers
 
 
 @main.command()

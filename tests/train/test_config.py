@@ -83,6 +83,7 @@ def test_no_key_is_misspelt_in_what_we_add() -> None:
         *("MODEL.RESNETS.ZERO_INIT_LAST_NORM", "MODEL.CHECKPOINT_ACTIVATIONS", "MODEL.IGNORE.MIN_IOA"),
         "MODEL.RESNEST.NAME",
         *("SOLVER.EPOCHS", "SOLVER.STEP_EPOCHS", "SOLVER.WARMUP_EPOCHS", "SOLVER.REFERENCE_BATCH"),
+        *config.BEYOND_PAPER,
         *("SOLVER.ACCUMULATE", "SOLVER.AMP.DTYPE", "SOLVER.MAX_TO_KEEP", "SOLVER.FINETUNE"),
         *(f"MODEL.LOSS_WEIGHTS.{name}" for name in config.LOSSES),
     }

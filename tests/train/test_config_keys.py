@@ -215,6 +215,8 @@ ELSEWHERE = {
     "SOLVER.FINETUNE": "run/test_fit_init.py",
     "SOLVER.AMP.ENABLED": "test_precision.py",
     "SOLVER.AMP.DTYPE": "test_precision.py",
+    "SOLVER.EMA": "run/test_ema.py",
+    "INPUT.ONLINE_OFF_EPOCHS": "run/test_fit_beyond.py",
 }
 # Of which one value alone is allowed.
 SINGLE = {
@@ -280,6 +282,8 @@ VALUES = {
     "INPUT.MIN_SIZE_TRAIN_SAMPLING": "choice",
     "INPUT.RANDOM_FLIP": "none",
     "INPUT.FORMAT": "RGB",
+    "INPUT.SCALE": "source",
+    "INPUT.SIZE_STEPS": "[[3, [100, 120]]]",
     "SOLVER.LR_SCHEDULER_NAME": "WarmupCosineLR",
     "SOLVER.MAX_ITER": "5",
     "SOLVER.MOMENTUM": "0.8",

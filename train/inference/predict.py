@@ -104,7 +104,7 @@ def predict(request: Request, progress: cli.Progress) -> Predicted | None:
     load = shared_memory.whole_images_load(records) if in_full_size else shared_memory.inference_load(cfg, records)
     shared_memory.check([load], cfg.DATALOADER.NUM_WORKERS)
     network = build_network(cfg, "cpu")
-    weights.load_exactly(network, loaded.content["model"], loaded.path)
+    weights.load_exactly(network, loaded.to_use, loaded.path)
     precision.prepare(network)
     try:
         network.to(device)

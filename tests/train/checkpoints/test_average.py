@@ -176,3 +176,16 @@ def test_names_of_averages() -> None:
     assert average.name_of(range(50, 57)) == "model_average_50-56.pth"
     assert average.name_of([41, 54]) == "model_average_41_54.pth"
     assert {"SOLVER.MAX_TO_KEEP"} <= config.FREE_ON_RESUME
+
+
+def test_of_a_run_with_a_moving_average_the_weights_themselves_are_averaged(tmp_path: Path) -> None:
+    cfg = weights_config(1, "SOLVER.EMA", "0.99")
+    for epoch in (1, 2):
+        save(tmp_path, epoch, build_network(cfg, seed=epoch), cfg, ema=build_network(cfg, seed=9).state_dict())
+    found = checkpoint.read(average.average(tmp_path, [1, 2], tmp_path / "a.pth"))
+    one, two = (build_network(cfg, seed=epoch).state_dict() for epoch in (1, 2))
+    assert checkpoint.EMA not in found.content
+    assert checkpoint.EMA not in found.lineage["parents"][0]
+    for name, tensor in found.to_use.items():
+        mean = ((one[name].double() + two[name].double()) / 2).to(tensor.dtype)
+        assert torch.equal(tensor, mean), name

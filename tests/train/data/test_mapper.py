@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -76,6 +77,30 @@ def test_the_mapper_draws_what_the_configuration_says(drawn_data: TrainingData) 
     # The first person's box is [0, 0, 50, 120]; mirrored, it ends at the right border.
     assert {bool(one["instances"].gt_boxes.tensor[0, 0] == 0) for one in ranged} == {False, True}
     assert all(bool(one["instances"].gt_boxes.tensor[0, 0] == 0) for one in mapped)
+
+
+def test_a_crop_is_scaled_as_its_source_where_the_configuration_says_so(drawn_data: TrainingData) -> None:
+    whole = by_id(drawn_data)[3]  # 160 x 120
+    crop = whole._replace(width=80, height=60, source_size=whole.size)
+    sizes = ("INPUT.MIN_SIZE_TRAIN", "[60, 60]")
+
+    def size(*more: str) -> tuple[int, ...]:
+        mapper = TrainingMapper(small_config("tiny", *sizes, *more), masks=True, seed=0)
+        mapped = mapper(crop, Key(0, 0), lambda _: np.zeros((60, 80, 3), np.uint8))
+        return tuple(mapped["image"].shape[1:])
+
+    assert size() == (60, 80)
+    assert size("INPUT.SCALE", "source") == (30, 40)  # 60 / 120
+
+
+def test_sizes_follow_the_epoch(drawn_data: TrainingData) -> None:
+    steps = "[[1, [40, 40]], [2, [50, 50]]]"
+    mapper = TrainingMapper(small_config("tiny", "INPUT.SIZE_STEPS", steps), masks=True, seed=0)
+
+    heights = [mapper(by_id(drawn_data)[3], Key(epoch, 0))["image"].shape[1] for epoch in range(4)]
+
+    assert 64 <= heights[0] <= 80  # small_config has these
+    assert heights[1:] == [40, 50, 50]
 
 
 def test_what_a_model_is_given(drawn_data: TrainingData) -> None:

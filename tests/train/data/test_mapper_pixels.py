@@ -19,7 +19,8 @@ from datasets.images import Pixels
 from tests.conftest import TURNED, Drawing, box, draw_coco, picture
 from tests.train.conftest import small_config
 from train import compat  # noqa: F401 - before detectron2
-from train.data.mapper import Geometry, InferenceMapper, TrainingMapper, apply_to_pixels, read_pixels
+from train.data.geometry import Geometry
+from train.data.mapper import InferenceMapper, TrainingMapper, apply_to_pixels, read_pixels
 from train.data.read import TrainingData, read_training
 from train.data.records import Record
 from train.data.sampler import Key

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from datasets.sources import Input
 from tests.train.conftest import small_config
 from train import compat  # noqa: F401 - before detectron2
-from train.data.mapper import Geometry, TrainingMapper, apply_to_boxes, apply_to_points, to_instances
+from train.data.geometry import Geometry
+from train.data.mapper import TrainingMapper, apply_to_boxes, apply_to_points, to_instances
 from train.data.read import TrainingData
 from train.data.records import Record
 from train.data.sampler import Key
@@ -229,3 +230,16 @@ def test_the_types_are_those_of_detectron2() -> None:
         torch.bool,
     )
     assert found.gt_masks.crop_and_resize(found.gt_boxes.tensor, 28).all()
+
+
+def test_where_some_objects_have_masks_the_others_are_marked() -> None:
+    record = make((1, [2, 3, 12, 13], False), (2, [20, 10, 30, 20], False))
+    record = record._replace(polygons=[record.polygons[0], ()])
+
+    found = to_instances(record, Geometry(60, 80, mirrored=False), masks=True, unmasked=True)
+
+    assert found.gt_classes.tolist() == [1, 2]
+    assert found.gt_masked.tolist() == [True, False]
+    assert len(found.gt_masks) == 2
+    # Without the mark it has no use for an object without an outline.
+    assert to_instances(record, Geometry(60, 80, mirrored=False), masks=True).gt_classes.tolist() == [1]

@@ -131,12 +131,23 @@ def test_without_a_single_mask_there_is_no_mask_head(draw: Draw, tmp_path: Path)
     assert [len(item.boxes_xyxy) for item in data.records] == [2, 3]
 
 
-def test_with_some_masks_missing_there_is_no_mask_head_and_the_count_is_told(draw: Draw, tmp_path: Path) -> None:
+def test_objects_without_a_mask_among_others_are_counted(draw: Draw, tmp_path: Path) -> None:
     data = training(edit(draw(tmp_path, only=(7, 3)), bare(700, 301)))
 
-    assert not data.masks
-    assert notes_of(data)[3:] == ["  2 of 4 objects have no segmentation, so there is no mask head"]
-    assert all(outline == () for item in data.records for outline in item.polygons)
+    assert data.masks
+    assert data.unmasked
+    assert notes_of(data)[3:] == ["  2 of 4 objects have no segmentation, and train their boxes only"]
+    outlined = {item.image_id: [bool(outline) for outline in item.polygons] for item in data.records}
+    assert outlined == {7: [False, True], 3: [True, False, False]}  # the last of image 3 is a crowd
+
+
+def test_masks_that_some_objects_have_may_be_left_out(draw: Draw, tmp_path: Path) -> None:
+    data = training(edit(draw(tmp_path, only=(7, 3)), bare(700, 301)), masks=False)
+
+    assert (data.masks, data.unmasked) == (False, False)
+    assert notes_of(data)[3:] == [
+        "  2 of 4 objects have no segmentation, and no mask is trained, as MODEL.MASK_ON False asks for"
+    ]
 
 
 def test_a_crowd_without_a_segmentation_takes_no_mask_head_away(draw: Draw, tmp_path: Path) -> None:
@@ -144,12 +155,12 @@ def test_a_crowd_without_a_segmentation_takes_no_mask_head_away(draw: Draw, tmp_
 
 
 def test_masks_that_are_asked_for_must_be_there(draw: Draw, tmp_path: Path) -> None:
-    source = edit(draw(tmp_path, only=(7, 3)), bare(700, 301))
+    source = draw(tmp_path, only=(7, 3), masks=False)
 
     with pytest.raises(DataError) as caught:
         training(source, masks=True)
     assert str(caught.value) == (
-        f"{source.annotations}: MODEL.MASK_ON asks for a segmentation of every object, 2 of 4 have none"
+        f"{source.annotations}: MODEL.MASK_ON asks for objects with a segmentation, none of 4 has one"
     )
 
 
