@@ -9,20 +9,17 @@ from typing import NamedTuple
 
 import msgspec
 
-from augment.operations import tiles
+from augment.operations import suitable
 from augment.operations.balance import Balance, count_boxes
 from augment.operations.donors import Donors
-from augment.operations.parameters import Paste, Recipe, Tile, takes_from_others
+from augment.operations.parameters import Recipe, takes_from_others
 from augment.operations.plan import Dataset, Lending, SourceImage, Variant, variants
 from datasets.checks import STRICT, Leniency
 from datasets.cli import Progress
-from datasets.errors import DataError, Problems
+from datasets.errors import DataError
 from datasets.image_files import Examined
 from datasets.parallel import Run
 from datasets.sources import Input, Inputs, Source, examine_images, read_inputs
-
-# Tiles of one image.
-MOST_TILES = 10_000
 
 
 class Request(NamedTuple):
@@ -123,43 +120,16 @@ def prepare(request: Request, run: Run, progress: Progress) -> Prepared:
     for done in looking:
         progress("checking", done, len(sources))
     usable = [source for source in sources if source.examined is not None]
-    _check_tiles(request.recipe, usable)
+    suitable.check_tiles(request.recipe, ((str(source.path), source.image) for source in usable))
     return Prepared(inputs, usable, request.recipe, request.leniency, _donors(request.recipe, inputs, usable))
-
-
-def _check_tiles(recipe: Recipe, sources: list[Source]) -> None:
-    """Raises DataError naming every image that would become thousands of tiles, as by a size in another unit."""
-    problems = Problems()
-    for operation in recipe.operations:
-        if isinstance(operation, Tile):
-            for source in sources:
-                width, height = source.image.width, source.image.height
-                count = tiles.count(width, height, operation.size, operation.overlap)
-                if count > MOST_TILES:
-                    problems.add(
-                        f"{source.path}: expected at most {MOST_TILES:,} tiles, found {count:,} of {operation.size} px "
-                        f"in {width:,} x {height:,} px"
-                    )
-    problems.raise_if_any(
-        f"{{n}} image(s) too large for the tiles of recipe {recipe.name}",
-        advice="a larger `size`, or a smaller `overlap`",
-    )
 
 
 def _donors(recipe: Recipe, inputs: Inputs, sources: list[Source]) -> Donors | None:
     """The donors that a recipe needs. Raises DataError where it pastes objects by masks that none has."""
     if not takes_from_others(recipe):
         return None
-    pastes = [operation for operation in recipe.operations if isinstance(operation, Paste)]
     donors = Donors((source.input, source.image, source.annotations) for source in sources)
-    if len(donors.masked) and not donors.masked.any() and not all(operation.boxes for operation in pastes):
-        paths = ", ".join(str(item.annotations) for item in inputs.inputs)
-        raise DataError(
-            f"{paths}: expected objects with a segmentation, by which recipe {recipe.name} cuts out what it pastes, "
-            f"found none among {len(donors.masked):,} objects",
-            advice="leave the operation paste out of the recipe; or have whole boxes pasted, background and all: "
-            "`boxes: true`, which may do harm",
-        )
+    suitable.check_masks(recipe, donors, ", ".join(str(item.annotations) for item in inputs.inputs))
     return donors
 
 

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from augment.operations import suitable
 from augment.operations.donors import Donors
 from augment.operations.parameters import Recipe
 from datasets import cli
@@ -132,12 +133,16 @@ def read_training(
 def _online_data(
     recipe: Recipe, labelled: list[Source], trained: list[int], categories: Categories, stored: bool, keep_empty: bool
 ) -> OnlineData:
+    """What variants are drawn from. Raises DataError where the recipe does not suit the data."""
+    suitable.check_tiles(recipe, ((str(item.path), item.image) for item in labelled))
+    donors = Donors((item.input, item.image, item.annotations) for item in labelled)
+    suitable.check_masks(recipe, donors, f"--online {recipe.name}")
     return OnlineData(
         recipe=recipe,
         sources=Packed(labelled),
         trained=trained,
         categories=categories,
-        donors=Donors((item.input, item.image, item.annotations) for item in labelled),
+        donors=donors,
         on_stored_pixels=stored,
         keep_empty=keep_empty,
     )

@@ -211,6 +211,20 @@ def test_a_recipe_with_nothing_to_draw_is_refused() -> None:
         online.load_recipe("nothing")
 
 
+def test_a_recipe_that_pastes_by_masks_is_refused_for_boxes(draw: Draw, tmp_path: Path) -> None:
+    boxes = draw(tmp_path, masks=False)
+    with pytest.raises(DataError, match="--online mine: expected objects with a segmentation, by which recipe mine"):
+        data(boxes, Recipe(name="mine", operations=(Pixel(), Paste())))
+    assert data(boxes, Recipe(name="mine", operations=(Pixel(), Paste(boxes=True)))).online
+
+
+def test_an_image_of_thousands_of_tiles_is_refused(drawn: Input, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("augment.operations.suitable.MOST_TILES", 10)
+    with pytest.raises(DataError, match="too large for the tiles of recipe mine") as caught:
+        data(drawn, Recipe(name="mine", operations=(Tile(size=40),)))
+    assert any("many.jpg: expected at most 10 tiles, found 16" in problem for problem in caught.value.problems)
+
+
 def test_the_plan_says_what_is_drawn() -> None:
     recipe = Recipe(name="mine", operations=(Copy(), Pixel(), Paste()))
     assert online.describe(recipe, 2.5) == [
