@@ -49,6 +49,8 @@ BEYOND_PAPER = (
     "INPUT.SIZE_STEPS",
     "INPUT.ONLINE_OFF_EPOCHS",
     "SOLVER.EMA",
+    "SOLVER.SMALL",
+    "SOLVER.VALIDATE_EPOCHS",
 )
 
 _REFERENCE = "Detectron2's config reference and train/config.py name all keys"
@@ -102,6 +104,10 @@ def default() -> Any:
     cfg.SOLVER.CHECKPOINT_PERIOD = 1000
     # Number of newest epochs whose checkpoints are kept, besides the best and the last; -1 keeps all.
     cfg.SOLVER.MAX_TO_KEEP = 3
+    # Size, batch, length and learning rate follow from the number of training images (train/run/small.py).
+    cfg.SOLVER.SMALL = False
+    # Epochs between two validations, and between the checkpoints that a run keeps.
+    cfg.SOLVER.VALIDATE_EPOCHS = 1
     # Decay of the moving average of the weights, with which a run is then validated and predicts; 0 keeps none.
     cfg.SOLVER.EMA = 0.0
     # What an image's scale is measured by: its own size (picture), or that of the picture that it is a part of

@@ -193,6 +193,8 @@ OBEYED: Mapping[str, tuple[str, ...]] = {
         "ACCUMULATE",
         "MAX_TO_KEEP",
         "EMA",
+        "SMALL",
+        "VALIDATE_EPOCHS",
     ),
     "SOLVER.AMP": ("ENABLED", "DTYPE"),
     "SOLVER.CLIP_GRADIENTS": ("ENABLED", "CLIP_TYPE", "CLIP_VALUE", "NORM_TYPE"),

@@ -162,6 +162,7 @@ RULES: Mapping[str, Rule] = {
     "SOLVER.LR_SCHEDULER_NAME": one_of("WarmupMultiStepLR", "WarmupCosineLR"),
     "SOLVER.MAX_ITER": whole(0),
     "SOLVER.EMA": BELOW_1,
+    "SOLVER.VALIDATE_EPOCHS": whole(1),
     "SOLVER.MOMENTUM": BELOW_1,
     "SOLVER.WEIGHT_DECAY": NOT_NEGATIVE,
     "SOLVER.WEIGHT_DECAY_NORM": or_none(NOT_NEGATIVE),

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -32,7 +33,7 @@ from train.model.build import build_network, parameter_count
 from train.model.cpu_layers import use_faster_layers
 from train.precision import Precision, load_scaler, precision_of
 from train.processes.signals import leave, stop_on_signal
-from train.run import ema, resume, solver
+from train.run import ema, resume, small, solver
 from train.run.hooks import Best, EpochHook, ReportHook, StoppedError
 from train.run.report import beyond_paper, device_line, diverged, out_of_memory, quicker, summary, weighted
 from train.run.schedule import Schedule, describe, short
@@ -100,10 +101,9 @@ def fit(request: Request) -> None:
             "INPUT.ONLINE_OFF_EPOCHS: goes with --online and a recipe with paste or mosaic, which it ends; found "
             f"{cfg.INPUT.ONLINE_OFF_EPOCHS:g}"
         )
-    division = Division(cfg.SOLVER.IMS_PER_BATCH, comm.get_world_size(), cfg.SOLVER.ACCUMULATE)
-    problem = division.problem()
-    if problem is not None:
-        raise DataError(problem)
+    if not cfg.SOLVER.SMALL:
+        # Before the data are read, which may take minutes.
+        _division(cfg)
     solver.check(cfg)
     with ExitStack() as stack:
         if main:
@@ -116,6 +116,8 @@ def fit(request: Request) -> None:
             resume.keep_parent(before, cfg, given=request.init is not None)
         _check_frozen(cfg)
         data, validation, seen = _read(request, cfg, before, parent, main)
+        chosen = _choose_by_data(request, cfg, data) if cfg.SOLVER.SMALL else []
+        division = _division(cfg)
         schedule = solver.schedule_of(cfg, len(data.records))
         cfg.MODEL.MASK_ON = data.masks
         _set_classes(cfg, len(data.categories))
@@ -123,6 +125,7 @@ def fit(request: Request) -> None:
         for note in [
             *data.notes,
             *(validation.notes if validation else ["no validation data: no AP, no best checkpoint"]),
+            *chosen,
         ]:
             say(note)
         if before is not None:
@@ -136,6 +139,28 @@ def fit(request: Request) -> None:
         remedy = "The same command with --resume continues from the last checkpoint."
         with naming_lost_workers(cfg.DATALOADER.NUM_WORKERS, remedy):
             _train(_Run(request, cfg, data, validation, seen, schedule, division, before, parent, say))
+
+
+def _division(cfg: Any) -> Division:
+    """Raises DataError where the batch cannot be divided among the processes."""
+    division = Division(cfg.SOLVER.IMS_PER_BATCH, comm.get_world_size(), cfg.SOLVER.ACCUMULATE)
+    problem = division.problem()
+    if problem is not None:
+        raise DataError(problem)
+    return division
+
+
+def _choose_by_data(request: Request, cfg: Any, data: TrainingData) -> list[str]:
+    """Sets what `small` chooses, but for the keys of the command line; returns lines for the plan."""
+    shorter = int(np.median([min(record.size) for record in data.records]))
+    smallest = min(min(sizes) for sizes in cfg.MODEL.ANCHOR_GENERATOR.SIZES)
+    choices = small.choose(len(data.records), shorter, smallest)
+    given = list(request.overrides[::2])
+    for choice in choices:
+        if choice.key not in given:
+            config.merge_overrides(cfg, [choice.key, str(choice.value)])
+    config.check(cfg)
+    return small.describe(choices, given)
 
 
 def _set_classes(cfg: Any, count: int) -> None:

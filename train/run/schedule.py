@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 # Below this many iterations, training from scratch has hardly begun.
 FEW_ITERATIONS = 200
-# Longer runs, in seconds, are told what would make them shorter; those of weeks are warned.
+# Longer runs, in seconds, are told what would make them shorter; those of more than a day are warned.
 LONG = 600.0
-WEEKS = 7 * 86400.0
+DAY = 86400.0
 
 
 class Schedule(NamedTuple):
@@ -29,6 +29,8 @@ class Schedule(NamedTuple):
     steps: tuple[int, ...]
     warmup: int
     learning_rate: float
+    validate_epochs: int = 1
+    """Epochs between two validations, each of which keeps a checkpoint."""
 
     def at(self, epoch: float) -> int:
         """The iteration at which `epoch` epochs are complete, rounded down."""
@@ -43,8 +45,12 @@ class Schedule(NamedTuple):
         return max(1, -(-iteration * self.batch // self.images))
 
     def epoch_ends(self) -> tuple[int, ...]:
-        """The iterations at which epochs end, sorted; the end of the run is one, even within an epoch."""
-        ends = {self.at(epoch) for epoch in range(1, int(self.epochs) + 1)}
+        """The iterations at which epochs end, sorted; the end of the run is one, even within an epoch.
+
+        Of several `validate_epochs`, only the last one's end counts.
+        """
+        every = self.validate_epochs
+        ends = {self.at(epoch) for epoch in range(every, int(self.epochs) + 1, every)}
         return tuple(sorted({end for end in ends if 0 < end < self.last} | {self.last}))
 
 
@@ -63,6 +69,7 @@ def derive(
     base_lr: float,
     reference_batch: int,
     max_iter: int = 0,
+    validate_epochs: int = 1,
 ) -> Schedule:
     """The schedule in iterations.
 
@@ -98,6 +105,7 @@ def derive(
         steps=steps,
         warmup=iterations(warmup_epochs, images, batch),
         learning_rate=base_lr * batch / reference_batch,
+        validate_epochs=validate_epochs,
     )
 
 
@@ -113,6 +121,11 @@ def describe(schedule: Schedule, *, cosine: bool = False) -> list[str]:
         f"{schedule.images / schedule.batch:,.1f} iterations an epoch",
         f"{schedule.epochs:g} epochs = {whole:,} iterations{early}; learning rate {schedule.learning_rate:g} after "
         f"{schedule.warmup:,} of warm-up, {steps}",
+        *(
+            [f"validated every {schedule.validate_epochs} epochs (SOLVER.VALIDATE_EPOCHS)"]
+            if schedule.validate_epochs > 1
+            else []
+        ),
     ]
 
 
@@ -128,7 +141,7 @@ def short(schedule: Schedule) -> list[str]:
 def pace(iterations_left: int, seconds_an_iteration: float, quicker: Sequence[str]) -> list[str]:
     """How long a run takes on this machine and, unless it is short, what would make it shorter."""
     left = iterations_left * seconds_an_iteration
-    warned = "warning: " if left >= WEEKS else ""
+    warned = "warning: " if left >= DAY else ""
     line = f"{warned}{duration(left)} to go on this machine, at {seconds_an_iteration:.2g} s an iteration"
     return [line] if left < LONG else [line, f"  quicker: {'; '.join(quicker)}"]
 

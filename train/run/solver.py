@@ -37,6 +37,7 @@ def schedule_of(cfg: Any, images: int) -> Schedule:
             base_lr=solver.BASE_LR,
             reference_batch=solver.REFERENCE_BATCH,
             max_iter=solver.MAX_ITER,
+            validate_epochs=solver.VALIDATE_EPOCHS,
         )
     except ValueError as error:
         raise DataError(f"the schedule cannot be run: {error}") from None
