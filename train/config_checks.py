@@ -114,7 +114,7 @@ def _drawn_size_problems(cfg: Any, key: str, sizes: Sequence[Any]) -> list[str]:
         return [f"{key}: expected {expected}, found {list(sizes)}"]
     if max(sizes) > cfg.INPUT.MAX_SIZE_TRAIN:
         return [
-            f"INPUT.MAX_SIZE_TRAIN: expected at least the largest shorter side of {key}, {max(sizes)}, found "
+            f"INPUT.MAX_SIZE_TRAIN: expected at least the largest shorter side, {max(sizes)}, found "
             f"{cfg.INPUT.MAX_SIZE_TRAIN}"
         ]
     return []

@@ -216,6 +216,7 @@ ELSEWHERE = {
     "SOLVER.AMP.ENABLED": "test_precision.py",
     "SOLVER.AMP.DTYPE": "test_precision.py",
     "SOLVER.EMA": "run/test_ema.py",
+    "SOLVER.SMALL": "run/test_small.py",
     "INPUT.ONLINE_OFF_EPOCHS": "run/test_fit_beyond.py",
 }
 # Of which one value alone is allowed.

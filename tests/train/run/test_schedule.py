@@ -87,6 +87,12 @@ def test_the_end_of_a_run_is_an_epoch_end_even_in_mid_epoch() -> None:
     assert paper(images=10, batch=2, epochs=2.5).epoch_ends() == (5, 10, 12)
 
 
+def test_of_several_epochs_the_last_one_s_end_counts() -> None:
+    # 2.5 iterations an epoch: epochs 3, 6, 9 end at 7.5, 15 and 22.5.
+    assert paper(images=10, batch=4, epochs=10.0, validate_epochs=3).epoch_ends() == (7, 15, 22, 25)
+    assert paper(images=10, batch=4, epochs=2.0, validate_epochs=3).epoch_ends() == (5,)
+
+
 def test_epochs_that_a_batch_swallows_end_once() -> None:
     # Batches of 8 out of 3 images: 2.67 epochs each, so the ends of epochs 3, 6, 8 (9, 18, 24 images) are seen.
     assert paper(images=3, batch=8, epochs=8.0).epoch_ends() == (1, 2, 3)

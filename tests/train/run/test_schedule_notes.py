@@ -33,6 +33,11 @@ def test_a_cosine_is_told_as_one() -> None:
     )
 
 
+def test_a_run_that_is_validated_less_often_says_so() -> None:
+    assert describe(derive(**USUAL, validate_epochs=3))[-1] == "validated every 3 epochs (SOLVER.VALIDATE_EPOCHS)"
+    assert len(describe(derive(**USUAL))) == 2
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -56,9 +61,10 @@ def test_every_run_is_told_how_long_it_takes_and_a_long_one_what_is_quicker() ->
     ]
 
 
-def test_a_run_of_weeks_is_warned_of() -> None:
-    # 6.9 and 21.2 days in seconds.
-    assert pace(6 * 86_400 + 77_760, 1, ["less"])[0] == "7 days to go on this machine, at 1 s an iteration"
+def test_a_run_of_days_is_warned_of() -> None:
+    assert pace(86_399, 1, ["less"])[0] == "24 h 0 min to go on this machine, at 1 s an iteration"
+    assert pace(86_400, 1, ["less"])[0] == "warning: 24 h 0 min to go on this machine, at 1 s an iteration"
+    # 21.2 days in seconds.
     assert pace(1_831_680, 1, ["less"])[0] == "warning: 21 days to go on this machine, at 1 s an iteration"
 
 
