@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
 from pathlib import Path
 from typing import NamedTuple
+
+from cachetools import LRUCache
 
 from augment.compiler.inputs import examined
 from datasets import images
@@ -31,11 +32,9 @@ class DonorCache:
     """The pictures used last, up to MOST_BYTES; one that is larger than that is decoded each time."""
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
-        self._most = most_bytes
-        self._size = 0
         # By all that is known of a file: a process may make several builds, between which files change, and two inputs
         # may share a file and read it in two ways.
-        self._kept: OrderedDict[tuple[Path, Examined], Decoded] = OrderedDict()
+        self._kept: LRUCache[tuple[Path, Examined], Decoded] = LRUCache(most_bytes, lambda item: item.pixels.nbytes)
 
     def get(self, source: Source) -> Decoded:
         """A source's picture. Raises DataError where the file changed since the check, or cannot be decoded."""
@@ -43,7 +42,6 @@ class DonorCache:
         key = source.path, file
         found = self._kept.get(key)
         if found is not None:
-            self._kept.move_to_end(key)
             return found
         data = read_unchanged(source.path, file)
         try:
@@ -51,11 +49,8 @@ class DonorCache:
         except ValueError as error:
             raise DataError(f"{source.path}: {error}", advice=DAMAGED_ADVICE) from None
         decoded = Decoded(pixels, hashlib.sha256(data).hexdigest())
-        self._kept[key] = decoded
-        self._size += decoded.pixels.nbytes
-        while self._size > self._most:
-            _, dropped = self._kept.popitem(last=False)
-            self._size -= dropped.pixels.nbytes
+        if pixels.nbytes <= self._kept.maxsize:
+            self._kept[key] = decoded
         return decoded
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import cv2
 import torch
+from threadpoolctl import threadpool_limits
 from torch.utils.data import DataLoader, Dataset
 
 from datasets.errors import DataError
@@ -134,3 +135,5 @@ def _begin(_worker: int) -> None:
     signals.leave_signals_to_parent()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
+    # BLAS, too, which some pixel transforms use.
+    threadpool_limits(1)

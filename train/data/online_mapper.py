@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import msgspec
 from cachetools import LRUCache
 
+from augment.operations.parameters import Pixel
 from augment.operations.plan import size_of
 from augment.operations.render import render
 from datasets import images
@@ -29,10 +31,15 @@ class OnlineMapper:
 
     def __init__(self, data: OnlineData, draws: OnlineDraws, mapper: TrainingMapper) -> None:
         self._data, self._draws, self._mapper = data, draws, mapper
+        if any(isinstance(operation, Pixel) for operation in data.recipe.operations):
+            # Once, for all workers that are forked from here: it takes a second.
+            from augment.operations import pixel  # noqa: F401
         self._cache: LRUCache[tuple[int, Order], Pixels] = LRUCache(MOST_BYTES, getsizeof=_bytes)
 
     def __call__(self, key: Key) -> dict[str, Any]:
         """Raises DataError naming a file that cannot be read."""
+        # The last bits of some transforms depend on the number of OpenCV's threads; workers have one anyway.
+        cv2.setNumThreads(1)
         drawn = self._draws.draw(key)
         return self._mapper(self._record(drawn), key, lambda order: self._render(drawn, order))
 
