@@ -28,11 +28,13 @@ CPU_INFO = Path("/proc/cpuinfo")
 
 # Where no photographs are given: drawings, whose pixels cost less, so that what is done beside them counts for more.
 SAMPLE = ("--annotations", "datasets/sample/annotations/instances_train.json", "--images", "datasets/sample/train")
-# What `python benchmarks/...` runs. The sizes are those that still tell: a ratio of two short runs is mostly start-up.
-COMPILER: tuple[tuple[str, ...], ...] = (
+# What `python benchmarks/...` runs on these, and on the compiled sample. The sizes are those that still tell: a ratio of
+# two short runs is mostly start-up.
+ON_PHOTOGRAPHS: tuple[tuple[str, ...], ...] = (
     ("bench_augment.py", "run", "--count", "1000", "--rounds", "2"),
     ("bench_augment.py", "operations", "--count", "200"),
     ("bench_scale.py", "--count", "400"),
+    ("bench_train.py", "online", "--count", "60"),
 )
 RUNS: tuple[tuple[str, ...], ...] = (
     ("bench_train.py", "loader", "--count", "20", "--rounds", "3"),
@@ -66,7 +68,7 @@ def main(annotations: tuple[str, ...], images: tuple[str, ...], page: Path) -> N
     """
     begun = time.perf_counter()
     data = compiled(annotations, images)
-    commands = [*((arguments, data) for arguments in COMPILER), *((arguments, ()) for arguments in RUNS)]
+    commands = [*((arguments, data) for arguments in ON_PHOTOGRAPHS), *((arguments, ()) for arguments in RUNS)]
     found = {" ".join(arguments): run(arguments, options) for arguments, options in commands}
     measured = [item for items in found.values() for item in items or ()]
     failed = [command for command, items in found.items() if items is None]

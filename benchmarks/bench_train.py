@@ -104,7 +104,8 @@ def our_batches(cfg: Any, data: TrainingData, last: int, batch: int = 1) -> Iter
 
 
 @main.command()
-@data_options
+@click.option("--annotations", type=PATH, default=ROOT / "datasets/sample/annotations/instances_train.json")
+@click.option("--images", type=PATH, default=ROOT / "datasets/sample/train", help="Default: the sample.")
 @click.option("--recipe", default="scarce", show_default=True, help="What is drawn.")
 @click.option("--count", default=100, show_default=True, help="Images a side in each round.")
 @click.option("--rounds", default=3, show_default=True)

@@ -65,7 +65,7 @@ def test_only_what_is_between_the_marks_is_written_anew() -> None:
 def test_the_page_has_the_marks_and_every_benchmark_is_run() -> None:
     assert with_table(bench_all.PAGE.read_text(encoding="utf-8"), []).count(BEGIN) == 1
     scripts = {path.name for path in bench_all.PAGE.parents[1].glob("benchmarks/bench_*.py")} - {"bench_all.py"}
-    assert {arguments[0] for arguments in (*bench_all.COMPILER, *bench_all.RUNS)} == scripts
+    assert {arguments[0] for arguments in (*bench_all.ON_PHOTOGRAPHS, *bench_all.RUNS)} == scripts
 
 
 def test_photographs_take_the_place_of_the_drawings() -> None:
