@@ -139,7 +139,7 @@ def mask_to_polygons(mask: npt.NDArray[np.uint8]) -> Polygons:
         return ()
     top, left = int(rows[0]), int(columns[0])
     cut = np.ascontiguousarray(mask[top : rows[-1] + 1, left : columns[-1] + 1])
-    zoomed = cut.repeat(_ZOOM, axis=0).repeat(_ZOOM, axis=1)
+    zoomed = cv2.resize(cut, None, fx=_ZOOM, fy=_ZOOM, interpolation=cv2.INTER_NEAREST)
     contours, _ = cv2.findContours(zoomed, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     corner = np.array((left, top), dtype=np.float64)
     return tuple(((contour[:, 0] + 0.5) / _ZOOM + corner).reshape(-1) for contour in contours if len(contour) > 2)
