@@ -28,7 +28,9 @@ from train import precision
 from train.checkpoints import checkpoint
 from train.data import shared_memory
 from train.inference import detect, tiling
-from train.inference.predict import RAW, Predicted, Request, _augmented, _Variants, predict
+from train.inference.predict import Predicted, predict
+from train.inference.request import RAW, Request
+from train.inference.tta import Variants, augmented
 from train.model.build import build_network
 
 # isort: split
@@ -255,7 +257,7 @@ def test_what_tta_finds_in_each_variant_is_brought_back() -> None:
     finder = Finder()
     item = {"image": torch.from_numpy(pixels), "height": 60, "width": 80, "image_id": 1}
 
-    [output] = _augmented(finder, cfg)([item])
+    [output] = augmented(finder, cfg)([item])
 
     # 48 is 60 x 0.8; at 90, the longer side would be 120, which 128 lets pass. Each of them as it is and mirrored.
     assert finder.sizes == [(48, 64)] * 2 + [(60, 80)] * 2 + [(90, 120)] * 2
@@ -270,7 +272,7 @@ def test_variants_are_no_larger_than_allowed() -> None:
     cfg = tiny_config(8, *ONE_SIZE, "TEST.AUG.MIN_SIZES", "[60, 96]", "TEST.AUG.MAX_SIZE", "100")
     item = {"image": torch.zeros((60, 80, 3), dtype=torch.uint8), "height": 60, "width": 80, "image_id": 1}
     # 96 would be 96 x 128: 100 / 80 is as far as it goes.
-    assert [tuple(variant["image"].shape) for variant in _Variants(cfg)(item)] == [(3, 60, 80), (3, 75, 100)]
+    assert [tuple(variant["image"].shape) for variant in Variants(cfg)(item)] == [(3, 60, 80), (3, 75, 100)]
 
 
 def test_several_processes_write_the_same_file(run: Run, weights: Path, images: Path, tmp_path: Path) -> None:

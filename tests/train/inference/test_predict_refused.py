@@ -16,7 +16,8 @@ from tests.train.made import content, quiet, tiny_config, write_list
 from train import devices
 from train.checkpoints import checkpoint
 from train.devices import Gpus
-from train.inference.predict import Request, predict
+from train.inference.predict import predict
+from train.inference.request import Request
 from train.model.build import build_network
 
 CATEGORIES = [(1, "disc"), (8, "star"), (34, "bolt")]
