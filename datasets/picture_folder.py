@@ -63,7 +63,7 @@ def find(folder: Path) -> Found:
         problems.add(f"{error.filename}: {error.strerror}")
 
     for root, folders, files in os.walk(folder, followlinks=True, onerror=unreadable):
-        status = os.stat(root)
+        status = Path(root).stat()
         if (status.st_dev, status.st_ino) in visited:
             folders.clear()
             continue

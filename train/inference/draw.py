@@ -5,9 +5,11 @@ N: detections, H, W: size of the picture in pixels
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import msgspec
 import numpy as np
 
@@ -27,6 +29,9 @@ OPACITY = 0.45
 REFERENCE, LINE, TEXT = 480, 2, 12
 TEXT_GROWTH = 0.75
 SMALLEST_TEXT = 9
+# Pictures with a shorter side below about two thirds of this are enlarged to about this, so that labels leave some of
+# them to be seen; but not by more than this factor, nor beyond this side.
+ENLARGED, MOST, LONGEST_ENLARGED = 400, 8, 4000
 # supervision takes no masks of pictures with a longer side; these have boxes only.
 LONGEST = 32_768
 
@@ -46,78 +51,99 @@ def style_of(height: int, width: int) -> Style:
     return Style(max(1, round(LINE * scale)), text, max(1, text // 6))
 
 
+def enlargement(height: int, width: int) -> int:
+    """The whole factor by which an H x W picture is enlarged; 1 for not at all."""
+    wanted = round(ENLARGED / min(height, width))
+    return max(1, min(wanted, MOST, LONGEST_ENLARGED // max(height, width)))
+
+
 class Artist:
     """Draws detections; `categories` are the model's, in whose order colours are given.
 
-    Names are written in DejaVu Sans, which matplotlib brings along: Latin, Greek, Cyrillic, Arabic, Hebrew and more. A
-    category with any other letter in its name is written as its id, #18, as `renamed` says.
+    Names are written in DejaVu Sans, which matplotlib brings along: Latin, Greek, Cyrillic, Arabic and more. A category
+    with any other character in its name is written as its id, #18, as `renamed` tells.
     """
 
     def __init__(self, categories: Categories) -> None:
         import matplotlib
         from matplotlib.ft2font import FT2Font
 
-        self._font = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
-        letters = FT2Font(str(self._font)).get_charmap()
         self._categories = categories
-        self.renamed: dict[str, str] = {}
+        self._font = str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"))
+        known = FT2Font(self._font).get_charmap()
+        self._names = [
+            name if name.strip() and all(ord(character) in known for character in name) else f"#{id_}"
+            for id_, name in categories.pairs()
+        ]
+        self.renamed = {
+            printable(name): written
+            for name, written in zip(categories.names, self._names, strict=True)
+            if written != name
+        }
         """The names that cannot be written, and what stands for them."""
-        self._names = []
-        for id_, name in categories.pairs():
-            writable = bool(name.strip()) and all(ord(letter) in letters for letter in name)
-            self._names.append(name if writable else f"#{id_}")
-            if not writable:
-                self.renamed[printable(name)] = f"#{id_}"
 
     def draw(self, pixels: Pixels, found: Results) -> Pixels:
-        """(H, W, 3) RGB pixels with N detections; where they overlap, the best box and the smallest mask is on top."""
+        """(H, W, 3) RGB pixels with N detections -> (e H, e W, 3), with the `enlargement` e.
+
+        Where detections overlap, the smallest mask and the best box is on top.
+        """
+        height, width = pixels.shape[:2]
+        factor = enlargement(height, width)
         if not len(found):
-            return pixels
+            return _enlarged(pixels, factor)
         import supervision
 
-        height, width = pixels.shape[:2]
-        style = style_of(height, width)
+        detections = _as_detections(found, self._categories, height, width)
         palette = supervision.ColorPalette.from_hex(list(PALETTE))
-        contrasts = supervision.ColorPalette([_contrast(color) for color in palette.colors])
-        label = supervision.RichLabelAnnotator(
+        scene = swapped(pixels)
+        if detections.mask is not None:
+            scene = supervision.MaskAnnotator(palette, opacity=OPACITY).annotate(scene, detections)
+            detections.mask = None
+        detections.xyxy *= factor
+        style = style_of(height * factor, width * factor)
+        scene = supervision.BoxAnnotator(palette, thickness=style.line).annotate(_enlarged(scene, factor), detections)
+        return swapped(self._labelled(scene, detections, palette, style))
+
+    def _labelled(self, scene: Pixels, detections: Any, palette: Any, style: Style) -> Pixels:
+        import supervision
+
+        annotator = supervision.RichLabelAnnotator(
             palette,
-            text_color=contrasts,
-            font_path=str(self._font),
+            text_color=supervision.ColorPalette.from_hex([text_color(color) for color in PALETTE]),
+            font_path=self._font,
             font_size=style.text,
             text_padding=style.padding,
             smart_position=True,
         )
-        detections = _as_detections(found, self._categories, height, width)
-        scene = swapped(pixels)
-        if detections.mask is not None:
-            scene = supervision.MaskAnnotator(palette, opacity=OPACITY).annotate(scene, detections)
-        scene = supervision.BoxAnnotator(palette, thickness=style.line).annotate(scene, detections)
-        texts = [
-            self._label(label, number, score, width)
+        room = scene.shape[1] - 2 * style.padding
+        labels = [
+            shortened(self._names[number], f"{score:.2f}", lambda text: annotator.font.getlength(text) <= room)
             for number, score in zip(detections.class_id.tolist(), detections.confidence.tolist(), strict=True)
         ]
-        return swapped(np.asarray(label.annotate(scene, detections, texts), dtype=np.uint8))
-
-    def _label(self, label: Any, number: int, score: float, width: int) -> str:
-        """Name and score, the name cut short where the label would be wider than the picture."""
-        name, shown = self._names[number], f"{score:.2f}"
-        text = f"{name} {shown}"
-        while name and label.font.getlength(text) + 2 * label.text_padding > width:
-            name = name[:-1]
-            text = f"{name}… {shown}"
-        return text
+        return np.asarray(annotator.annotate(scene, detections, labels), dtype=np.uint8)
 
 
-def _contrast(color: Any) -> Any:
-    """Black or white, whichever is easier to read on `color`: by relative luminance (WCAG 2.2), at equal contrast."""
-    import supervision
+def shortened(name: str, score: str, fits: Callable[[str], bool]) -> str:
+    """A label of both; the name is cut where it would not fit."""
+    label = f"{name} {score}"
+    while name and not fits(label):
+        name = name[:-1]
+        label = f"{name}… {score}"
+    return label
 
-    linear = [
-        channel / 12.92 if channel <= 0.04045 else ((channel + 0.055) / 1.055) ** 2.4
-        for channel in (color.r / 255, color.g / 255, color.b / 255)
-    ]
-    luminance = float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
-    return supervision.Color.BLACK if luminance > 0.179 else supervision.Color.WHITE
+
+def text_color(color: str) -> str:
+    """Black or white, whichever has more contrast with `color`, as #RRGGBB (WCAG 2.2, contrast ratio)."""
+    channels = [int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "#000000" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "#FFFFFF"
+
+
+def _enlarged(pixels: Pixels, factor: int) -> Pixels:
+    if factor == 1:
+        return pixels
+    return np.asarray(cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
 
 
 def _as_detections(found: Results, categories: Categories, height: int, width: int) -> Any:
@@ -126,9 +152,8 @@ def _as_detections(found: Results, categories: Categories, height: int, width: i
     from supervision.detection.compact_mask import CompactMask
 
     order = np.argsort(found.scores, kind="stable")
-    corners = xywh_to_xyxy(found.boxes_xywh[order])
     # The right and bottom edges belong to the last pixel inside.
-    boxes = np.clip(corners, 0, np.array([width - 1, height - 1] * 2))
+    boxes = np.clip(xywh_to_xyxy(found.boxes_xywh[order]), 0, np.array([width - 1, height - 1] * 2))
     masks = None
     if found.segmentations is not None and all(found.segmentations) and max(height, width) <= LONGEST:
         runs = [msgspec.json.decode(found.segmentations[at]) for at in order]

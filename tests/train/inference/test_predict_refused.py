@@ -46,6 +46,12 @@ def request_(weights: Path, tmp_path: Path) -> Request:
     return Request(weights, write_list(tmp_path / "images.json", SIZES), tmp_path / "images", output)
 
 
+@pytest.fixture
+def annotations(request_: Request) -> Path:
+    assert request_.annotations is not None
+    return request_.annotations
+
+
 class Refusal(Protocol):
     """refusal(tta=True): the error that such a request ends with, no model having been built and nothing written."""
 
