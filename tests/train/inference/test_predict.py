@@ -323,7 +323,7 @@ def test_a_run_in_mixed_precision_is_predicted_in_float32(run: Run, tmp_path: Pa
 
 
 def test_memory_that_runs_out_is_one_error(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def fail(*_: Any) -> Results:
+    def fail(*_: Any, **__: Any) -> Results:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nAnd more.")
 
     monkeypatch.setattr(detect, "detect", fail)
