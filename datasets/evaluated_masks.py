@@ -17,6 +17,9 @@ from datasets.records import Dataset, Image, Polygons, Rle
 from datasets.results import Results
 
 Runs = dict[str, Any]
+# How tools write that there is no mask; and how much of anything else is shown.
+_NONE = ("", "null", "[]", "[[]]")
+_SHOWN = 60
 
 
 def of_objects(dataset: Dataset, name: str) -> list[Runs]:
@@ -45,7 +48,7 @@ def of_detections(results: Results, dataset: Dataset, name: str) -> list[Runs]:
     masks = []
     texts = results.segmentations if results.segmentations is not None else [b""] * len(results)
     for row, (image_id, text) in enumerate(zip(results.image_ids.tolist(), texts, strict=True)):
-        mask = _runs(_parsed(text), images[image_id])
+        mask = _runs(_parsed(text), images[image_id], text.decode("utf-8", "replace")[:_SHOWN])
         if isinstance(mask, str):
             problems.add(f"$[{row}].segmentation: {mask}")
         else:
@@ -67,10 +70,11 @@ def _parsed(text: bytes) -> Polygons | Rle | None:
         return None
 
 
-def _runs(segmentation: Polygons | Rle | None, image: Image) -> Runs | str:
-    """The mask in the image's size, or what is wrong with it."""
+def _runs(segmentation: Polygons | Rle | None, image: Image, shown: str = "") -> Runs | str:
+    """The mask in the image's size, or what is wrong with it, which is `shown`."""
     if segmentation is None:
-        return "expected a mask, polygons or runs, found none"
+        found = "none" if shown in _NONE else shown
+        return f"expected a mask, polygons or runs, found {found}"
     if isinstance(segmentation, Rle) and tuple(segmentation.size) != (image.height, image.width):
         height, width = segmentation.size
         return (

@@ -139,7 +139,7 @@ def _curves(
         np.array([item.bbox for item in annotations], dtype=np.float64).reshape(-1, 4),
         area=np.array([item.area for item in annotations], dtype=np.float64),
         iscrowd=np.array([item.iscrowd for item in annotations], dtype=np.int64),
-        segmentation=None if masks is None else masks.of_objects,
+        segmentation=None if masks is None else [*masks.of_objects],
     )
     images, categories = (
         np.searchsorted(image_ids, results.image_ids),

@@ -39,12 +39,6 @@ class Plan(NamedTuple):
     score: float
     """The lowest that is drawn."""
 
-    @property
-    def notes(self) -> list[str]:
-        renamed = self.artist.renamed
-        listed = ", ".join(f"{name} is {short}" for name, short in list(renamed.items())[:SHOWN])
-        return [f"drawn by id, for want of letters: {listed}"] if renamed else []
-
 
 def check_folder(folder: Path, pictures: Path) -> None:
     """Raises DataError for anything but a new or empty folder outside that of the pictures."""
@@ -68,6 +62,19 @@ def plan(folder: Path, pictures: Path, records: Records, categories: Categories,
     if repeated:
         raise DataError("--draw: expected a file for each image, since drawings have their names", repeated)
     return Plan(folder, records, names, Artist(categories), score)
+
+
+def notes(planned: Plan, found: Results) -> Iterator[str]:
+    """Lines for the user."""
+    count = int((found.scores >= planned.score).sum())
+    remedy = "" if count or not len(found) else f"; the highest is {found.scores.max():.2f}: give a lower --draw-score"
+    yield (
+        f"{planned.folder}: {len(planned.names):,} pictures with the {count:,} detections of scores from "
+        f"{planned.score:g} on{remedy}"
+    )
+    renamed = [f"{name} is {short}" for name, short in planned.artist.renamed.items()]
+    if renamed:
+        yield f"drawn by id, for want of letters: {', '.join(renamed[:SHOWN])}" + (", ..." if renamed[SHOWN:] else "")
 
 
 @contextmanager

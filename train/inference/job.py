@@ -40,7 +40,7 @@ class Job(NamedTuple):
     """Of the images, known to the first process."""
     drawings: drawings.Plan | None
     notes: tuple[str, ...]
-    """Lines for the user: what was left out, and what is drawn in another way than it is named."""
+    """Lines for the user: what was left out."""
 
     @property
     def masks_from(self) -> float | None:
@@ -87,7 +87,7 @@ def prepare(request: Request, progress: cli.Progress | None) -> Job:
     in_full_size = request.tta or request.tile is not None
     load = shared_memory.whole_images_load(records) if in_full_size else shared_memory.inference_load(cfg, records)
     shared_memory.check([load], cfg.DATALOADER.NUM_WORKERS)
-    notes = (*_left_out_notes(asked, checked), *(plan.notes if plan is not None else ()))
+    notes = tuple(_left_out_notes(asked, checked))
     return Job(
         request, loaded, cfg, device, categories, output, checked.images, records, seen, tuple(seen_ids), plan, notes
     )

@@ -44,7 +44,7 @@ class Predicted(NamedTuple):
     seen: int
     """Images that the model was trained on."""
     notes: tuple[str, ...] = ()
-    """See `Job`."""
+    """Lines for the user: what was left out, and what was drawn."""
 
 
 def predict(request: Request, progress: cli.Progress) -> Predicted | None:
@@ -80,7 +80,8 @@ def predict(request: Request, progress: cli.Progress) -> Predicted | None:
         detections = detect.in_order(detect.join(shares), [item.id for item in job.images])
         _write(job, detections)
     without = len(job.images) - len(np.unique(detections.image_ids))
-    return Predicted(len(job.images), len(detections), without, len(job.seen_ids), job.notes)
+    notes = (*job.notes, *(drawings.notes(job.drawings, detections) if job.drawings is not None else ()))
+    return Predicted(len(job.images), len(detections), without, len(job.seen_ids), notes)
 
 
 def predict_and_report(request: Request) -> None:
