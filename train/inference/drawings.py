@@ -40,9 +40,11 @@ class Plan(NamedTuple):
     """The lowest that is drawn."""
 
 
-def check_folder(folder: Path, pictures: Path) -> None:
-    """Raises DataError for anything but a new or empty folder outside that of the pictures."""
+def check_folder(folder: Path, pictures: Path, results: Path) -> None:
+    """Raises DataError for anything but a new or empty folder outside that of the pictures and without the results."""
     output, source = folder.resolve(), pictures.resolve()
+    if output in (results.resolve(), *results.resolve().parents):
+        raise DataError(f"--draw {folder}: expected a folder for drawings alone, found --output {results} in it")
     if output == source or source in output.parents:
         raise DataError(f"--draw {folder}: expected a folder outside the images, found it in {pictures}")
     if output.exists() and not output.is_dir():

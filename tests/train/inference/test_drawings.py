@@ -64,7 +64,7 @@ def test_every_picture_has_a_drawing_under_its_own_name(folder: Path) -> None:
     assert (pixels(drawn / "a.png") != pixels(folder / "a.png"))[:, :48].any()
     assert (pixels(drawn / "a.png") == pixels(folder / "a.png"))[:, 150:].all()
     assert (pixels(drawn / "sub" / "a.png") == pixels(folder / "sub" / "a.png")).all()
-    assert [PillowImage.open(drawn / name).format for name in ("a.png", "b.jpg")] == ["PNG", "JPEG"]
+    assert [(drawn / name).read_bytes()[1:4] for name in ("a.png", "b.jpg")] == [b"PNG", b"\xd8\xff\xe0"]
     assert [path.name for path in folder.parent.iterdir() if path.name.startswith("drawn")] == ["drawn"]
 
 
@@ -93,6 +93,8 @@ def test_nothing_is_drawn_unasked() -> None:
         ("link/drawn", "expected a folder outside the images, found it in "),
         ("a file", "expected a folder or nothing, found a file"),
         ("full", "expected a new or empty folder, found something in it"),
+        ("out", "expected a folder for drawings alone, found --output"),
+        ("out/results.json", "expected a folder for drawings alone, found --output"),
     ],
 )
 def test_where_drawings_may_not_be(name: str, expected: str, folder: Path) -> None:
@@ -100,14 +102,14 @@ def test_where_drawings_may_not_be(name: str, expected: str, folder: Path) -> No
     (folder.parent / "a file").write_text("text")
     (folder.parent / "full" / "sub").mkdir(parents=True)
     with pytest.raises(DataError) as caught:
-        drawings.check_folder(folder.parent / name, folder)
+        drawings.check_folder(folder.parent / name, folder, folder.parent / "out" / "results.json")
     assert str(caught.value).startswith(f"--draw {folder.parent / name}: {expected}")
 
 
 def test_a_new_or_empty_folder_is_right(folder: Path) -> None:
     (folder.parent / "empty").mkdir()
     for name in ("empty", "new", "deep/er"):
-        drawings.check_folder(folder.parent / name, folder)
+        drawings.check_folder(folder.parent / name, folder, folder.parent / "results.json")
 
 
 def test_images_of_one_file_would_have_one_drawing(folder: Path, tmp_path: Path) -> None:

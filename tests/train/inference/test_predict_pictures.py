@@ -175,8 +175,9 @@ def test_the_images_of_a_list_are_drawn_too(request_: Request, images: Path, tmp
     PillowImage.open(images / "z.png").save(tmp_path / "5.png")
     listed = write_list(tmp_path / "list.json", {5: SIZES["z.png"]})
     given = request_._replace(annotations=listed, images=tmp_path, draw=tmp_path.parent / f"{tmp_path.name} drawn")
-    predict(given, quiet)
     assert given.draw is not None
+    given.draw.mkdir()
+    predict(given, quiet)
     assert [path.name for path in given.draw.iterdir()] == ["5.png"]
 
 
