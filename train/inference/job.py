@@ -87,9 +87,19 @@ def prepare(request: Request, progress: cli.Progress | None) -> Job:
     in_full_size = request.tta or request.tile is not None
     load = shared_memory.whole_images_load(records) if in_full_size else shared_memory.inference_load(cfg, records)
     shared_memory.check([load], cfg.DATALOADER.NUM_WORKERS)
-    notes = tuple(_left_out_notes(asked, checked))
     return Job(
-        request, loaded, cfg, device, categories, output, checked.images, records, seen, tuple(seen_ids), plan, notes
+        request=request,
+        loaded=loaded,
+        cfg=cfg,
+        device=device,
+        categories=categories,
+        output=output,
+        images=checked.images,
+        records=records,
+        seen=seen,
+        seen_ids=tuple(seen_ids),
+        drawings=plan,
+        notes=tuple(_left_out_notes(asked, checked)),
     )
 
 

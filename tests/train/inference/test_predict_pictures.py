@@ -165,7 +165,10 @@ def test_drawing_changes_no_result(request_: Request, tmp_path: Path) -> None:
     drawn = tmp_path / "drawn"
     assert sorted(str(path.relative_to(drawn)) for path in drawn.rglob("*.*")) == sorted(SIZES)
     # A score that none has: the same pictures, enlarged.
-    predict(request_._replace(draw=tmp_path / "bare", draw_score=1.0), quiet)
+    bare = predict(request_._replace(draw=tmp_path / "bare", draw_score=1.0), quiet)
+    assert bare is not None
+    highest = f"the highest is {plain.scores.max():.2f}: give a lower --draw-score"
+    assert bare.notes[1] == f"{tmp_path / 'bare'}: 3 pictures with the 0 detections of scores from 1 on; {highest}"
     assert (pixels(tmp_path / "bare" / "a.png") != pixels(drawn / "a.png")).any()
     with pytest.raises(DataError, match="expected a new or empty folder"):
         predict(request_._replace(draw=drawn), quiet)
