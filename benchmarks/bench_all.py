@@ -28,8 +28,8 @@ CPU_INFO = Path("/proc/cpuinfo")
 
 # Where no photographs are given: drawings, whose pixels cost less, so that what is done beside them counts for more.
 SAMPLE = ("--annotations", "datasets/sample/annotations/instances_train.json", "--images", "datasets/sample/train")
-# What `python benchmarks/...` runs on these, and on the compiled sample. The sizes are those that still tell: a ratio of
-# two short runs is mostly start-up.
+# What `python benchmarks/...` runs on these, and on the compiled sample. The sizes are those that still tell: a ratio
+# of two short runs is mostly start-up.
 ON_PHOTOGRAPHS: tuple[tuple[str, ...], ...] = (
     ("bench_augment.py", "run", "--count", "1000", "--rounds", "2"),
     ("bench_augment.py", "operations", "--count", "200"),

@@ -104,6 +104,7 @@ def check(inputs: list[Input], strict: bool, thorough: bool, leniency: Leniency,
 @click.option(
     "--max-dets", type=click.IntRange(1), default=100, show_default=True, help="Detections of a category in an image."
 )
+@click.option("--masks", is_flag=True, help="Compare masks instead of boxes.")
 @click.option("--per-category", is_flag=True, help="Show the AP of every category too.")
 @options.json_output
 def evaluate(
@@ -112,10 +113,12 @@ def evaluate(
     trained_on: tuple[Path, ...],
     numbering: str,
     max_dets: int,
+    masks: bool,
     per_category: bool,
     as_json: bool,
 ) -> None:
-    """Show COCO's average precision (AP) and recall (AR) of boxes in percent; "-" where there is no object to find.
+    """Show COCO's average precision (AP) and recall (AR) of boxes, or masks, in percent; "-" where there is no object
+    to find.
 
     --json prints fractions.
 
@@ -126,6 +129,7 @@ def evaluate(
     \b
     Example:
       python -m datasets evaluate --annotations instances_val.json --results results.json
+      python -m datasets evaluate --annotations instances_val.json --results results.json --masks
     """
     import msgspec
 
@@ -136,7 +140,8 @@ def evaluate(
     from datasets.results import check_ids
 
     annotations, folder, *_ = images.resolved()
-    dataset, repairs, *_ = coco.read(annotations, provenance=build_of(annotations) is not None, as_written=True)
+    is_build = build_of(annotations) is not None
+    dataset, repairs, *_ = coco.read(annotations, provenance=is_build, as_written=True, masks=masks)
     category_ids = [item.id for item in dataset.categories]
     names = Names(dataset.images, dataset.categories)
     detections, spellings = read_numbered(results, names, msgspec.convert(numbering, Numbering), category_ids)
@@ -146,13 +151,16 @@ def evaluate(
     known = provenance.read(results, provenance.declared_training(trained_on, dataset.images, folder))
     seen_count = len(known.seen & {image.id for image in dataset.images})
     note = seen.seen_note(seen_count, len(dataset.images))
-    evaluated = evaluation.evaluate(dataset, detections, name=str(results), max_dets=max_dets)
+    evaluated = evaluation.evaluate(
+        dataset, detections, name=str(results), truth=str(annotations), max_dets=max_dets, masks=masks
+    )
     odd = plausibility.against_objects(dataset, detections)
     document = {
         "images": len(dataset.images),
         "images_without_detections": len({image.id for image in dataset.images} - set(detections.image_ids.tolist())),
         "detections": len(detections),
         "images_seen_in_training": seen_count if seen_count or not known.doubt else None,
+        **({"iou_type": "segm"} if masks else {}),
         **evaluated.numbers(),
         **({"per_category": evaluation.category_rows(evaluated, dataset)} if per_category else {}),
         "repairs": repairs.places,
@@ -167,7 +175,7 @@ def evaluate(
         *(["", *evaluation.categories_table(evaluated, dataset, note)] if per_category else []),
         "",
         f"{document['images']:,} images, {document['images_without_detections']:,} of them without a detection; "
-        f"{document['detections']:,} detections",
+        f"{document['detections']:,} detections" + ("; masks are compared" if masks else ""),
         *repairs.lines(),
         *(f"{results.name}: {line}" for line in spellings.brief()),
         *(f"note: {text}" for text in odd),

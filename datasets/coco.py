@@ -63,12 +63,14 @@ def read(
     leniency: Leniency | None = None,
     images: Path | None = None,
     as_written: bool = False,
+    masks: bool = False,
 ) -> ReadFile:
     """Read and check a COCO annotation file (`datasets.sources` checks its image files).
 
     With `strict`, repairs are errors. With `provenance`, the keys that augment adds are read too; otherwise keys that
     COCO does not define are dropped. `images` is the folder to read missing image sizes from. With `as_written`, for
-    evaluation, boxes are neither clipped nor left out, images need neither a name nor a size, and no mask is kept.
+    evaluation, boxes are neither clipped nor left out, images need neither a name nor a size, and no mask is kept; with
+    `masks` too, they are, and images need a size.
 
     Raises DataError listing every offender with its place, and the option of `leniency` that would help, where the
     caller has it.
@@ -79,9 +81,10 @@ def read(
     document = _split(data, path)
     kinds = (Image, TracedAnnotationJson) if provenance else (CocoImage, AnnotationJson)
     categories = _categories(document, mending)
-    asked = Asked(names=not as_written, sizes=not as_written)
+    asked = Asked(names=not as_written, sizes=masks or not as_written)
     records = _images(document, kinds[0], images, mending, asked)
-    annotations = _annotations(document, data, kinds[1], records, categories, mending, as_written)
+    how = _How(as_written, masks)
+    annotations = _annotations(document, data, kinds[1], records, categories, mending, how)
     _raise_problems(path, mending.problems, leniency, unsized=bool(records.unsized))
     if strict:
         mending.repairs.as_problems().raise_if_any(f"{path}: {{n}} problem(s) that --strict does not repair")
@@ -93,6 +96,13 @@ def read(
         annotations=annotations,
     )
     return ReadFile(dataset, mending.repairs, sha256, records.unsized)
+
+
+class _How(NamedTuple):
+    """How annotations are read; see `read`."""
+
+    as_written: bool
+    masks: bool
 
 
 def _split(data: Buffer, path: Path, *, images_only: bool = False) -> Document:
@@ -228,7 +238,7 @@ def _annotations(
     images: _Known[CocoImage],
     categories: _Known[Category],
     mending: Mending,
-    as_written: bool,
+    how: _How,
 ) -> list[Annotation]:
     annotations: list[Annotation] = []
     repeated: list[Annotation] = []
@@ -250,7 +260,7 @@ def _annotations(
     )
     problems = Problems()
     for json_path, record in parsed:
-        checked = _checked(record, json_path, images, categories, mending, problems, as_written)
+        checked = _checked(record, json_path, images, categories, mending, problems, how)
         if problems.count:
             mending.take(json_path, problems)
             problems = Problems()
@@ -273,7 +283,7 @@ def _checked(
     categories: _Known[Category],
     mending: Mending,
     problems: Problems,
-    as_written: bool,
+    how: _How,
 ) -> Annotation | None:
     if record.category_id not in categories.records and record.category_id not in categories.refused:
         problems.add(f"{json_path}.category_id: expected the id of a category, found {record.category_id}")
@@ -283,8 +293,8 @@ def _checked(
     if image is None:
         problems.add(f"{json_path}.image_id: expected the id of an image, found {record.image_id}")
         return None
-    if as_written:
-        return check_as_written(record, json_path, mending.repairs, problems)
+    if how.as_written:
+        return check_as_written(record, json_path, mending.repairs, problems, masks=how.masks)
     return check_annotation(record, json_path, image, mending.repairs, problems, mending.leniency.clip_boxes)
 
 

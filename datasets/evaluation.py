@@ -1,4 +1,4 @@
-"""COCO's average precision and recall of boxes, by hotcoco."""
+"""COCO's average precision and recall of boxes or masks, by hotcoco."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from datasets import percent
+from datasets import evaluated_masks, percent
 from datasets.errors import DataError
 from datasets.records import Dataset
 from datasets.results import Results, unknown_ids
@@ -74,18 +74,32 @@ METRICS = {
 }
 
 
-def evaluate(dataset: Dataset, results: Results, *, name: str = "results", max_dets: int = MAX_DETS) -> Evaluation:
+def evaluate(
+    dataset: Dataset,
+    results: Results,
+    *,
+    name: str = "results",
+    truth: str = "annotations",
+    max_dets: int = MAX_DETS,
+    masks: bool = False,
+) -> Evaluation:
     """Compare detections with a dataset's objects as pycocotools' COCOeval does; crowds are ignored regions.
 
-    Ties between scores are broken by image id, within an image by the order of `results`. Raises DataError, which calls
-    the results `name`, where they have ids that the dataset lacks.
+    With `masks`, these are compared instead of boxes, and the area of a detection is its mask's, as in Detectron2 and
+    mmdetection. Ties between scores are broken by image id, within an image by the order of `results`. Raises
+    DataError, which calls the results `name` and the dataset `truth`, where results have ids that the dataset lacks,
+    and where masks are missing or of another size than their image.
     """
     image_ids = np.array(sorted(image.id for image in dataset.images), dtype=np.int64)
     category_ids = np.array(sorted(category.id for category in dataset.categories), dtype=np.int64)
     problems = unknown_ids(results, image_ids, category_ids)
     if problems:
         raise DataError(f"{name}: {len(problems)} id(s) that the annotation file does not have", problems)
-    curves = _curves(dataset, results, image_ids, category_ids, max_dets)
+    compared = None
+    if masks:
+        of_objects = evaluated_masks.of_objects(dataset, truth)
+        compared = _Masks(of_objects, evaluated_masks.of_detections(results, dataset, name))
+    curves = _curves(dataset, results, image_ids, category_ids, max_dets, compared)
     numbers = {
         key: _mean(curves[metric.curve][metric.thresholds, ..., metric.area, metric.limit])
         for key, metric in METRICS.items()
@@ -96,12 +110,20 @@ def evaluate(dataset: Dataset, results: Results, *, name: str = "results", max_d
     return Evaluation(**numbers, per_category=per_category, max_dets=max_dets)
 
 
+class _Masks(NamedTuple):
+    """The masks of a dataset's annotations and of the detections, in their orders."""
+
+    of_objects: list[evaluated_masks.Runs]
+    of_detections: list[evaluated_masks.Runs]
+
+
 def _curves(
     dataset: Dataset,
     results: Results,
     image_ids: npt.NDArray[np.int64],
     category_ids: npt.NDArray[np.int64],
     max_dets: int,
+    masks: _Masks | None,
 ) -> dict[str, npt.NDArray[np.float64]]:
     """COCOeval's `precision` (thresholds, recall, categories, areas, limits) and `recall` (without the second axis).
 
@@ -117,14 +139,21 @@ def _curves(
         np.array([item.bbox for item in annotations], dtype=np.float64).reshape(-1, 4),
         area=np.array([item.area for item in annotations], dtype=np.float64),
         iscrowd=np.array([item.iscrowd for item in annotations], dtype=np.int64),
+        segmentation=None if masks is None else [*masks.of_objects],
     )
-    columns = [
-        np.searchsorted(image_ids, results.image_ids)[:, None],
-        results.boxes_xywh,
-        results.scores[:, None],
-        np.searchsorted(category_ids, results.category_ids)[:, None],
-    ]
-    evaluation = hotcoco.COCOeval(truth, truth.load_res(np.hstack(columns)), "bbox")
+    images, categories = (
+        np.searchsorted(image_ids, results.image_ids),
+        np.searchsorted(category_ids, results.category_ids),
+    )
+    columns = np.hstack([images[:, None], results.boxes_xywh, results.scores[:, None], categories[:, None]])
+    if masks is None or not len(results):
+        found = truth.load_res(columns)
+    else:
+        # Without boxes, whose areas would be taken for those of the masks.
+        rows = zip(images.tolist(), categories.tolist(), results.scores.tolist(), masks.of_detections, strict=True)
+        keys = ("image_id", "category_id", "score", "segmentation")
+        found = truth.load_res([dict(zip(keys, row, strict=True)) for row in rows])
+    evaluation = hotcoco.COCOeval(truth, found, "bbox" if masks is None else "segm")
     evaluation.params.max_dets = [min(limit, max_dets) for limit in (1, 10)] + [max_dets]
     evaluation.evaluate()
     evaluation.accumulate()

@@ -213,6 +213,14 @@ def encode_jpeg(pixels: Pixels, quality: int, order: Order = "RGB", chroma: Chro
     return buffer.data
 
 
+def encode_png(pixels: Pixels, order: Order = "RGB") -> memoryview:
+    """(height, width, 3) pixels in `order` -> a PNG."""
+    done, buffer = cv2.imencode(".png", swapped(pixels) if order == "RGB" else pixels)
+    if not done:
+        raise DataError(f"an image of {pixels.shape[1]} x {pixels.shape[0]} px cannot be encoded as PNG")
+    return buffer.data
+
+
 def without_orientation(data: bytes, reading: Reading) -> bytes:
     """The same file with its EXIF orientation reset to upright, pixel data unchanged. Raises ValueError if that
     fails.

@@ -24,6 +24,7 @@ Command = Callable[..., None]
 Decorator = Callable[[Command], Command]
 
 EITHER = "give either --annotations and --images, or --data"
+EITHER_OR_ALONE = "give either --annotations and --images, --images alone, or --data"
 DATA_HELP = "Instead of these: data in datasets/specs/, a file like those, or the folder of a build."
 
 
@@ -82,11 +83,19 @@ class AskedFor(NamedTuple):
         assert images.folder is not None, "files_needed"
         return Input(images.annotations, images.folder)
 
+    def pictures(self) -> tuple[Path | None, Path]:
+        """The annotation file, None for --images `alone`, and the folder."""
+        if self.annotations is None and self.data is None:
+            assert self.folder is not None, "alone"
+            return None, self.folder
+        return self.input()
 
-def images_of(split: SplitName, *, files_needed: bool, about: str) -> Decorator:
+
+def images_of(split: SplitName, *, files_needed: bool, about: str, alone: bool = False) -> Decorator:
     """Options for one annotation file: --annotations and --images, or --data and --split; the command gets `images`.
 
-    `split` is the default split. Without `files_needed`, --images may be left out. `about` is the help of --images.
+    `split` is the default split. Without `files_needed`, --images may be left out; with `alone`, --annotations may.
+    `about` is the help of --images.
     """
 
     def decorate(command: Command) -> Command:
@@ -96,8 +105,10 @@ def images_of(split: SplitName, *, files_needed: bool, about: str) -> Decorator:
         ) -> None:
             _check_split(data)
             asked = AskedFor(annotations, image_folder, data, split)
-            if not _is_whole(asked, files_needed=files_needed):
-                raise click.UsageError(EITHER if files_needed else "give either --annotations or --data")
+            is_folder = alone and asked.folder is not None and asked.annotations is None and asked.data is None
+            if not is_folder and not _is_whole(asked, files_needed=files_needed):
+                either = EITHER_OR_ALONE if alone else EITHER
+                raise click.UsageError(either if files_needed else "give either --annotations or --data")
             command(images=asked, **chosen)
 
         return with_options(
@@ -175,9 +186,7 @@ def leniency(command: Command) -> Command:
         click.option(
             "--clip-boxes", is_flag=True, help="Clip boxes however far they lie outside their image; 1 px always is."
         ),
-        click.option(
-            "--skip-bad", is_flag=True, help="Leave out images and annotations that cannot be used; all are counted."
-        ),
+        skip_bad_option,
         follow_links_option,
     )(wrapped)
 
@@ -187,6 +196,10 @@ def _leniency(clip_boxes: bool, skip_bad: bool, follow_links: bool) -> Leniency:
 
     return Leniency(clip_boxes, skip_bad, follow_links)
 
+
+skip_bad_option = click.option(
+    "--skip-bad", is_flag=True, help="Leave out images and annotations that cannot be used; all are counted."
+)
 
 follow_links_option = click.option(
     "--follow-links",

@@ -24,6 +24,7 @@ BY_COMMAND = {
     "--annotations",  # one, or several
     "--categories",  # to train on; of results it is the former name of --category-ids
     "--category-ids",  # of one file, or of each
+    "--masks",  # written, or compared
     "--max-dets",
     "--epoch",  # of one run, or of each
     "--json",

@@ -13,6 +13,7 @@ from datasets import cli, options
 if TYPE_CHECKING:
     from datasets.options import AskedFor
     from datasets.sources import Input
+    from train.processes.launch import World
 
 # Heavy imports are inside the commands: `--help` must answer at once.
 
@@ -156,10 +157,21 @@ def _validation(val: str | None, annotations: Path | None, images: Path | None) 
 @click.option("--run", type=options.PATH, help="Folder of a run: its best checkpoint, else its last.")
 @click.option("--epoch", metavar="N|best|last", help="Another checkpoint of --run.")
 @click.option("--weights", type=options.PATH, help="A checkpoint file.")
-@options.images_of("test", files_needed=True, about="Their folder.")
+@options.images_of("test", files_needed=True, about="Their folder; alone: all JPEG and PNG files in it.", alone=True)
 @click.option("--output", type=options.PATH, required=True, help="Results file to write, COCO JSON.")
+@click.option("--masks", is_flag=True, help="Put masks into the results.")
+@click.option("--draw", type=options.PATH, metavar="DIR", help="Draw what is found into copies of the images.")
+@click.option("--draw-score", type=click.FloatRange(0, 1), metavar="F", help="... from this score on.  [default: 0.5]")
+@options.skip_bad_option
 @gpus_option
+@click.option(
+    "--processes",
+    type=click.IntRange(1, 1024),
+    metavar="N",
+    help="Use the CPU, with so many processes, which share images and cores.",
+)
 @click.option("--amp", type=click.Choice(["fp16", "bf16"]), help="Mixed precision; bf16 also on CPUs that have it.")
+@click.option("--no-ema", is_flag=True, help="Use the weights themselves, not their moving average (SOLVER.EMA).")
 @click.option("--tta", is_flag=True, help="Test-time augmentation: the sizes of TEST.AUG, and mirrored.")
 @click.option(
     "--tile",
@@ -181,10 +193,15 @@ def predict(
     weights: Path | None,
     images: AskedFor,
     gpus: int,
+    processes: int | None,
     overlap: float | None,
+    draw_score: float | None,
+    no_ema: bool,
     **chosen: Any,
 ) -> None:
-    """Detect objects with a trained model and write a COCO results file, boxes only.
+    """Detect objects with a trained model and write a COCO results file; draw them into the images.
+
+    With --images alone, RESULTS.images.json lists the images with the ids that they get.
 
     \b
     Example:
@@ -192,6 +209,10 @@ def predict(
       python -m train predict --run runs/r101 --data vipriors --output r101.json --raw --tta --gpus 8 --amp bf16
       python -m train predict --run runs/cells --annotations slides.json --images slides --output slides-cells.json \\
           --tile 1024 --overlap 0.25
+      python -m train predict --run runs/cells --images photographs --output found.json --draw found
+      python -m train predict --run runs/r50 --data vipriors --split val --output r50.json --masks --draw drawn \\
+          --draw-score 0.3
+      python -m train predict --run runs/tiny --images photographs --output found.json --processes 4    # on the CPU
     """
     from train import cpu
 
@@ -199,8 +220,9 @@ def predict(
 
     from train.checkpoints import checkpoint
     from train.inference import tiling
-    from train.inference.predict import Request, predict_and_report
-    from train.processes.launch import World, launch
+    from train.inference.predict import predict_and_report
+    from train.inference.request import DRAW_SCORE, Request
+    from train.processes.launch import launch
 
     if (run is None) == (weights is None):
         raise click.UsageError("give either --run or --weights")
@@ -210,19 +232,38 @@ def predict(
         raise click.UsageError("--overlap goes with --tile")
     if overlap is not None and not 0 <= overlap < 1:
         raise click.UsageError(f"--overlap: expected 0 or more and less than 1, found {overlap}")
+    if draw_score is not None and chosen["draw"] is None:
+        raise click.UsageError("--draw-score goes with --draw")
     path = weights if weights is not None else checkpoint.find_in_run(run or Path(), epoch)
-    overrides = chosen["overrides"]
-    device = dict(zip(overrides[::2], overrides[1::2], strict=False)).get("MODEL.DEVICE", "auto")
+    annotations, folder = images.pictures()
+    world, chosen["overrides"] = _processes(gpus, processes, chosen["overrides"])
     launch(
         predict_and_report,
-        World(gpus, device=device),
+        world,
         Request(
             checkpoint=path,
-            **images.input()._asdict(),
+            annotations=annotations,
+            images=folder,
             overlap=tiling.OVERLAP if overlap is None else overlap,
+            draw_score=DRAW_SCORE if draw_score is None else draw_score,
+            ema=not no_ema,
             **chosen,
         ),
     )
+
+
+def _processes(gpus: int, processes: int | None, overrides: tuple[str, ...]) -> tuple[World, tuple[str, ...]]:
+    """The processes of --gpus, or those of --processes, and the overrides with the device that follows."""
+    from train.processes.launch import World
+
+    device = dict(zip(overrides[::2], overrides[1::2], strict=False)).get("MODEL.DEVICE", "auto")
+    if processes is None:
+        return World(gpus, device=device), overrides
+    if gpus > 1:
+        raise click.UsageError("give either --gpus, or --processes for the CPU")
+    if device not in ("auto", "cpu"):
+        raise click.UsageError(f"--processes uses the CPU, found MODEL.DEVICE {device}")
+    return World(processes, device="cpu"), (*overrides, "MODEL.DEVICE", "cpu")
 
 
 @main.command(short_help="Average the weights of several epochs of a run.")

@@ -150,7 +150,7 @@ def test_what_is_said_of_the_papers_numbers() -> None:
 
 
 def test_what_is_said_of_raw_predictions_is_what_they_are() -> None:
-    from train.inference.predict import RAW
+    from train.inference.request import RAW
 
     plain = config.flat(config.default())
     found = {key: (plain[key], value) for key, value in RAW.items()}

@@ -15,7 +15,7 @@ from datasets.errors import DataError
 from train import config, config_keys
 from train.config_keys import CASCADE, CONDITIONAL, REFUSED, RESNEST
 from train.data import mapper, sampler
-from train.inference import predict
+from train.inference import tta
 from train.model.build import build_network
 from train.run import solver
 
@@ -151,7 +151,7 @@ def parts(cfg: Any) -> Iterator[tuple[str, Any]]:
     yield "schedule", (schedule, [rates(at) for at in range(schedule.last)])
     yield "training", _attributes(mapper.TrainingMapper(cfg, masks=True, seed=0))
     yield "inference", _attributes(mapper.InferenceMapper(cfg))
-    yield "variants", (_attributes(predict._Variants(cfg)), _attributes(predict._WholeImages(cfg)))
+    yield "variants", (_attributes(tta.Variants(cfg)), _attributes(tta.WholeImages(cfg)))
     yield "division", sampler.Division(cfg.SOLVER.IMS_PER_BATCH, 1, cfg.SOLVER.ACCUMULATE)
     yield "shape", _plain(build_network(cfg, "meta"))
     network = build_network(cfg, seed=0)

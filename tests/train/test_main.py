@@ -22,6 +22,8 @@ from tests.train.made import content, tiny_config, weights_config, write_list
 from train import config
 from train.__main__ import main
 from train.checkpoints import checkpoint
+from train.inference.request import DRAW_SCORE
+from train.inference.request import Request as PredictRequest
 from train.model.build import build_network
 from train.processes import launch
 from train.processes.launch import World
@@ -88,12 +90,12 @@ def spec(drawn: Input, tmp_path: Path) -> Path:
     return path
 
 
-Launched = tuple[Callable[..., None], World, Request]
+Launched = tuple[Callable[..., None], World, Any]
 
 
 @pytest.fixture
 def launched(monkeypatch: pytest.MonkeyPatch) -> list[Launched]:
-    """What `fit` would have run, which does not run."""
+    """What `fit` or `predict` would have run, which does not run."""
     calls: list[Launched] = []
     monkeypatch.setattr(launch, "launch", lambda *arguments: calls.append(arguments))
     return calls
@@ -153,6 +155,24 @@ def test_fit_passes_on_what_it_was_asked_for(cli: Cli, launched: list[Launched],
     assert by_files[2].validation == drawn
 
 
+def test_predict_passes_on_what_it_was_asked_for(cli: Cli, launched: list[Launched], drawn: Input) -> None:
+    asked = ["predict", "--weights", "w.pth", "--output", "r.json"]
+    listed = ["--annotations", drawn.annotations, "--images", drawn.images]
+    assert cli(*asked, *listed, "--gpus", "2") == (0, "", "")
+    assert cli(*asked, "--images", "i", "--masks", "--draw", "d", "--skip-bad", "--processes", "3") == (0, "", "")
+    assert cli(*asked, "--images", "i", "--draw", "d", "--draw-score", "0.25", "SEED", "1") == (0, "", "")
+    plain = PredictRequest(Path("w.pth"), drawn.annotations, drawn.images, Path("r.json"))
+    folder = plain._replace(annotations=None, images=Path("i"), draw=Path("d"))
+    assert [(world, request) for _, world, request in launched] == [
+        (World(2), plain),
+        (
+            World(3, device="cpu"),
+            folder._replace(masks=True, draw_score=DRAW_SCORE, skip_bad=True, overrides=("MODEL.DEVICE", "cpu")),
+        ),
+        (World(1), folder._replace(draw_score=0.25, overrides=("SEED", "1"))),
+    ]
+
+
 FIT = ["fit", "--model", "tiny", "--data", "d", "--output", "o"]
 PREDICT = ["predict", "--annotations", "a", "--images", "i", "--output", "o"]
 
@@ -184,12 +204,17 @@ PREDICT = ["predict", "--annotations", "a", "--images", "i", "--output", "o"]
         ([*PREDICT, "--weights", "w", "--tile", "64", "--overlap", "nan"], "less than 1, found nan"),
         (["average", "runs/a"], "--epochs"),
         (["lineage"], "RUN"),
-        (["predict", "--run", "r", "--images", "i", "--output", "o"], "give either --annotations and --images, or"),
+        (["predict", "--run", "r", "--output", "o"], "give either --annotations and --images, --images alone, or"),
+        (["predict", "--run", "r", "--data", "d", "--images", "i", "--output", "o"], "--images alone, or --data"),
         (
             ["predict", "--run", "r", "--annotations", "a", "--output", "o"],
-            "give either --annotations and --images, or",
+            "give either --annotations and --images, --images alone, or",
         ),
-        ([*PREDICT, "--run", "r", "--data", "sample"], "give either --annotations and --images, or --data"),
+        ([*PREDICT, "--run", "r", "--data", "sample"], "--images alone, or --data"),
+        ([*PREDICT, "--weights", "w", "--draw-score", "0.5"], "--draw-score goes with --draw"),
+        ([*PREDICT, "--weights", "w", "--draw", "d", "--draw-score", "1.5"], "--draw-score"),
+        ([*PREDICT, "--weights", "w", "--gpus", "2", "--processes", "2"], "give either --gpus, or --processes for the"),
+        ([*PREDICT, "--weights", "w", "--processes", "2", "MODEL.DEVICE", "cuda"], "found MODEL.DEVICE cuda"),
         (["predict", "--run", "r", "--annotations", "a", "--images", "i"], "--output"),
         (["train"], "train"),
         (["models", "tiny"], "tiny"),

@@ -16,6 +16,7 @@ from datasets.images import Pixels
 from datasets.records import Window
 from train import compat  # noqa: F401 - before detectron2
 from train.inference import tiling
+from train.inference.masks import SOFT_MASKS
 
 # isort: split
 from detectron2.structures import Boxes, Instances
@@ -61,7 +62,11 @@ class TiledModel:
             return parts[0]
         found = _joined(parts, windows)
         kept = tiling.merge(found, windows, width, height, iou_threshold=self._iou_threshold, limit=self._limit)
-        return _instances(found.take(kept), height, width)
+        merged = _instances(found.take(kept), height, width)
+        if parts[0].has(SOFT_MASKS):
+            # Spread over their boxes, so they move with them.
+            merged.set(SOFT_MASKS, torch.cat([part.get(SOFT_MASKS) for part in parts])[torch.from_numpy(kept)])
+        return merged
 
     def _in_tile(self, pixels: Pixels, image_id: int) -> Instances:
         [output] = self._model([self._to_input(pixels, image_id)])

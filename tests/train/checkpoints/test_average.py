@@ -105,7 +105,8 @@ def test_it_predicts_like_any_checkpoint(tmp_path: Path) -> None:
     import numpy as np
     from PIL import Image
 
-    from train.inference.predict import Request, predict
+    from train.inference.predict import predict
+    from train.inference.request import Request
 
     cfg = tiny_config(1)
     for epoch in (1, 2):

@@ -14,7 +14,6 @@ import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image as PillowImage
-from torch import nn
 
 from augment.operations import tiles
 from datasets import provenance, result_reading
@@ -28,12 +27,9 @@ from train import precision
 from train.checkpoints import checkpoint
 from train.data import shared_memory
 from train.inference import detect, tiling
-from train.inference.predict import RAW, Predicted, Request, _augmented, _Variants, predict
+from train.inference.predict import Predicted, predict
+from train.inference.request import RAW, Request
 from train.model.build import build_network
-
-# isort: split
-from detectron2.modeling import GeneralizedRCNN
-from detectron2.structures import Boxes, Instances
 
 ROOT = Path(__file__).parents[3]
 CATEGORIES = [(shape.id, shape.name) for shape in SHAPES]
@@ -222,79 +218,6 @@ def test_tta_of_a_mirrored_image_gives_mirrored_boxes(run: Run, tmp_path: Path) 
     assert mirrored(of_image(plain, 1)).tolist() != of_image(plain, 2).tolist()
 
 
-class Finder(GeneralizedRCNN):  # type: ignore[misc]
-    """In place of a network: finds what is bright in the picture it is given, in that picture's pixels."""
-
-    def __init__(self) -> None:
-        nn.Module.__init__(self)
-        self.roi_heads = nn.Module()
-        self.sizes: list[tuple[int, int]] = []
-
-    def inference(self, batched_inputs: list[dict[str, Any]], _detected: None, do_postprocess: bool) -> list[Instances]:
-        assert not do_postprocess
-        found = []
-        for given in batched_inputs:
-            height, width = given["image"].shape[1:]
-            self.sizes.append((height, width))
-            bright = given["image"][0] > 127
-            y, x = bright.any(dim=1).nonzero(), bright.any(dim=0).nonzero()
-            box = [x.min().item(), y.min().item(), x.max().item() + 1.0, y.max().item() + 1.0]
-            scores, classes = torch.tensor([0.5]), torch.tensor([2])
-            found.append(
-                Instances((height, width), pred_boxes=Boxes(torch.tensor([box])), scores=scores, pred_classes=classes)
-            )
-        return found
-
-
-def test_what_tta_finds_in_each_variant_is_brought_back() -> None:
-    cfg = tiny_config(8, *ONE_SIZE, "TEST.AUG.FLIP", "True", "TEST.AUG.MIN_SIZES", "[48, 60, 90]")
-    # Nothing is suppressed, so that every variant's box is seen.
-    cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST = 1.0
-    pixels = np.zeros((60, 80, 3), dtype=np.uint8)
-    pixels[15:45, 6:26] = 255
-    finder = Finder()
-    item = {"image": torch.from_numpy(pixels), "height": 60, "width": 80, "image_id": 1}
-
-    [output] = _augmented(finder, cfg)([item])
-
-    # 48 is 60 x 0.8; at 90, the longer side would be 120, which 128 lets pass. Each of them as it is and mirrored.
-    assert finder.sizes == [(48, 64)] * 2 + [(60, 80)] * 2 + [(90, 120)] * 2
-    boxes = output["instances"].pred_boxes.tensor
-    assert boxes.shape == (6, 4)
-    # To the pixel of the smallest one, which is 1.25 px.
-    torch.testing.assert_close(boxes, torch.tensor([[6.0, 15.0, 26.0, 45.0]]).expand(6, 4), atol=1.25, rtol=0)
-    assert output["instances"].pred_classes.tolist() == [2] * 6
-
-
-def test_variants_are_no_larger_than_allowed() -> None:
-    cfg = tiny_config(8, *ONE_SIZE, "TEST.AUG.MIN_SIZES", "[60, 96]", "TEST.AUG.MAX_SIZE", "100")
-    item = {"image": torch.zeros((60, 80, 3), dtype=torch.uint8), "height": 60, "width": 80, "image_id": 1}
-    # 96 would be 96 x 128: 100 / 80 is as far as it goes.
-    assert [tuple(variant["image"].shape) for variant in _Variants(cfg)(item)] == [(3, 60, 80), (3, 75, 100)]
-
-
-def test_several_processes_write_the_same_file(run: Run, weights: Path, images: Path, tmp_path: Path) -> None:
-    """Each takes every second image, two of the three in tiles; the file's order is the list's all the same."""
-    output = tmp_path / "two.json"
-    files = ("--weights", weights, "--annotations", images.parent / "images.json", "--images", images)
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "train", "predict", *map(str, files), "--output", str(output)),
-            *("--gpus", "2", "--tile", "60", "--overlap", "0.5", "MODEL.DEVICE", "cpu"),
-        ],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    found = run(tile=60, overlap=0.5)
-    assert len(found) > 0
-    assert done.stdout == f"{output}: {len(found)} detections in 3 images, 0 without any; by {weights}\n"
-    assert output.read_bytes() == (tmp_path / "results.json").read_bytes()
-
-
 def test_mixed_precision_is_asked_for_and_goes_on_record(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -321,7 +244,7 @@ def test_a_run_in_mixed_precision_is_predicted_in_float32(run: Run, tmp_path: Pa
 
 
 def test_memory_that_runs_out_is_one_error(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def fail(*_: Any) -> Results:
+    def fail(*_: Any, **__: Any) -> Results:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nAnd more.")
 
     monkeypatch.setattr(detect, "detect", fail)

@@ -16,7 +16,8 @@ from tests.train.made import content, quiet, tiny_config, write_list
 from train import devices
 from train.checkpoints import checkpoint
 from train.devices import Gpus
-from train.inference.predict import Request, predict
+from train.inference.predict import predict
+from train.inference.request import Request
 from train.model.build import build_network
 
 CATEGORIES = [(1, "disc"), (8, "star"), (34, "bolt")]
@@ -43,6 +44,13 @@ def request_(weights: Path, tmp_path: Path) -> Request:
     output = tmp_path / "results.json"
     output.write_text("old")
     return Request(weights, write_list(tmp_path / "images.json", SIZES), tmp_path / "images", output)
+
+
+@pytest.fixture
+def listed(request_: Request) -> Path:
+    """The annotation file."""
+    assert request_.annotations is not None
+    return request_.annotations
 
 
 class Refusal(Protocol):
@@ -107,32 +115,30 @@ def test_a_folder_that_is_not_there(refusal: Refusal, tmp_path: Path) -> None:
     ],
 )
 def test_other_categories_are_refused_with_every_difference(
-    pairs: list[tuple[int, str]], expected: list[str], refusal: Refusal, request_: Request
+    pairs: list[tuple[int, str]], expected: list[str], refusal: Refusal, request_: Request, listed: Path
 ) -> None:
-    write_list(request_.annotations, SIZES, categories=coco(*pairs))
+    write_list(listed, SIZES, categories=coco(*pairs))
     error = refusal()
     assert error.headline == "expected the same category ids and names, found differences"
-    names = {"ours": request_.checkpoint, "theirs": request_.annotations}
+    names = {"ours": request_.checkpoint, "theirs": listed}
     assert error.problems == [line.format(**names) for line in expected]
 
 
-def test_the_same_categories_in_another_order_are_the_same(refusal: Refusal, request_: Request) -> None:
-    write_list(request_.annotations, SIZES, categories=coco(*reversed(CATEGORIES)))
+def test_the_same_categories_in_another_order_are_the_same(refusal: Refusal, request_: Request, listed: Path) -> None:
+    write_list(listed, SIZES, categories=coco(*reversed(CATEGORIES)))
     (request_.images / "2.png").unlink()
     # Found fault with only for the image.
     assert refusal().headline == f"{request_.annotations}: 1 problem(s) in the image files"
 
 
-def test_a_bad_annotation_file(refusal: Refusal, request_: Request, tmp_path: Path) -> None:
+def test_a_bad_annotation_file(refusal: Refusal, listed: Path, tmp_path: Path) -> None:
     assert str(refusal(annotations=tmp_path / "none.json")).startswith(f"{tmp_path / 'none.json'}: ")
-    request_.annotations.write_text("{")
-    assert str(refusal()).startswith(f"{request_.annotations}: ")
-    write_list(request_.annotations, {})
-    assert (
-        str(refusal()) == f"{request_.annotations}: not a COCO dataset\n  $.images: expected at least one, found none"
-    )
+    listed.write_text("{")
+    assert str(refusal()).startswith(f"{listed}: ")
+    write_list(listed, {})
+    assert str(refusal()) == f"{listed}: not a COCO dataset\n  $.images: expected at least one, found none"
     # Of a file that is there, a missing size would be read.
-    write_list(request_.annotations, {99: (0, 20)})
+    write_list(listed, {99: (0, 20)})
     assert "$.images[0]: expected a width and height of at least 1 px, or a file that tells them" in str(refusal())
 
 

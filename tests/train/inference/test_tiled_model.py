@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from datasets import coco_runs
 from datasets.images import Pixels
 from train import compat  # noqa: F401 - compat before detectron2
+from train.inference.masks import SOFT_MASKS, pasted
 from train.inference.tiled_model import TiledModel
 
 # isort: split
@@ -23,8 +25,9 @@ ALONE, SHARED, CUT_BY_LEFT, CUT_BY_BOTH = (5, 5, 25, 25), (83, 40, 96, 60), (90,
 class Finder:
     """In place of a network: a rectangle of brightness n is of class n; the more of a tile it fills, the surer."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, masks: bool = False) -> None:
         self.sizes: list[tuple[int, int]] = []
+        self.masks = masks
 
     def __call__(self, batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
         [item] = batch
@@ -39,6 +42,9 @@ class Finder:
         instances.pred_boxes = Boxes(torch.tensor(np.array(boxes, dtype=np.float32).reshape(-1, 4)))
         instances.scores = instances.pred_boxes.area() / pixels[..., 0].size
         instances.pred_classes = torch.tensor(classes, dtype=torch.int64)
+        if self.masks:
+            # A grid of the class's number, by which its box is known again.
+            instances.set(SOFT_MASKS, instances.pred_classes[:, None, None] / 100 * torch.ones(1, 28, 28))
         return [{"instances": instances}]
 
 
@@ -84,6 +90,20 @@ def test_no_more_are_kept_than_of_any_image() -> None:
     found = detect(image(ALONE, SHARED, CUT_BY_LEFT, CUT_BY_BOTH), 100, Finder(), limit=2)
     # The largest.
     assert sorted(found) == [3, 4]
+
+
+def test_masks_follow_their_boxes_into_the_image() -> None:
+    model = TiledModel(Finder(masks=True), to_input, size=100, overlap=0.2, iou_threshold=0.5, limit=100)
+    [output] = model([image(ALONE, SHARED, CUT_BY_LEFT)])
+    found = output["instances"]
+    grids = found.get(SOFT_MASKS)
+    torch.testing.assert_close(grids[:, 0, 0], found.pred_classes / 100)
+    # As of a whole image: a full grid fills its box.
+    for box in found.pred_boxes.tensor:
+        x0, y0, x1, y1 = (int(value) for value in box)
+        expected = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
+        expected[y0:y1, x0:x1] = 1
+        assert np.array_equal(coco_runs.to_bitmap(pasted(torch.ones(28, 28), box, HEIGHT, WIDTH)), expected)
 
 
 @pytest.mark.parametrize("size", [40, 100])

@@ -22,8 +22,8 @@ from tests.protocols import Draw
 from tests.train.made import quiet
 from tests.train.run.test_fit import overrides
 from train.checkpoints import checkpoint, lineage
-from train.inference.predict import Request as PredictRequest
 from train.inference.predict import predict
+from train.inference.request import Request as PredictRequest
 from train.run import fit
 from train.run.fit import Request
 
