@@ -1,4 +1,4 @@
-"""python -m train models | fit | predict | average | lineage"""
+"""python -m train models | fit | predict | choose-size | average | lineage"""
 
 from __future__ import annotations
 
@@ -61,6 +61,13 @@ gpus_option = click.option(
     default=1,
     show_default=True,
     help="Processes here, one a GPU; on the CPU with MODEL.DEVICE cpu.",
+)
+
+processes_option = click.option(
+    "--processes",
+    type=click.IntRange(1, 1024),
+    metavar="N",
+    help="Use the CPU, with so many processes, which share images and cores.",
 )
 
 
@@ -164,12 +171,7 @@ def _validation(val: str | None, annotations: Path | None, images: Path | None) 
 @click.option("--draw-score", type=click.FloatRange(0, 1), metavar="F", help="... from this score on.  [default: 0.5]")
 @options.skip_bad_option
 @gpus_option
-@click.option(
-    "--processes",
-    type=click.IntRange(1, 1024),
-    metavar="N",
-    help="Use the CPU, with so many processes, which share images and cores.",
-)
+@processes_option
 @click.option("--amp", type=click.Choice(["fp16", "bf16"]), help="Mixed precision; bf16 also on CPUs that have it.")
 @click.option("--no-ema", is_flag=True, help="Use the weights themselves, not their moving average (SOLVER.EMA).")
 @click.option("--tta", is_flag=True, help="Test-time augmentation: the sizes of TEST.AUG, and mirrored.")
@@ -235,6 +237,8 @@ def predict(
     if draw_score is not None and chosen["draw"] is None:
         raise click.UsageError("--draw-score goes with --draw")
     path = weights if weights is not None else checkpoint.find_in_run(run or Path(), epoch)
+    if run is not None:
+        chosen["overrides"] = (*_chosen_size(run, chosen["overrides"], tta=chosen["tta"]), *chosen["overrides"])
     annotations, folder = images.pictures()
     world, chosen["overrides"] = _processes(gpus, processes, chosen["overrides"])
     launch(
@@ -250,6 +254,60 @@ def predict(
             **chosen,
         ),
     )
+
+
+def _chosen_size(run: Path, overrides: tuple[str, ...], *, tta: bool) -> tuple[str, ...]:
+    """What `choose-size` found best for a run, unless the command line has a size, or --tta its own ones."""
+    from train.inference import test_size
+
+    if tta or set(test_size.KEYS) & set(overrides[::2]):
+        return ()
+    found = test_size.read(run)
+    if found is None:
+        return ()
+    cli.note(f"predicting at {found}, which `choose-size` found best; {test_size.KEYS[0]} would say otherwise")
+    return found.overrides
+
+
+@main.command(short_help="Find the image size at which a run predicts best.")
+@click.argument("run", type=options.PATH)
+@options.images_of("val", files_needed=True, about="Their folder.")
+@click.option("--epoch", metavar="N|best|last", help="Which checkpoint.  [default: best, else last]")
+@click.option("--sizes", metavar="128,160,192", help="Shorter sides to try.  [default: 0.6 to 1.7 times that of RUN]")
+@gpus_option
+@processes_option
+@click.argument("overrides", nargs=-1, metavar="[KEY VALUE]...")
+def choose_size(
+    run: Path,
+    images: AskedFor,
+    epoch: str | None,
+    sizes: str | None,
+    gpus: int,
+    processes: int | None,
+    overrides: tuple[str, ...],
+) -> None:
+    """Measure AP by the shorter side at test, and write the best one into RUN, where `predict --run` finds it.
+
+    The images should be none that the run was trained on.
+
+    \b
+    Example:
+      python -m train choose-size runs/cells --data cells --split val
+      python -m train choose-size runs/cells --annotations val.json --images val --sizes 128,160,192
+    """
+    from train import cpu
+
+    cpu.wait_without_spinning()
+
+    from train.checkpoints import checkpoint
+    from train.inference import test_size
+    from train.inference.choose_size import Choice, choose_and_report
+    from train.processes.launch import launch
+
+    path = checkpoint.find_in_run(run, epoch)
+    tried = None if sizes is None else tuple(test_size.sizes_of(sizes))
+    world, overrides = _processes(gpus, processes, overrides)
+    launch(choose_and_report, world, Choice(run, path, images.input(), tried, overrides))
 
 
 def _processes(gpus: int, processes: int | None, overrides: tuple[str, ...]) -> tuple[World, tuple[str, ...]]:
