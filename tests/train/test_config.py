@@ -84,6 +84,7 @@ def test_no_key_is_misspelt_in_what_we_add() -> None:
         "MODEL.RESNEST.NAME",
         *("SOLVER.EPOCHS", "SOLVER.STEP_EPOCHS", "SOLVER.WARMUP_EPOCHS", "SOLVER.REFERENCE_BATCH"),
         *("SOLVER.ACCUMULATE", "SOLVER.AMP.DTYPE", "SOLVER.MAX_TO_KEEP", "SOLVER.FINETUNE"),
+        *("SOLVER.LR_SCHEDULE", "SOLVER.PATIENCE", "LOGGERS"),
         *(f"MODEL.LOSS_WEIGHTS.{name}" for name in config.LOSSES),
     }
 
@@ -253,6 +254,7 @@ def test_differences_are_named_with_both_values() -> None:
 def test_a_resumed_run_may_change_what_does_not_change_the_result() -> None:
     assert {
         *("DATALOADER.NUM_WORKERS", "MODEL.CHECKPOINT_ACTIVATIONS", "SOLVER.CHECKPOINT_PERIOD", "SOLVER.MAX_TO_KEEP"),
+        *("LOGGERS", "SOLVER.PATIENCE"),
     } == config.FREE_ON_RESUME
     before = config.load("tiny", "sample")
     now = config.load(
@@ -261,6 +263,7 @@ def test_a_resumed_run_may_change_what_does_not_change_the_result() -> None:
         [
             *("DATALOADER.NUM_WORKERS", "7", "MODEL.CHECKPOINT_ACTIVATIONS", "True"),
             *("SOLVER.CHECKPOINT_PERIOD", "7", "SOLVER.MAX_TO_KEEP", "7"),
+            *("LOGGERS", "[]", "SOLVER.PATIENCE", "7"),
         ],
     )
     assert now.dump() != before.dump()

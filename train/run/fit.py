@@ -301,7 +301,7 @@ def _plan(run: _Run, start: _Start, network: nn.Module, device: torch.device, pr
         f"{run.request.model}: {size}, on {device_line(device, run.division)}"
         + (f", mixed precision ({precision.name})" if precision.dtype else ""),
         *([unused] if (unused := devices.unused_gpu(device, run.cfg.MODEL.DEVICE)) else []),
-        *describe(run.schedule, cosine=run.cfg.SOLVER.LR_SCHEDULER_NAME == "WarmupCosineLR"),
+        *describe(run.schedule, cosine=run.cfg.SOLVER.LR_SCHEDULE == "cosine"),
         *short(run.schedule),
         *weighted(run.cfg),
         *(

@@ -105,7 +105,7 @@ def describe(schedule: Schedule, *, cosine: bool = False) -> list[str]:
     """The schedule as text, for the plan."""
     steps = "lowered at " + (", ".join(f"{step:,}" for step in schedule.steps) or "none")
     if cosine:
-        steps = "then along half a cosine to 0 (SOLVER.STEP_EPOCHS is ignored)"
+        steps = "then along half a cosine to 0 (SOLVER.STEP_EPOCHS and GAMMA have no effect)"
     whole = max(1, schedule.at(schedule.epochs))
     early = f" (SOLVER.MAX_ITER ends it at {schedule.last:,})" if schedule.last < whole else ""
     return [
