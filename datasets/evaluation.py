@@ -80,8 +80,7 @@ def evaluate(dataset: Dataset, results: Results, *, name: str = "results", max_d
     Ties between scores are broken by image id, within an image by the order of `results`. Raises DataError, which calls
     the results `name`, where they have ids that the dataset lacks.
     """
-    image_ids = np.array(sorted(image.id for image in dataset.images), dtype=np.int64)
-    category_ids = np.array(sorted(category.id for category in dataset.categories), dtype=np.int64)
+    image_ids, category_ids = _sorted_ids(dataset)
     problems = unknown_ids(results, image_ids, category_ids)
     if problems:
         raise DataError(f"{name}: {len(problems)} id(s) that the annotation file does not have", problems)
@@ -96,6 +95,25 @@ def evaluate(dataset: Dataset, results: Results, *, name: str = "results", max_d
     return Evaluation(**numbers, per_category=per_category, max_dets=max_dets)
 
 
+def matched(dataset: Dataset, results: Results, max_dets: int = MAX_DETS) -> list[dict[str, Any]]:
+    """COCOeval's matches of detections and objects of any size: an entry for each image and category with either.
+
+    Ids are ranks: those of images among the sorted image ids, those of categories likewise.
+    """
+    evaluation = _prepared(dataset, results, *_sorted_ids(dataset), max_dets)
+    evaluation.params.area_rng, evaluation.params.area_rng_lbl = evaluation.params.area_rng[:1], ["all"]
+    evaluation.evaluate()
+    return [entry for entry in evaluation.eval_imgs if entry is not None]
+
+
+def _sorted_ids(dataset: Dataset) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Of images, and of categories."""
+    return (
+        np.array(sorted(image.id for image in dataset.images), dtype=np.int64),
+        np.array(sorted(category.id for category in dataset.categories), dtype=np.int64),
+    )
+
+
 def _curves(
     dataset: Dataset,
     results: Results,
@@ -107,6 +125,23 @@ def _curves(
 
     Categories are in the order of `category_ids`; -1 means that there is no object.
     """
+    evaluation = _prepared(dataset, results, image_ids, category_ids, max_dets)
+    evaluation.evaluate()
+    evaluation.accumulate()
+    # Not summarize(), which prints.
+    curves = evaluation.eval
+    assert curves is not None
+    return {"precision": curves["precision"], "recall": curves["recall"]}
+
+
+def _prepared(
+    dataset: Dataset,
+    results: Results,
+    image_ids: npt.NDArray[np.int64],
+    category_ids: npt.NDArray[np.int64],
+    max_dets: int,
+) -> Any:
+    """hotcoco's COCOeval, not yet evaluated."""
     # hotcoco takes no negative ids, so it gets ranks instead, which preserve the order.
     annotations = dataset.annotations
     truth = hotcoco.COCO.from_arrays(
@@ -126,12 +161,7 @@ def _curves(
     ]
     evaluation = hotcoco.COCOeval(truth, truth.load_res(np.hstack(columns)), "bbox")
     evaluation.params.max_dets = [min(limit, max_dets) for limit in (1, 10)] + [max_dets]
-    evaluation.evaluate()
-    evaluation.accumulate()
-    # Not summarize(), which prints.
-    curves = evaluation.eval
-    assert curves is not None
-    return {"precision": curves["precision"], "recall": curves["recall"]}
+    return evaluation
 
 
 def _mean(values: npt.NDArray[np.float64]) -> float | None:

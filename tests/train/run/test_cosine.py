@@ -56,7 +56,7 @@ def test_a_run_of_an_earlier_version_predicts_and_shows_its_lineage(
     output = tmp_path / "results.json"
     predict.predict(predict.Request(path, drawn.annotations, drawn.images, output), quiet)
     assert output.is_file()
-    assert lineage.describe(checkpoint.read(path))[-1].endswith("started from random weights, seed 0")
+    assert lineage.describe(checkpoint.read(path))[-1] == "from scratch: yes"
 
 
 def test_a_run_of_an_earlier_version_is_resumed(earlier: Request, capsys: pytest.CaptureFixture[str]) -> None:
