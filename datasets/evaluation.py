@@ -19,6 +19,13 @@ from datasets.results import Results, unknown_ids
 MAX_DETS = 100
 
 
+class Interval(NamedTuple):
+    """A range of AP, from 0 to 1, that holds 95 % of what other images like these would give."""
+
+    low: float
+    high: float
+
+
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     """The twelve numbers of COCO's summary, from 0 to 1; None where there is no object to find.
 
@@ -42,6 +49,8 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     ar_large: float | None
     per_category: dict[int, float | None]
     max_dets: int = MAX_DETS
+    interval: Interval | None = None
+    """Of `ap`, where `intervals.ap_interval` was asked for it."""
 
     def numbers(self) -> dict[str, float | None]:
         """The twelve numbers by name, in COCO's order; `ar100` is named so for any `max_dets`."""
@@ -85,7 +94,7 @@ def evaluate(dataset: Dataset, results: Results, *, name: str = "results", max_d
     if problems:
         raise DataError(f"{name}: {len(problems)} id(s) that the annotation file does not have", problems)
     curves = _curves(dataset, results, image_ids, category_ids, max_dets)
-    numbers = {
+    numbers: dict[str, Any] = {
         key: _mean(curves[metric.curve][metric.thresholds, ..., metric.area, metric.limit])
         for key, metric in METRICS.items()
     }

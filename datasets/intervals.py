@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from datasets.evaluation import MAX_DETS, matched
+from datasets.evaluation import MAX_DETS, Interval, matched
 from datasets.records import Dataset
 from datasets.results import Results
 
@@ -25,13 +25,6 @@ RECALLS = np.linspace(0, 1, 101)
 
 Counts = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
-
-
-class Interval(NamedTuple):
-    """The range of AP, from 0 to 1, in 95 % of the resamples."""
-
-    low: float
-    high: float
 
 
 class _Category(NamedTuple):

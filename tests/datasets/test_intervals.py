@@ -8,8 +8,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from datasets.evaluation import evaluate
-from datasets.intervals import Interval, ap_interval, resampled_aps
+from datasets.evaluation import Interval, evaluate
+from datasets.intervals import ap_interval, resampled_aps
 from datasets.records import Dataset
 from datasets.results import Results
 from tests.datasets.test_evaluation import dataset, drawn, objects, results

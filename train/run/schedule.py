@@ -42,6 +42,10 @@ class Schedule(NamedTuple):
         """The epoch, from 1, that iteration number `iteration` belongs to."""
         return max(1, -(-iteration * self.batch // self.images))
 
+    def ended(self, iteration: int) -> int:
+        """The last epoch that has ended after `iteration` iterations; 0 before the first."""
+        return max((self.epoch_of(end) for end in self.epoch_ends() if end <= iteration), default=0)
+
     def epoch_ends(self) -> tuple[int, ...]:
         """The iterations at which epochs end, sorted; the end of the run is one, even within an epoch."""
         ends = {self.at(epoch) for epoch in range(1, int(self.epochs) + 1)}
