@@ -45,19 +45,28 @@ def ap_interval(
 ) -> Interval | None:
     """The 95 % interval of `evaluate`'s AP over images drawn like these; None where there is no object to find.
 
-    The percentiles of the AP of `resamples` drawings of as many images with replacement; those without any object have
-    no AP and are left out.
+    The percentiles of the AP of `resamples` drawings of as many images with replacement, moved so that their mean is
+    the AP: a drawing has fewer different images, of which AP is higher on average. Drawings without any object have no
+    AP and are left out.
     """
     images = len(dataset.images)
     if not images:
         return None
     draws = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=resamples)
-    aps = resampled_aps(dataset, results, draws, max_dets=max_dets)
-    defined = aps[~np.isnan(aps)]
-    if not defined.size:
+    ap, *drawn = resampled_aps(dataset, results, np.vstack([np.ones_like(draws[:1]), draws]), max_dets=max_dets)
+    if np.isnan(ap):
         return None
-    low, high = np.quantile(defined, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Interval(float(low), float(high))
+    return around(float(ap), np.array(drawn))
+
+
+def around(ap: float, drawn: npt.NDArray[np.float64]) -> Interval:
+    """The interval of `ap`, by the APs that were drawn; NaN is none."""
+    defined = drawn[~np.isnan(drawn)]
+    if not defined.size:
+        return Interval(0.0, 1.0)
+    quantiles = np.quantile(defined, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    low, high = np.clip(ap + quantiles - defined.mean(), 0, 1).tolist()
+    return Interval(min(low, ap), max(high, ap))
 
 
 def resampled_aps(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from datasets.evaluation import Interval, evaluate
-from datasets.intervals import ap_interval, resampled_aps
+from datasets.intervals import ap_interval, around, resampled_aps
 from datasets.records import Dataset
 from datasets.results import Results
 from tests.datasets.test_evaluation import dataset, drawn, objects, results
@@ -66,6 +66,16 @@ def test_images_that_are_all_alike_leave_no_doubt() -> None:
     half = ap_interval(truth, results(*((id_, 7, BOX, 0.9) for id_ in ids[:50])))
     # A binomial share: 0.5 +- 1.96 x sqrt(0.5 x 0.5 / 100), and AP of hits alone is recall, to the next of 101.
     assert half == pytest.approx((0.5 - 0.098, 0.5 + 0.098), abs=0.02)
+
+
+def test_an_interval_lies_around_its_ap() -> None:
+    # 0, 1, ..., 40 %: from 1 to 39 in 95 % of them, and 20 on average.
+    drawn = np.arange(41) / 100
+    assert around(0.5, drawn) == pytest.approx((0.5 - 0.19, 0.5 + 0.19))
+    assert around(0.1, drawn) == pytest.approx((0, 0.1 + 0.19))
+    assert around(1.0, np.array([np.nan, 0.25])) == (1, 1)
+    # Nothing is known then.
+    assert around(0.5, np.array([np.nan])) == (0, 1)
 
 
 def test_the_same_seed_draws_the_same() -> None:
