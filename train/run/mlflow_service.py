@@ -24,6 +24,7 @@ class MLflow:
     """A run of MLflow, at MLFLOW_TRACKING_URI."""
 
     name = "mlflow"
+    where = ""
 
     def open(self, about: About, run_id: str | None) -> str:
         # Reports of its use, and retries for a quarter of an hour.
@@ -41,6 +42,7 @@ class MLflow:
         else:
             self._client.update_run(run_id, status="RUNNING")
         self._id = str(run_id)
+        self.where = f"run {run_id} at {self._client.tracking_uri}"
         history = self._client.get_metric_history(self._id, ALWAYS_LOGGED)
         self._next = max((metric.step for metric in history), default=-1) + 1
         self._log_parameters(about.parameters)

@@ -37,6 +37,8 @@ class Service(Protocol):
     """A service that keeps metrics of runs. Its methods are called in one thread, and may raise anything."""
 
     name: str
+    where: str
+    """Where the run is found, once it is open."""
 
     def open(self, about: About, run_id: str | None) -> str:
         """Begin a run, or continue the one of this id; returns the id."""
@@ -90,6 +92,7 @@ class ServiceWriter(EventWriter):  # type: ignore[misc]
             raise TimeoutError(f"no answer within {self._wait:g} s") from None
         if isinstance(answer, Exception):
             raise answer
+        self._say(f"{self._service.name}: {self._service.where}")
         return answer
 
     def write(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from train.run.endings import Ending
@@ -18,6 +19,7 @@ class WandB:
     """A run of Weights & Biases; offline, in files for `wandb sync`, without a key or with WANDB_MODE offline."""
 
     name = "wandb"
+    where = ""
 
     def open(self, about: About, run_id: str | None) -> str:
         # Its reports of its own errors, and its lines between ours.
@@ -45,6 +47,8 @@ class WandB:
         )
         # Of a run that is continued: the service takes no step twice.
         self._next = int(self._run.step)
+        folder = Path(self._run.dir).parent
+        self.where = f"offline, in {folder}; `wandb sync` uploads it" if self._run.offline else str(self._run.url)
         return str(self._run.id)
 
     def log(self, iteration: int, values: Mapping[str, float]) -> None:

@@ -192,6 +192,7 @@ def test_a_new_run_needs_its_services_and_one_that_goes_on_does_not(
 ) -> None:
     class Away:
         name = "mlflow"
+        where = ""
 
         def open(self, *_: Any) -> str:
             raise ConnectionError("connection refused\n  and more")

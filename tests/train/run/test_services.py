@@ -24,6 +24,7 @@ class Fake:
     """Keeps what it is given, and does `act` before that."""
 
     name = "fake"
+    where = "run 1"
 
     def __init__(self, act: Callable[[str], None] = lambda _: None) -> None:
         self.kept: list[tuple[int, Mapping[str, float]]] = []
@@ -48,9 +49,17 @@ class Fake:
         self._act(what)
 
 
+class Said(list[str]):
+    """What was said after the service was open."""
+
+    def append(self, text: str) -> None:
+        if text != "fake: run 1":
+            super().append(text)
+
+
 @pytest.fixture
 def said() -> list[str]:
-    return []
+    return Said()
 
 
 @pytest.fixture
@@ -83,9 +92,11 @@ def test_metrics_arrive_in_order_each_once(storage: EventStorage, said: list[str
     assert said == []
 
 
-def test_the_id_of_the_run_is_kept_or_made(said: list[str]) -> None:
+def test_the_id_of_the_run_is_kept_or_made_and_where_it_is_told() -> None:
+    said: list[str] = []
     assert writer(Fake(), said).run_id == "run-1"
     assert writer(Fake(), said, "run-7").run_id == "run-7"
+    assert said == ["fake: run 1"] * 2
 
 
 def test_a_service_that_is_away_for_a_while_gets_everything_later(storage: EventStorage, said: list[str]) -> None:
