@@ -19,6 +19,13 @@ from datasets.results import Results, unknown_ids
 MAX_DETS = 100
 
 
+class Interval(NamedTuple):
+    """A range of AP, from 0 to 1, that holds 95 % of what other images like these would give."""
+
+    low: float
+    high: float
+
+
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     """The twelve numbers of COCO's summary, from 0 to 1; None where there is no object to find.
 
@@ -42,6 +49,8 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     ar_large: float | None
     per_category: dict[int, float | None]
     max_dets: int = MAX_DETS
+    interval: Interval | None = None
+    """Of `ap`, where `intervals.ap_interval` was asked for it."""
 
     def numbers(self) -> dict[str, float | None]:
         """The twelve numbers by name, in COCO's order; `ar100` is named so for any `max_dets`."""
@@ -90,8 +99,7 @@ def evaluate(
     DataError, which calls the results `name` and the dataset `truth`, where results have ids that the dataset lacks,
     and where masks are missing or of another size than their image.
     """
-    image_ids = np.array(sorted(image.id for image in dataset.images), dtype=np.int64)
-    category_ids = np.array(sorted(category.id for category in dataset.categories), dtype=np.int64)
+    image_ids, category_ids = _sorted_ids(dataset)
     problems = unknown_ids(results, image_ids, category_ids)
     if problems:
         raise DataError(f"{name}: {len(problems)} id(s) that the annotation file does not have", problems)
@@ -100,7 +108,7 @@ def evaluate(
         of_objects = evaluated_masks.of_objects(dataset, truth)
         compared = _Masks(of_objects, evaluated_masks.of_detections(results, dataset, name))
     curves = _curves(dataset, results, image_ids, category_ids, max_dets, compared)
-    numbers = {
+    numbers: dict[str, Any] = {
         key: _mean(curves[metric.curve][metric.thresholds, ..., metric.area, metric.limit])
         for key, metric in METRICS.items()
     }
@@ -117,6 +125,25 @@ class _Masks(NamedTuple):
     of_detections: list[evaluated_masks.Runs]
 
 
+def matched(dataset: Dataset, results: Results, max_dets: int = MAX_DETS) -> list[dict[str, Any]]:
+    """COCOeval's matches of detections and objects of any size: an entry for each image and category with either.
+
+    Ids are ranks: those of images among the sorted image ids, those of categories likewise.
+    """
+    evaluation = _prepared(dataset, results, *_sorted_ids(dataset), max_dets)
+    evaluation.params.area_rng, evaluation.params.area_rng_lbl = evaluation.params.area_rng[:1], ["all"]
+    evaluation.evaluate()
+    return [entry for entry in evaluation.eval_imgs if entry is not None]
+
+
+def _sorted_ids(dataset: Dataset) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Of images, and of categories."""
+    return (
+        np.array(sorted(image.id for image in dataset.images), dtype=np.int64),
+        np.array(sorted(category.id for category in dataset.categories), dtype=np.int64),
+    )
+
+
 def _curves(
     dataset: Dataset,
     results: Results,
@@ -129,6 +156,24 @@ def _curves(
 
     Categories are in the order of `category_ids`; -1 means that there is no object.
     """
+    evaluation = _prepared(dataset, results, image_ids, category_ids, max_dets, masks)
+    evaluation.evaluate()
+    evaluation.accumulate()
+    # Not summarize(), which prints.
+    curves = evaluation.eval
+    assert curves is not None
+    return {"precision": curves["precision"], "recall": curves["recall"]}
+
+
+def _prepared(
+    dataset: Dataset,
+    results: Results,
+    image_ids: npt.NDArray[np.int64],
+    category_ids: npt.NDArray[np.int64],
+    max_dets: int,
+    masks: _Masks | None = None,
+) -> Any:
+    """hotcoco's COCOeval, not yet evaluated."""
     # hotcoco takes no negative ids, so it gets ranks instead, which preserve the order.
     annotations = dataset.annotations
     truth = hotcoco.COCO.from_arrays(
@@ -155,12 +200,7 @@ def _curves(
         found = truth.load_res([dict(zip(keys, row, strict=True)) for row in rows])
     evaluation = hotcoco.COCOeval(truth, found, "bbox" if masks is None else "segm")
     evaluation.params.max_dets = [min(limit, max_dets) for limit in (1, 10)] + [max_dets]
-    evaluation.evaluate()
-    evaluation.accumulate()
-    # Not summarize(), which prints.
-    curves = evaluation.eval
-    assert curves is not None
-    return {"precision": curves["precision"], "recall": curves["recall"]}
+    return evaluation
 
 
 def _mean(values: npt.NDArray[np.float64]) -> float | None:

@@ -12,6 +12,8 @@ import warnings
 import numpy as np
 from PIL import Image
 
+from train import box_losses
+
 # Pillow 10 removed LINEAR, a default argument in detectron2/data/transforms/transform.py.
 if not hasattr(Image, "LINEAR"):
     Image.LINEAR = Image.Resampling.BILINEAR  # type: ignore[attr-defined]
@@ -45,6 +47,8 @@ _collects = gc.isenabled()
 gc.disable()
 try:
     importlib.import_module("detectron2.engine")
+    for _module in ("detectron2.modeling.box_regression", "detectron2.modeling.roi_heads.fast_rcnn"):
+        vars(importlib.import_module(_module)).update(box_losses.LOSSES)
     gc.freeze()
 finally:
     if _collects:

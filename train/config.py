@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from datasets import yaml_files
 from datasets.errors import DataError
-from train import config_checks, config_keys
+from train import config_checks, config_keys, config_versions
 
 CONFIGS = Path(__file__).parent / "configs"
 SCHEDULES = CONFIGS / "schedules"
@@ -33,12 +33,14 @@ MODELS = {
 # The paper's five (section 3.C.1), by Detectron2's names.
 LOSSES = ("loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg", "loss_mask")
 
-# Keys that a resumed run may change: they affect where it runs and what it keeps, not what it computes.
+# Keys that a resumed run may change: they affect where it runs, what it keeps and when it stops, not what it computes.
 FREE_ON_RESUME = {
     "DATALOADER.NUM_WORKERS",
+    "LOGGERS",
     "MODEL.CHECKPOINT_ACTIVATIONS",
     "SOLVER.CHECKPOINT_PERIOD",
     "SOLVER.MAX_TO_KEEP",
+    "SOLVER.PATIENCE",
 }
 
 
@@ -51,6 +53,10 @@ BEYOND_PAPER = (
     "SOLVER.EMA",
     "SOLVER.SMALL",
     "SOLVER.VALIDATE_EPOCHS",
+    "SOLVER.PATIENCE",
+    "SOLVER.LR_SCHEDULE",
+    "MODEL.RPN.BBOX_REG_LOSS_TYPE",
+    "MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE",
 )
 
 _REFERENCE = "Detectron2's config reference and train/config.py name all keys"
@@ -93,6 +99,10 @@ def default() -> Any:
     cfg.SOLVER.STEP_EPOCHS = [40.0, 50.0]
     cfg.SOLVER.WARMUP_EPOCHS = 0.5
     cfg.SOLVER.MAX_ITER = 0
+    # How the learning rate falls: in steps (at STEP_EPOCHS, to GAMMA of what it was) or along half a cosine to 0.
+    cfg.SOLVER.LR_SCHEDULE = "steps"
+    # Early stopping: the run ends after this many epochs without a better AP on the validation data; 0 never does.
+    cfg.SOLVER.PATIENCE = 0
     # The batch that BASE_LR is for.
     cfg.SOLVER.REFERENCE_BATCH = 16
     # IMS_PER_BATCH images make a step; gradients are accumulated over this many parts.
@@ -120,6 +130,8 @@ def default() -> Any:
     cfg.INPUT.SIZE_STEPS = []
     # With --online: epochs before the end without mosaic and paste.
     cfg.INPUT.ONLINE_OFF_EPOCHS = 0.0
+    # Where metrics go beside metrics.json: tensorboard, wandb, mlflow.
+    cfg.LOGGERS = ["tensorboard"]
     cfg.SEED = 0
     cfg.MODEL.DEVICE = "auto"
     cfg.INPUT.MAX_SIZE_TRAIN = cfg.INPUT.MAX_SIZE_TEST = 3000
@@ -190,7 +202,7 @@ def from_text(text: str, origin: str) -> Any:
 
     cfg = default()
     try:
-        cfg.merge_from_other_cfg(CfgNode(yaml.safe_load(text)))
+        cfg.merge_from_other_cfg(CfgNode(config_versions.translated(yaml.safe_load(text))))
     except (yaml.YAMLError, KeyError, ValueError, AssertionError, AttributeError, TypeError) as error:
         raise DataError(f"{origin}: its configuration cannot be read: {error}") from None
     return cfg

@@ -28,6 +28,7 @@ REFUSED: Mapping[str, str] = {
     "DATASETS.": GIVEN,
     "DATALOADER.SAMPLER_TRAIN": f"every epoch has each image once, in a seeded order; {BALANCED}",
     "DATALOADER.REPEAT_THRESHOLD": BALANCED,
+    "SOLVER.LR_SCHEDULER_NAME": "SOLVER.LR_SCHEDULE, steps or cosine",
     "SOLVER.STEPS": "SOLVER.STEP_EPOCHS, in epochs",
     "SOLVER.WARMUP_ITERS": "SOLVER.WARMUP_EPOCHS, in epochs",
     "SOLVER.REFERENCE_WORLD_SIZE": "SOLVER.REFERENCE_BATCH: the learning rate follows the batch for any number of GPUs",
@@ -41,8 +42,8 @@ REFUSED: Mapping[str, str] = {
     "VIS_PERIOD": "`scripts/draw_variants.py` shows training images",
     "GLOBAL.HACK": "nothing here reads it",
 }
-# Keys whose default is an active number in Detectron2, so that even the default is refused when set explicitly.
-REFUSED_AT_ANY_VALUE = ("SOLVER.STEPS", "SOLVER.WARMUP_ITERS", "OUTPUT_DIR")
+# Keys whose default means something in Detectron2, so that even the default is refused when set explicitly.
+REFUSED_AT_ANY_VALUE = ("SOLVER.LR_SCHEDULER_NAME", "SOLVER.STEPS", "SOLVER.WARMUP_ITERS", "OUTPUT_DIR")
 
 
 class OnlyWith(NamedTuple):
@@ -65,6 +66,8 @@ RESNEST = OnlyWith("MODEL.BACKBONE.NAME", "build_resnest_fpn_backbone")
 NO_RESNEST = RESNEST._replace(unless=True)
 
 CONDITIONAL: Mapping[str, OnlyWith] = {
+    "MODEL.RPN.SMOOTH_L1_BETA": OnlyWith("MODEL.RPN.BBOX_REG_LOSS_TYPE", "smooth_l1"),
+    "MODEL.ROI_BOX_HEAD.SMOOTH_L1_BETA": OnlyWith("MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE", "smooth_l1"),
     "MODEL.ROI_BOX_CASCADE_HEAD.BBOX_REG_WEIGHTS": CASCADE,
     "MODEL.ROI_BOX_CASCADE_HEAD.IOUS": CASCADE,
     "MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS": NO_CASCADE,
@@ -81,7 +84,7 @@ CONDITIONAL: Mapping[str, OnlyWith] = {
 
 # Keys that are read here or in Detectron2's Mask R-CNN, by section.
 OBEYED: Mapping[str, tuple[str, ...]] = {
-    "": ("VERSION", "SEED"),
+    "": ("VERSION", "SEED", "LOGGERS"),
     "MODEL": (
         "MASK_ON",
         "DEVICE",
@@ -108,7 +111,6 @@ OBEYED: Mapping[str, tuple[str, ...]] = {
         "BBOX_REG_LOSS_TYPE",
         "BBOX_REG_LOSS_WEIGHT",
         "BBOX_REG_WEIGHTS",
-        "SMOOTH_L1_BETA",
         "LOSS_WEIGHT",
         "PRE_NMS_TOPK_TRAIN",
         "PRE_NMS_TOPK_TEST",
@@ -133,7 +135,6 @@ OBEYED: Mapping[str, tuple[str, ...]] = {
         "NAME",
         "BBOX_REG_LOSS_TYPE",
         "BBOX_REG_LOSS_WEIGHT",
-        "SMOOTH_L1_BETA",
         "POOLER_RESOLUTION",
         "POOLER_SAMPLING_RATIO",
         "POOLER_TYPE",
@@ -171,7 +172,7 @@ OBEYED: Mapping[str, tuple[str, ...]] = {
     ),
     "DATALOADER": ("NUM_WORKERS", "ASPECT_RATIO_GROUPING", "FILTER_EMPTY_ANNOTATIONS"),
     "SOLVER": (
-        "LR_SCHEDULER_NAME",
+        "LR_SCHEDULE",
         "MAX_ITER",
         "BASE_LR",
         "MOMENTUM",
@@ -195,6 +196,7 @@ OBEYED: Mapping[str, tuple[str, ...]] = {
         "EMA",
         "SMALL",
         "VALIDATE_EPOCHS",
+        "PATIENCE",
     ),
     "SOLVER.AMP": ("ENABLED", "DTYPE"),
     "SOLVER.CLIP_GRADIENTS": ("ENABLED", "CLIP_TYPE", "CLIP_VALUE", "NORM_TYPE"),
@@ -205,6 +207,7 @@ OBEYED: Mapping[str, tuple[str, ...]] = {
 TRAINING = (
     "SOLVER.",
     "SEED",
+    "LOGGERS",
     "MODEL.WEIGHTS",
     "MODEL.LOSS_WEIGHTS.",
     "MODEL.IGNORE.",

@@ -13,6 +13,7 @@ STAGES = ("stem", "res2", "res3", "res4", "res5")
 # Detectron2's names; "" is none.
 NORMS = ("", "BN", "SyncBN", "FrozenBN", "GN", "nnSyncBN", "naiveSyncBN", "naiveSyncBN_N", "LN")
 BOX_LOSSES = ("smooth_l1", "giou", "diou", "ciou")
+LOGGERS = ("tensorboard", "wandb", "mlflow")
 POOLERS = ("ROIAlign", "ROIAlignV2", "ROIPool")
 # Group norm has Detectron2's 32 groups.
 GROUPS = 32
@@ -32,6 +33,16 @@ def one_of(*choices: Any) -> Rule:
     names = [repr(choice) if choice == "" else str(choice) for choice in choices]
     expected = f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else names[0]
     return Rule(expected, lambda value: value in choices)
+
+
+def some_of(*choices: str) -> Rule:
+    """Lists, possibly empty, of different choices."""
+    return Rule(
+        f"a list of {one_of(*choices).expected}, each once at most, or []",
+        lambda value: (
+            isinstance(value, (list, tuple)) and all(value.count(item) == 1 <= choices.count(item) for item in value)
+        ),
+    )
 
 
 def whole(least: int) -> Rule:
@@ -81,6 +92,7 @@ CHANNELS = Rule("-1 or a whole number above 0", lambda value: _is_whole(value) a
 NORM = one_of(*NORMS)
 
 RULES: Mapping[str, Rule] = {
+    "LOGGERS": some_of(*LOGGERS),
     "MODEL.PIXEL_MEAN": every(Rule("a number", _is_number), length=3),
     "MODEL.PIXEL_STD": every(ABOVE_0, length=3),
     "MODEL.META_ARCHITECTURE": one_of("GeneralizedRCNN"),
@@ -159,7 +171,7 @@ RULES: Mapping[str, Rule] = {
     "INPUT.CANVAS": whole(0),
     "INPUT.ONLINE_OFF_EPOCHS": NOT_NEGATIVE,
     "DATALOADER.NUM_WORKERS": whole(0),
-    "SOLVER.LR_SCHEDULER_NAME": one_of("WarmupMultiStepLR", "WarmupCosineLR"),
+    "SOLVER.LR_SCHEDULE": one_of("steps", "cosine"),
     "SOLVER.MAX_ITER": whole(0),
     "SOLVER.EMA": BELOW_1,
     "SOLVER.VALIDATE_EPOCHS": whole(1),
@@ -174,6 +186,7 @@ RULES: Mapping[str, Rule] = {
     "SOLVER.CHECKPOINT_PERIOD": whole(0),
     "SOLVER.IMS_PER_BATCH": whole(1),
     "SOLVER.MAX_TO_KEEP": whole(-1),
+    "SOLVER.PATIENCE": whole(0),
     "SOLVER.AMP.DTYPE": one_of("fp16", "bf16", "auto"),
     "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": one_of("value", "norm"),
     "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": ABOVE_0,

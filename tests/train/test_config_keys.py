@@ -87,7 +87,8 @@ def test_a_key_that_this_model_does_not_heed_is_refused(key: str) -> None:
         # True is Detectron2's own default, so that it is nobody's wish.
         assert config.load(name, "sample", [key, value]).MODEL.RESNETS.STRIDE_IN_1X1
         return
-    assert f"{key}: for {needs} only, found " in refusal(key, value, model=name)
+    other = (needs.key, "giou") if needs.key.endswith("LOSS_TYPE") else ()
+    assert f"{key}: for {needs} only, found " in refusal(*other, key, value, model=name)
 
 
 def test_a_stock_file_is_told_all_that_it_asks_for_in_vain(tmp_path: Path) -> None:
@@ -204,6 +205,7 @@ def _attributes(item: Any, depth: int = 0) -> dict[str, str]:
 ELSEWHERE = {
     "VERSION": "test_config.py",
     "SEED": "run/test_fit.py",
+    "LOGGERS": "run/test_loggers.py",
     "MODEL.DEVICE": "test_devices.py",
     "MODEL.MASK_ON": "data/test_read.py",
     "MODEL.WEIGHTS": "checkpoints/test_weights.py",
@@ -213,6 +215,7 @@ ELSEWHERE = {
     "SOLVER.CHECKPOINT_PERIOD": "run/test_hooks.py",
     "SOLVER.MAX_TO_KEEP": "checkpoints/test_checkpoint.py",
     "SOLVER.FINETUNE": "run/test_fit_init.py",
+    "SOLVER.PATIENCE": "run/test_patience.py",
     "SOLVER.AMP.ENABLED": "test_precision.py",
     "SOLVER.AMP.DTYPE": "test_precision.py",
     "SOLVER.EMA": "run/test_ema.py",
@@ -285,7 +288,7 @@ VALUES = {
     "INPUT.FORMAT": "RGB",
     "INPUT.SCALE": "source",
     "INPUT.SIZE_STEPS": "[[3, [100, 120]]]",
-    "SOLVER.LR_SCHEDULER_NAME": "WarmupCosineLR",
+    "SOLVER.LR_SCHEDULE": "cosine",
     "SOLVER.MAX_ITER": "5",
     "SOLVER.MOMENTUM": "0.8",
     "SOLVER.WEIGHT_DECAY_BIAS": "0.5",

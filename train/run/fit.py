@@ -33,8 +33,10 @@ from train.model.build import build_network, parameter_count
 from train.model.cpu_layers import use_faster_layers
 from train.precision import Precision, load_scaler, precision_of
 from train.processes.signals import leave, stop_on_signal
-from train.run import ema, resume, small, solver
-from train.run.hooks import Best, EpochHook, ReportHook, StoppedError
+from train.run import ema, loggers, patience, resume, small, solver
+from train.run.best import Best
+from train.run.endings import NoBetterError, StoppedError
+from train.run.hooks import EpochHook, ReportHook
 from train.run.report import beyond_paper, device_line, diverged, out_of_memory, quicker, summary, weighted
 from train.run.schedule import Schedule, describe, short
 from train.run.trainer import DivergedError, Trainer
@@ -89,8 +91,8 @@ class _Run(NamedTuple):
 def fit(request: Request) -> None:
     """Train, in every process of the world. Raises DataError for everything that users can act on.
 
-    Written to `request.output`: config.yaml, model_last.pth, model_best.pth, model_epoch_*.pth, metrics.json,
-    TensorBoard's events, and init.log where the weights come from another checkpoint.
+    Written to `request.output`: config.yaml, model_last.pth, model_best.pth, model_epoch_*.pth, metrics.json, what
+    LOGGERS write, and init.log where the weights come from another checkpoint.
     """
     main = comm.is_main_process()
     say: Callable[[str], None] = partial(_print, request.prefix) if main else _silent
@@ -105,8 +107,10 @@ def fit(request: Request) -> None:
         # Before the data are read, which may take minutes.
         _division(cfg)
     solver.check(cfg)
+    patience.check(cfg.SOLVER.PATIENCE, validated=request.validation is not None)
     with ExitStack() as stack:
         if main:
+            loggers.check(cfg.LOGGERS)
             stack.enter_context(resume.locked(request.output))
         before = resume.find_in_all(request.output, resume=request.resume)
         parent = None
@@ -118,6 +122,7 @@ def fit(request: Request) -> None:
         data, validation, seen = _read(request, cfg, before, parent, main)
         chosen = _choose_by_data(request, cfg, data) if cfg.SOLVER.SMALL else []
         division = _division(cfg)
+        patience.check_truth(cfg.SOLVER.PATIENCE, validation.truth if validation else None)
         schedule = solver.schedule_of(cfg, len(data.records))
         cfg.MODEL.MASK_ON = data.masks
         _set_classes(cfg, len(data.categories))
@@ -130,11 +135,12 @@ def fit(request: Request) -> None:
             say(note)
         if before is not None:
             resume.check_same_run(before, cfg, data, division, request.output, say)
-            if before.content["iteration"] >= schedule.last:
+            why = _complete(before, cfg, schedule)
+            if why is not None:
                 if main:
                     # Work left undone by a kill right after the last checkpoint.
                     checkpoint.forget_old_epochs(request.output, cfg.SOLVER.MAX_TO_KEEP)
-                say(f"{request.output}: this run is complete; nothing to do")
+                say(f"{request.output}: this run is complete{why}; nothing to do")
                 return
         remedy = "The same command with --resume continues from the last checkpoint."
         with naming_lost_workers(cfg.DATALOADER.NUM_WORKERS, remedy):
@@ -161,6 +167,16 @@ def _choose_by_data(request: Request, cfg: Any, data: TrainingData) -> list[str]
             config.merge_overrides(cfg, [choice.key, str(choice.value)])
     config.check(cfg)
     return small.describe(choices, given)
+
+
+def _complete(before: Loaded, cfg: Any, schedule: Schedule) -> str | None:
+    """Why the run of a checkpoint is over, to be added to a line; None where there is something left to do."""
+    done, best = before.content["iteration"], Best(*before.content["best"])
+    if done >= schedule.last:
+        return ""
+    if patience.is_over(cfg.SOLVER.PATIENCE, schedule.ended(done), best.epoch):
+        return f": {patience.complete(cfg.SOLVER.PATIENCE, best.epoch)}"
+    return None
 
 
 def _set_classes(cfg: Any, count: int) -> None:
@@ -255,8 +271,9 @@ def _train(run: _Run) -> None:
     report = None
     if comm.is_main_process():
         (run.request.output / CONFIG).write_text(config.dump(cfg), encoding="utf-8")
+        about = loggers.about(run.request.output, run.request.model, run.data.identity, cfg)
         report = ReportHook(
-            run.request.output,
+            partial(loggers.writers, cfg.LOGGERS, about, start.first),
             schedule,
             start.first,
             quicker=quicker(cfg, device, run.request.model),
@@ -271,6 +288,7 @@ def _train(run: _Run) -> None:
         best=start.best,
         period=cfg.SOLVER.CHECKPOINT_PERIOD,
         max_to_keep=cfg.SOLVER.MAX_TO_KEEP,
+        patience_epochs=cfg.SOLVER.PATIENCE,
         say=report.say if report else _silent,
         seen=validation.seen if validation else 0,
         images=len(validation.records) if validation else 0,
@@ -337,8 +355,9 @@ def _plan(run: _Run, start: _Start, network: nn.Module, device: torch.device, pr
         f"{run.request.model}: {size}, on {device_line(device, run.division)}"
         + (f", mixed precision ({precision.name})" if precision.dtype else ""),
         *([unused] if (unused := devices.unused_gpu(device, run.cfg.MODEL.DEVICE)) else []),
-        *describe(run.schedule, cosine=run.cfg.SOLVER.LR_SCHEDULER_NAME == "WarmupCosineLR"),
+        *describe(run.schedule, cosine=run.cfg.SOLVER.LR_SCHEDULE == "cosine"),
         *short(run.schedule),
+        *patience.plan(run.cfg, run.schedule),
         *weighted(run.cfg),
         *beyond_paper(run.cfg),
         *(online.describe(run.request.online, run.cfg.INPUT.ONLINE_OFF_EPOCHS) if run.request.online else []),
@@ -376,6 +395,8 @@ def _loop(trainer: Trainer, run: _Run, first: int) -> None:
     with stop_on_signal(trainer, alone=comm.get_world_size() == 1) as asked:
         try:
             trainer.train(first, run.schedule.last)
+        except NoBetterError as error:
+            run.say(str(error))
         except StoppedError:
             run.say(f"stopped at iteration {trainer.iter + 1:,}, all saved; --resume continues from there")
             leave(asked.first)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -20,15 +19,17 @@ from datasets.seen import seen_note
 from train import compat  # noqa: F401 - compat before detectron2
 from train.checkpoints import checkpoint
 from train.processes import signals
+from train.run import patience
+from train.run.best import Best
+from train.run.endings import NoBetterError, StoppedError
 from train.run.schedule import Schedule, pace
 from train.run.trainer import DivergedError
 
 # isort: split
 from detectron2.engine.train_loop import HookBase
 from detectron2.utils import comm
-from detectron2.utils.events import JSONWriter, TensorboardXWriter
+from detectron2.utils.events import EventWriter
 
-METRICS = "metrics.json"
 # Iterations between two lines of metrics.
 PERIOD = 20
 # Iterations, or seconds and at least three iterations, after which the remaining time is told. The first one is slower.
@@ -36,26 +37,6 @@ PACE_KNOWN = 20
 PACE_WAIT = 20.0
 # Seconds between two progress lines where there is no terminal to rewrite one on.
 QUIET_PERIOD = 30.0
-
-
-class Best(NamedTuple):
-    """The epoch with the highest AP so far, a fraction; -1 before the first. Measured on `images` images, `seen` of
-    which were trained on.
-    """
-
-    epoch: int = 0
-    ap: float = -1.0
-    seen: int = 0
-    images: int = 0
-
-    @property
-    def note(self) -> str:
-        """The note on the AP, if it was measured on training images."""
-        return seen_note(self.seen, self.images)
-
-
-class StoppedError(Exception):
-    """A signal stopped the run; everything is saved."""
 
 
 class EpochHook(HookBase):  # type: ignore[misc]
@@ -75,6 +56,7 @@ class EpochHook(HookBase):  # type: ignore[misc]
         best: Best,
         period: int,
         max_to_keep: int,
+        patience_epochs: int = 0,
         say: Callable[[str], None],
         seen: int = 0,
         images: int = 0,
@@ -89,16 +71,27 @@ class EpochHook(HookBase):  # type: ignore[misc]
         self._content = content
         self._period = period
         self._max_to_keep = max_to_keep
+        self._patience = patience_epochs
         self._say = say
 
     def after_step(self) -> None:
         done = self.trainer.iter + 1
         if done in self._ends:
             self._end_epoch(done)
+            self._check_patience(done)
         elif self.trainer.stopping or (self._period > 0 and done % self._period == 0):
             self._save(checkpoint.LAST, done)
         if self.trainer.stopping and done < self._schedule.last:
             raise StoppedError
+
+    def _check_patience(self, done: int) -> None:
+        """Raises NoBetterError, in all processes, where the first one, which measures AP, finds the run over."""
+        if not self._patience or done == self._schedule.last:
+            return
+        epoch = self._schedule.epoch_of(done)
+        is_over = patience.is_over(self._patience, epoch, self.best.epoch)
+        if comm.all_gather(is_over)[0]:
+            raise NoBetterError(patience.ended(self._patience, epoch, self.best.epoch))
 
     def _end_epoch(self, done: int) -> None:
         _check_weights(self.trainer.model, done)
@@ -109,12 +102,15 @@ class EpochHook(HookBase):  # type: ignore[misc]
             # In percent, as usual in the field.
             scalars = {f"bbox/{key}": 100 * value for key, value in evaluation.numbers().items() if value is not None}
             scalars["bbox/images_seen_in_training"] = self._seen
+            if evaluation.interval is not None:
+                scalars |= {f"bbox/ap_{side}": 100 * value for side, value in evaluation.interval._asdict().items()}
             self.trainer.storage.put_scalars(**scalars, smoothing_hint=False)
             aps = f"AP {percent.precision(evaluation.ap)}  AP50 {percent.precision(evaluation.ap50)}"
             said = f"  {self._note}" if self._note else ""
             self._say(f"epoch {epoch}: {aps}{said}" + (" (best)" * is_best))
         if is_best and evaluation is not None and evaluation.ap is not None:
-            self.best = Best(epoch, evaluation.ap, self._seen, self._images)
+            self.best = Best(epoch, evaluation.ap, self._seen, self._images, *(evaluation.interval or ()))
+        self.trainer.storage.put_scalars(**self.best.scalars(), smoothing_hint=False)
         # The last checkpoint is written last, so that whatever it says of the best one is true of the files.
         with signals.SAVING:
             path = self._save(checkpoint.epoch_name(epoch), done)
@@ -139,22 +135,27 @@ def _check_weights(model: torch.nn.Module, done: int) -> None:
 
 
 class ReportHook(HookBase):  # type: ignore[misc]
-    """Writes metrics.json and TensorBoard events, and prints the progress line; in the first process only.
+    """Lets `writers` write, and prints the progress line; in the first process only.
 
-    `quicker` is what would make the run shorter. With a `label`, which begins each line, progress is new lines also on
-    a terminal, since other runs print there too.
+    `writers` makes them, given a function that prints a line. `quicker` is what would make the run shorter. With a
+    `label`, which begins each line, progress is new lines also on a terminal, since other runs print there too.
     """
 
     def __init__(
-        self, folder: Path, schedule: Schedule, start: int, *, quicker: Sequence[str] = (), label: str = ""
+        self,
+        writers: Callable[[Callable[[str], None]], Sequence[EventWriter]],
+        schedule: Schedule,
+        start: int,
+        *,
+        quicker: Sequence[str] = (),
+        label: str = "",
     ) -> None:
-        drop_metrics_after(folder / METRICS, start)
         self._schedule = schedule
         self._start = start
         self._ends = set(schedule.epoch_ends())
-        self._writers = [JSONWriter(str(folder / METRICS)), TensorboardXWriter(str(folder), purge_step=start)]
         self._quicker: Sequence[str] | None = quicker
         self._label = label
+        self._writers = writers(self.say)
         self._line = tqdm(
             total=schedule.last,
             initial=start,
@@ -244,25 +245,3 @@ def progress_line(
         f"epoch {epoch:.2f}/{epochs:g}  {done:,}/{last:,}  {hours}:{minutes:02d}:{seconds:02d} left  "
         f"{images_per_second:.1f} images/s  lr {lr:.4g}  loss {losses.get('total_loss', math.nan):.3f} ({shown})"
     )
-
-
-def drop_metrics_after(path: Path, iteration: int) -> None:
-    """Remove the metrics that an interrupted run wrote after its last checkpoint."""
-    if not path.is_file():
-        return
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-    kept = [line for line in lines if _iteration_of(line) < iteration]
-    if kept != lines:
-        temporary = path.with_name(f"{path.name}.tmp")
-        temporary.write_text("".join(kept), encoding="utf-8")
-        temporary.replace(path)
-
-
-def _iteration_of(line: str) -> float:
-    # An incomplete last line, left by a killed run; without a line end, the next one would be appended to it.
-    if not line.endswith("\n"):
-        return math.inf
-    try:
-        return float(json.loads(line)["iteration"])
-    except (ValueError, KeyError, TypeError):
-        return math.inf

@@ -7,12 +7,11 @@ from typing import Any
 
 import torch
 
-from datasets import percent
 from train import config, devices
 from train.checkpoints import checkpoint
 from train.data import geometry
 from train.data.sampler import Division
-from train.run.hooks import Best
+from train.run.best import Best
 from train.run.trainer import DivergedError
 
 SMALLEST = "tiny"
@@ -99,6 +98,5 @@ def summary(output: Path, best: Best) -> str:
     """The closing line."""
     if best.epoch:
         said = f", {best.note}" if best.note else ""
-        ap = percent.precision(best.ap)
-        return f"{output}: done; best AP {ap}{said} in epoch {best.epoch}, {output / checkpoint.BEST}"
+        return f"{output}: done; best AP {best.text}{said} in epoch {best.epoch}, {output / checkpoint.BEST}"
     return f"{output}: done; {output / checkpoint.LAST}"

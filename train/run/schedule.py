@@ -44,6 +44,10 @@ class Schedule(NamedTuple):
         """The epoch, from 1, that iteration number `iteration` belongs to."""
         return max(1, -(-iteration * self.batch // self.images))
 
+    def ended(self, iteration: int) -> int:
+        """The last epoch that has ended after `iteration` iterations; 0 before the first."""
+        return max((self.epoch_of(end) for end in self.epoch_ends() if end <= iteration), default=0)
+
     def epoch_ends(self) -> tuple[int, ...]:
         """The iterations at which epochs end, sorted; the end of the run is one, even within an epoch.
 
@@ -113,7 +117,7 @@ def describe(schedule: Schedule, *, cosine: bool = False) -> list[str]:
     """The schedule as text, for the plan."""
     steps = "lowered at " + (", ".join(f"{step:,}" for step in schedule.steps) or "none")
     if cosine:
-        steps = "then along half a cosine to 0 (SOLVER.STEP_EPOCHS is ignored)"
+        steps = "then along half a cosine to 0 (SOLVER.STEP_EPOCHS and GAMMA have no effect)"
     whole = max(1, schedule.at(schedule.epochs))
     early = f" (SOLVER.MAX_ITER ends it at {schedule.last:,})" if schedule.last < whole else ""
     return [

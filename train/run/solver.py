@@ -48,7 +48,7 @@ def learning_rates(cfg: Any, schedule: Schedule) -> Callable[[int], float]:
     solver = cfg.SOLVER
     # A run that MAX_ITER ends early follows the curve of the whole one.
     whole = schedule._replace(last=max(1, schedule.at(schedule.epochs)))
-    if solver.LR_SCHEDULER_NAME == "WarmupCosineLR":
+    if solver.LR_SCHEDULE == "cosine":
         curve: Any = CosineParamScheduler(1, 0)
     else:
         # fvcore needs increasing milestones above 0; with very few images, several steps fall on one iteration.

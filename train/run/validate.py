@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec import structs
 from torch import distributed, nn
 
 from datasets.evaluation import Evaluation, evaluate
+from datasets.intervals import ap_interval
 from train import compat  # noqa: F401 - compat before detectron2
 from train.data.loader import inference_batches
 from train.data.mapper import InferenceMapper
@@ -18,7 +20,7 @@ from detectron2.utils import comm
 
 
 def validate(network: nn.Module, cfg: Any, data: TrainingData, validation: ValidationData) -> Evaluation | None:
-    """Each process takes its share of the images; the first one returns the result.
+    """Each process takes its share of the images; the first one returns the result, with the interval of its AP.
 
     All use the batch norm statistics of the first process, which are the ones that are saved.
     """
@@ -35,4 +37,7 @@ def validate(network: nn.Module, cfg: Any, data: TrainingData, validation: Valid
         )
         share = detect.detect(network, batches, data.categories)
     parts = comm.gather(share)
-    return evaluate(validation.truth, detect.join(parts)) if comm.is_main_process() else None
+    if not comm.is_main_process():
+        return None
+    found = detect.join(parts)
+    return structs.replace(evaluate(validation.truth, found), interval=ap_interval(validation.truth, found))

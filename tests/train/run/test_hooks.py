@@ -14,7 +14,9 @@ from torch import nn
 from datasets.evaluation import METRICS, Evaluation
 from train import compat  # noqa: F401 - compat before detectron2
 from train.checkpoints import checkpoint
-from train.run.hooks import Best, EpochHook, StoppedError
+from train.run.best import Best
+from train.run.endings import StoppedError
+from train.run.hooks import EpochHook
 from train.run.schedule import Schedule, derive
 from train.run.trainer import DivergedError
 
@@ -108,10 +110,10 @@ def files(folder: Path) -> dict[str, tuple[int, float, list[Any]]]:
 
 
 WHOLE = {
-    "model_best.pth": (8, 8.0, [2, 0.3, 0, 0]),
-    "model_epoch_0003.pth": (12, 12.0, [2, 0.3, 0, 0]),
-    "model_epoch_0004.pth": (16, 16.0, [2, 0.3, 0, 0]),
-    "model_last.pth": (16, 16.0, [2, 0.3, 0, 0]),
+    "model_best.pth": (8, 8.0, [2, 0.3, 0, 0, -1.0, -1.0]),
+    "model_epoch_0003.pth": (12, 12.0, [2, 0.3, 0, 0, -1.0, -1.0]),
+    "model_epoch_0004.pth": (16, 16.0, [2, 0.3, 0, 0, -1.0, -1.0]),
+    "model_last.pth": (16, 16.0, [2, 0.3, 0, 0, -1.0, -1.0]),
 }
 
 
@@ -205,7 +207,7 @@ def test_without_validation_there_is_no_best(tmp_path: Path) -> None:
     run = Run(tmp_path, validated=False).train()
     assert names(tmp_path) == {checkpoint.LAST, checkpoint.epoch_name(3), checkpoint.epoch_name(4)}
     assert (run.hook.best, run.said) == (Best(), [])
-    assert files(tmp_path)[checkpoint.LAST] == (16, 16.0, [0, -1.0, 0, 0])
+    assert files(tmp_path)[checkpoint.LAST] == (16, 16.0, [0, -1.0, 0, 0, -1.0, -1.0])
 
 
 def test_in_between_the_last_is_saved_every_so_often(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,9 +17,11 @@ from hypothesis import strategies as st
 from tests.train.conftest import small_config
 from train import compat  # noqa: F401 - compat before detectron2
 from train.run import hooks
-from train.run.hooks import METRICS, ReportHook, drop_metrics_after, progress_line
+from train.run.hooks import ReportHook, progress_line
+from train.run.loggers import METRICS, drop_metrics_after, writers
 from train.run.report import quicker
 from train.run.schedule import Schedule, derive
+from train.run.services import About
 
 # isort: split
 from detectron2.engine.train_loop import TrainerBase
@@ -158,11 +161,15 @@ def schedule(epochs: float) -> Schedule:
     return derive(images=25, batch=2, epochs=epochs, step_epochs=[], warmup_epochs=0.0, base_lr=0.1, reference_batch=2)
 
 
+def report_hook(folder: Path, plan: Schedule, first: int, **more: Any) -> ReportHook:
+    return ReportHook(partial(writers, ["tensorboard"], About(folder, {}), first), plan, first, **more)
+
+
 def report(folder: Path, first: int = 0, last: int | None = None) -> list[dict[str, Any]]:
     """Run four epochs from `first` to `last`; returns what stands in metrics.json then."""
     plan = schedule(4.0)
     loop = Loop()
-    loop.register_hooks([ReportHook(folder, plan, first)])
+    loop.register_hooks([report_hook(folder, plan, first)])
     loop.train(first, last or plan.last)
     return [json.loads(item) for item in (folder / METRICS).read_text().splitlines()]
 
@@ -223,7 +230,7 @@ def test_the_pace_is_told_once_without_the_first_step(
     """As soon as more than 20 seconds have gone by since the first step; after 20 steps in any case."""
     slow_clock(monkeypatch)
     loop = Loop()
-    loop.register_hooks([ReportHook(tmp_path, schedule(16.0), 0, quicker=["a GPU"], label="one: ")])
+    loop.register_hooks([report_hook(tmp_path, schedule(16.0), 0, quicker=["a GPU"], label="one: ")])
     loop.train(0, 30)
     lines = capsys.readouterr().out.splitlines()
     # 6 steps after the first take 24 seconds; 193 of 200 are left: 772 s.

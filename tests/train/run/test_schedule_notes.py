@@ -29,7 +29,7 @@ def test_a_cosine_is_told_as_one() -> None:
     schedule = derive(**USUAL)
     assert describe(schedule)[1].endswith("after 10 of warm-up, lowered at 400")
     assert describe(schedule, cosine=True)[1].endswith(
-        "after 10 of warm-up, then along half a cosine to 0 (SOLVER.STEP_EPOCHS is ignored)"
+        "after 10 of warm-up, then along half a cosine to 0 (SOLVER.STEP_EPOCHS and GAMMA have no effect)"
     )
 
 
