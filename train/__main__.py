@@ -135,8 +135,8 @@ def fit(
     from train import config
     from train.data.online import load_recipe
     from train.processes.launch import World, launch
-    from train.run.fit import Request
     from train.run.fit import fit as run
+    from train.run.request import Request
 
     validation = _validation(val, val_annotations, val_images)
     device = "auto"

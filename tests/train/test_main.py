@@ -28,7 +28,7 @@ from train.model.build import build_network
 from train.processes import launch
 from train.processes.launch import World
 from train.run import fit
-from train.run.fit import Request
+from train.run.request import Request
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def cli() -> Cli:
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h"])
-@pytest.mark.parametrize("command", [[], ["models"], ["fit"], ["predict"], ["average"], ["lineage"]])
+@pytest.mark.parametrize("command", [[], ["models"], ["fit"], ["predict"], ["choose-size"], ["average"], ["lineage"]])
 def test_help_has_an_example(command: list[str], flag: str) -> None:
     ended = CliRunner().invoke(main, [*command, flag])
     assert ended.exit_code == 0

@@ -6,20 +6,15 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, nullcontext
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from augment.operations.parameters import Recipe
 from datasets import __version__, allocator, cli
-from datasets.checks import STRICT, Leniency
 from datasets.errors import DataError
 from datasets.seen import SeenImages
-from datasets.sources import Input
 from train import config, config_checks, cpu, devices
 from train.checkpoints import checkpoint, lineage, weights
 from train.checkpoints.checkpoint import Loaded
@@ -29,16 +24,17 @@ from train.data.loader import naming_lost_workers, training_batches
 from train.data.online_mapper import mapper_of
 from train.data.read import TrainingData, ValidationData, read_training, read_validation
 from train.data.sampler import BatchSampler, Division
-from train.model.build import build_network, parameter_count
+from train.model.build import build_network
 from train.model.cpu_layers import use_faster_layers
-from train.precision import Precision, load_scaler, precision_of
+from train.precision import load_scaler, precision_of
 from train.processes.signals import leave, stop_on_signal
-from train.run import ema, loggers, patience, resume, small, solver
+from train.run import checks, ema, loggers, patience, resume, small, solver
 from train.run.best import Best
 from train.run.endings import NoBetterError, StoppedError
 from train.run.hooks import EpochHook, ReportHook
-from train.run.report import beyond_paper, device_line, diverged, out_of_memory, quicker, summary, weighted
-from train.run.schedule import Schedule, describe, short
+from train.run.report import diverged, out_of_memory, plan, quicker, summary
+from train.run.request import Request
+from train.run.schedule import Schedule
 from train.run.trainer import DivergedError, Trainer
 from train.run.validate import validate
 
@@ -47,30 +43,6 @@ from detectron2.utils import comm
 
 CONFIG = "config.yaml"
 INIT_LOG = "init.log"
-
-
-class Request(NamedTuple):
-    """The parameters of `python -m train fit`. `init` is a checkpoint to start from, or a run's folder."""
-
-    model: str
-    data: Input
-    output: Path
-    schedule: str = "paper"
-    overrides: tuple[str, ...] = ()
-    validation: Input | None = None
-    resume: bool = False
-    init: Path | None = None
-    categories: str | None = None
-    allow_pretrained: bool = False
-    leniency: Leniency = STRICT
-    online: Recipe | None = None
-    """Draws variants of the images in each epoch."""
-    label: str = ""
-    """Begins each line of output, where several runs print to one terminal."""
-
-    @property
-    def prefix(self) -> str:
-        return f"{self.label}: " if self.label else ""
 
 
 class _Run(NamedTuple):
@@ -97,15 +69,11 @@ def fit(request: Request) -> None:
     main = comm.is_main_process()
     say: Callable[[str], None] = partial(_print, request.prefix) if main else _silent
     resumes = request.resume and (request.output / checkpoint.LAST).is_file()
-    cfg = _configuration(request, resumes)
-    if cfg.INPUT.ONLINE_OFF_EPOCHS and not (request.online and online.takes(request.online)):
-        raise DataError(
-            "INPUT.ONLINE_OFF_EPOCHS: goes with --online and a recipe with paste or mosaic, which it ends; found "
-            f"{cfg.INPUT.ONLINE_OFF_EPOCHS:g}"
-        )
+    cfg = request.configuration(resumes)
+    checks.check_online(request, cfg)
     if not cfg.SOLVER.SMALL:
         # Before the data are read, which may take minutes.
-        _division(cfg)
+        checks.division_of(cfg)
     solver.check(cfg)
     patience.check(cfg.SOLVER.PATIENCE, validated=request.validation is not None)
     with ExitStack() as stack:
@@ -118,14 +86,14 @@ def fit(request: Request) -> None:
             parent = weights.find_parent(cfg.MODEL.WEIGHTS, allow_pretrained=request.allow_pretrained)
         else:
             resume.keep_parent(before, cfg, given=request.init is not None)
-        _check_frozen(cfg)
+        checks.check_frozen(cfg)
         data, validation, seen = _read(request, cfg, before, parent, main)
-        chosen = _choose_by_data(request, cfg, data) if cfg.SOLVER.SMALL else []
-        division = _division(cfg)
+        chosen = small.apply(cfg, data.records, request.given) if cfg.SOLVER.SMALL else []
+        division = checks.division_of(cfg)
         patience.check_truth(cfg.SOLVER.PATIENCE, validation.truth if validation else None)
         schedule = solver.schedule_of(cfg, len(data.records))
         cfg.MODEL.MASK_ON = data.masks
-        _set_classes(cfg, len(data.categories))
+        checks.set_classes(cfg, len(data.categories))
         resume.check_same_everywhere(cfg, data)
         for note in [
             *data.notes,
@@ -147,28 +115,6 @@ def fit(request: Request) -> None:
             _train(_Run(request, cfg, data, validation, seen, schedule, division, before, parent, say))
 
 
-def _division(cfg: Any) -> Division:
-    """Raises DataError where the batch cannot be divided among the processes."""
-    division = Division(cfg.SOLVER.IMS_PER_BATCH, comm.get_world_size(), cfg.SOLVER.ACCUMULATE)
-    problem = division.problem()
-    if problem is not None:
-        raise DataError(problem)
-    return division
-
-
-def _choose_by_data(request: Request, cfg: Any, data: TrainingData) -> list[str]:
-    """Sets what `small` chooses, but for the keys of the command line; returns lines for the plan."""
-    shorter = int(np.median([min(record.size) for record in data.records]))
-    smallest = min(min(sizes) for sizes in cfg.MODEL.ANCHOR_GENERATOR.SIZES)
-    choices = small.choose(len(data.records), shorter, smallest)
-    given = list(request.overrides[::2])
-    for choice in choices:
-        if choice.key not in given:
-            config.merge_overrides(cfg, [choice.key, str(choice.value)])
-    config.check(cfg)
-    return small.describe(choices, given)
-
-
 def _complete(before: Loaded, cfg: Any, schedule: Schedule) -> str | None:
     """Why the run of a checkpoint is over, to be added to a line; None where there is something left to do."""
     done, best = before.content["iteration"], Best(*before.content["best"])
@@ -177,48 +123,6 @@ def _complete(before: Loaded, cfg: Any, schedule: Schedule) -> str | None:
     if patience.is_over(cfg.SOLVER.PATIENCE, schedule.ended(done), best.epoch):
         return f": {patience.complete(cfg.SOLVER.PATIENCE, best.epoch)}"
     return None
-
-
-def _set_classes(cfg: Any, count: int) -> None:
-    """Raises DataError where NUM_CLASSES was set to another number than that of the data's categories."""
-    asked = cfg.MODEL.ROI_HEADS.NUM_CLASSES
-    if asked not in (count, config.default().MODEL.ROI_HEADS.NUM_CLASSES):
-        raise DataError(
-            f"MODEL.ROI_HEADS.NUM_CLASSES: expected {count}, the number of categories of the data, from which it is "
-            f"set, found {asked}"
-        )
-    cfg.MODEL.ROI_HEADS.NUM_CLASSES = count
-
-
-def _check_frozen(cfg: Any) -> None:
-    """Raises DataError for random layers that would never be trained."""
-    if cfg.MODEL.BACKBONE.FREEZE_AT and not cfg.MODEL.WEIGHTS:
-        raise DataError(
-            "MODEL.BACKBONE.FREEZE_AT: expected 0 without --init, since layers that are frozen would stay random, "
-            f"found {cfg.MODEL.BACKBONE.FREEZE_AT} (Detectron2's own default is 2; train/configs/base.yaml has 0)"
-        )
-
-
-def _configuration(request: Request, resumes: bool) -> Any:
-    """The configuration. A resumed run has its weights, so its --init need not exist any more."""
-    overrides = request.overrides
-    if request.init is not None:
-        if "MODEL.WEIGHTS" in overrides[::2]:
-            raise DataError("expected either --init or MODEL.WEIGHTS, found both")
-        if not resumes:
-            overrides = (*overrides, "MODEL.WEIGHTS", str(_init_file(request.init)))
-    cfg = config.load(request.model, request.schedule, overrides)
-    if cfg.SOLVER.FINETUNE and not cfg.MODEL.WEIGHTS and not resumes:
-        raise DataError(f"the schedule {request.schedule} needs trained weights: expected --init RUN, found none")
-    return cfg
-
-
-def _init_file(init: Path) -> Path:
-    if init.is_file():
-        return init
-    if not init.is_dir():
-        raise DataError(f"--init {init}: expected the folder of a run or a checkpoint file, found neither")
-    return checkpoint.find_in_run(init)
 
 
 def _train(run: _Run) -> None:
@@ -266,7 +170,11 @@ def _train(run: _Run) -> None:
             **constant,
         }
 
-    for line in _plan(run, start, network, device, precision):
+    for line in [
+        *plan(cfg, schedule, run.request.model, network, device, division, precision),
+        *(online.describe(run.request.online, cfg.INPUT.ONLINE_OFF_EPOCHS) if run.request.online else []),
+        *([f"going on from iteration {start.first:,}, epoch {schedule.epoch(start.first):.2f}"] if run.before else []),
+    ]:
         run.say(line)
     report = None
     if comm.is_main_process():
@@ -348,27 +256,6 @@ def _constant(run: _Run, start: _Start) -> dict[str, Any]:
     }
 
 
-def _plan(run: _Run, start: _Start, network: nn.Module, device: torch.device, precision: Precision) -> list[str]:
-    """The plan that is printed before training."""
-    size = f"{parameter_count(network) / 1e6:.2f} M parameters"
-    return [
-        f"{run.request.model}: {size}, on {device_line(device, run.division)}"
-        + (f", mixed precision ({precision.name})" if precision.dtype else ""),
-        *([unused] if (unused := devices.unused_gpu(device, run.cfg.MODEL.DEVICE)) else []),
-        *describe(run.schedule, cosine=run.cfg.SOLVER.LR_SCHEDULE == "cosine"),
-        *short(run.schedule),
-        *patience.plan(run.cfg, run.schedule),
-        *weighted(run.cfg),
-        *beyond_paper(run.cfg),
-        *(online.describe(run.request.online, run.cfg.INPUT.ONLINE_OFF_EPOCHS) if run.request.online else []),
-        *(
-            [f"going on from iteration {start.first:,}, epoch {run.schedule.epoch(start.first):.2f}"]
-            if run.before
-            else []
-        ),
-    ]
-
-
 def _loads(run: _Run) -> list[shared_memory.Load]:
     """Loads of shared memory; training workers keep their batches during validation."""
     training = shared_memory.training_load(run.cfg, run.data.records, run.division.part)
@@ -422,7 +309,7 @@ def _read(
     """The data, and all images that the weights have seen or will see. Only the first process checks image files."""
     masks = None if cfg.MODEL.MASK_ON else False
     # MASK_ON must be possible where it was set; as the default, it follows the data.
-    if "MODEL.MASK_ON" in request.overrides[::2] and cfg.MODEL.MASK_ON:
+    if "MODEL.MASK_ON" in request.given and cfg.MODEL.MASK_ON:
         masks = True
     with cli.progress_bar() if main and not request.label else nullcontext() as progress:
         data = read_training(

@@ -6,15 +6,43 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from train import config, devices
 from train.checkpoints import checkpoint
 from train.data import geometry
 from train.data.sampler import Division
+from train.model.build import parameter_count
+from train.precision import Precision
+from train.run import patience
 from train.run.best import Best
+from train.run.schedule import Schedule, describe, short
 from train.run.trainer import DivergedError
 
 SMALLEST = "tiny"
+
+
+def plan(
+    cfg: Any,
+    schedule: Schedule,
+    model: str,
+    network: nn.Module,
+    device: torch.device,
+    division: Division,
+    precision: Precision,
+) -> list[str]:
+    """The plan of a run, which is printed before its first step."""
+    size = f"{parameter_count(network) / 1e6:.2f} M parameters"
+    return [
+        f"{model}: {size}, on {device_line(device, division)}"
+        + (f", mixed precision ({precision.name})" if precision.dtype else ""),
+        *([unused] if (unused := devices.unused_gpu(device, cfg.MODEL.DEVICE)) else []),
+        *describe(schedule, cosine=cfg.SOLVER.LR_SCHEDULE == "cosine"),
+        *short(schedule),
+        *patience.plan(cfg, schedule),
+        *weighted(cfg),
+        *beyond_paper(cfg),
+    ]
 
 
 def device_line(device: torch.device, division: Division) -> str:

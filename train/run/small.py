@@ -1,11 +1,17 @@
 """`--schedule small`: size, batch, length and learning rate of a run, chosen by what the training data are.
 
-Pure: the caller counts images and measures them. Numbers on the command line come first.
+Keys on the command line come first.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from train import config
+from train.data.records import Record
 
 # What a run is to have of validations, each with a checkpoint.
 VALIDATIONS = 20
@@ -82,6 +88,18 @@ def side_of(shorter_side: int, smallest_anchor: float) -> tuple[int, str]:
     if shorter_side < fitting:
         return shorter_side, "the images' own; larger ones would show no more"
     return fitting, f"{SIDE_IN_ANCHORS} of the model's smallest anchors, {smallest_anchor:g} px"
+
+
+def apply(cfg: Any, records: Sequence[Record], given: list[str]) -> list[str]:
+    """Sets what is chosen for these training images, but for the keys that are `given`; returns lines for the plan."""
+    shorter = int(np.median([min(record.size) for record in records]))
+    smallest = min(min(sizes) for sizes in cfg.MODEL.ANCHOR_GENERATOR.SIZES)
+    choices = choose(len(records), shorter, smallest)
+    for choice in choices:
+        if choice.key not in given:
+            config.merge_overrides(cfg, [choice.key, str(choice.value)])
+    config.check(cfg)
+    return describe(choices, given)
 
 
 def describe(choices: list[Choice], given: list[str]) -> list[str]:

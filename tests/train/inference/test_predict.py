@@ -363,3 +363,23 @@ def test_tiles_need_shared_memory_for_whole_images(run: Run, large: Path, monkey
     run(tile=64, **listed)
     # At a shorter side of 64: 50 x 64 is larger then, at 64 x 82, than 120 x 144 at 64 x 77.
     assert loads == [shared_memory.Load(1, 3 * 64 * 82), shared_memory.Load(1, 3 * 120 * 144)]
+
+
+def test_the_moving_average_predicts_unless_it_is_declined(run: Run, tmp_path: Path) -> None:
+    cfg = tiny_config(len(CATEGORIES), "SOLVER.EMA", "0.99")
+    plain, average = (build_network(cfg, seed=seed) for seed in (0, 1))
+    paths = {
+        name: checkpoint.save(tmp_path / f"{name}.pth", content(network, cfg, CATEGORIES, **more))
+        for name, network, more in (
+            ("plain", plain, {}),
+            ("average", average, {}),
+            ("both", plain, {checkpoint.EMA: average.state_dict()}),
+        )
+    }
+    scores = {name: run(checkpoint=path).scores.tolist() for name, path in paths.items()}
+    declined = run(checkpoint=paths["both"], ema=False).scores.tolist()
+
+    assert scores["both"] == scores["average"] != scores["plain"]
+    assert declined == scores["plain"]
+    written = json.loads(provenance.path_of(tmp_path / "results.json").read_text(encoding="utf-8"))
+    assert written["models"][0]["settings"] == ["--no-ema"]

@@ -203,3 +203,10 @@ def test_a_picture_that_only_its_pixels_spoil_ends_it_by_name(request_: Request,
     assert str(caught.value).startswith(f"{path}: ")
     assert request_.output.read_text() == "old"
     assert not request_.output.with_name("results.json.tmp").exists()
+
+
+def test_without_a_moving_average_there_is_none_to_decline(refusal: Refusal, weights: Path) -> None:
+    assert str(refusal(ema=False)) == (
+        "--no-ema: expected a checkpoint with a moving average of the weights (SOLVER.EMA), found none in "
+        f"{weights}; leave --no-ema out"
+    )

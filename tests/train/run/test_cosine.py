@@ -15,7 +15,7 @@ from train.checkpoints import checkpoint, lineage
 from train.inference import predict
 from train.inference.request import Request as PredictRequest
 from train.run import fit, solver
-from train.run.fit import Request
+from train.run.request import Request
 
 
 def test_the_rate_falls_along_half_a_cosine() -> None:

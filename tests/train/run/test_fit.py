@@ -21,7 +21,7 @@ from datasets.spec import input_of
 from tests.protocols import Draw
 from train.checkpoints import checkpoint
 from train.run import fit, resume
-from train.run.fit import Request
+from train.run.request import Request
 
 ROOT = Path(__file__).parents[3]
 

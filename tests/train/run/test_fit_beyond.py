@@ -16,7 +16,7 @@ from tests.protocols import Draw
 from tests.train.run.test_fit import assert_same, overrides
 from train.checkpoints import checkpoint, lineage
 from train.run import fit
-from train.run.fit import Request
+from train.run.request import Request
 from train.run.trainer import Trainer
 
 RECIPE = Recipe(

@@ -15,7 +15,7 @@ from train import precision
 from train.checkpoints import checkpoint
 from train.precision import Precision
 from train.run import fit
-from train.run.fit import Request
+from train.run.request import Request
 from train.run.trainer import DivergedError, Trainer
 
 

@@ -25,7 +25,7 @@ from train.checkpoints import checkpoint, lineage
 from train.inference.predict import predict
 from train.inference.request import Request as PredictRequest
 from train.run import fit
-from train.run.fit import Request
+from train.run.request import Request
 
 # Persons and cars have the most objects; dogs have none.
 TOP = "top:2"

@@ -16,8 +16,8 @@ from tests.train.conftest import SMALL, small_config
 from train import compat  # noqa: F401 - compat before detectron2
 from train.checkpoints import checkpoint
 from train.run import fit, loggers
-from train.run.fit import Request
 from train.run.loggers import IDS
+from train.run.request import Request
 from train.run.services import About
 
 ALL = "['tensorboard', 'wandb', 'mlflow']"

@@ -17,7 +17,7 @@ from train.checkpoints import checkpoint
 from train.processes.launch import World, launch
 from train.run import fit, patience, solver
 from train.run.endings import NoBetterError
-from train.run.fit import Request
+from train.run.request import Request
 
 # isort: split
 from detectron2.utils import comm

@@ -15,7 +15,7 @@ from tests.train.run.test_fit import overrides
 from train import config
 from train.checkpoints import checkpoint
 from train.run import fit, small, solver
-from train.run.fit import Request
+from train.run.request import Request
 
 
 def chosen(images: int, shorter: int = 480, anchor: float = 8) -> dict[str, Any]:
