@@ -77,6 +77,7 @@ def test_validation_never_reads_the_test_split_unasked() -> None:
         "augment build": None,
         "datasets check": None,
         "datasets evaluate": "val",
+        "train choose-size": "val",
         "train fit": "train",
         "train predict": "test",
         "ensemble fuse": "test",

@@ -279,7 +279,7 @@ def test_box_only_data_trains_without_masks(draw: Draw, tmp_path: Path, capsys: 
     fit.fit(request(str(path), tmp_path / "run", SOLVER__MAX_ITER="1"))
     assert "boxes only: no object has a segmentation, so there is no mask head" in capsys.readouterr().out
     assert not [name for name in weights(tmp_path / "run") if "mask_head" in name]
-    with pytest.raises(DataError, match=r"MODEL\.MASK_ON asks for a segmentation"):
+    with pytest.raises(DataError, match=r"MODEL\.MASK_ON asks for objects with a segmentation"):
         fit.fit(request(str(path), tmp_path / "masks", MODEL__MASK_ON="True"))
 
 
