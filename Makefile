@@ -7,6 +7,8 @@ MODEL ?= $(if $(filter sample,$(DATA)),tiny,r101)
 SCHEDULE ?= $(if $(filter sample,$(DATA)),sample,paper)
 # Data whose split `val` a training is validated on; VAL= for none.
 VAL ?= $(DATA)
+# A recipe of which each epoch draws variants of DATA itself, in place of a compiled dataset.
+ONLINE ?=
 # The models whose predictions are fused.
 MODELS ?= $(if $(filter sample,$(DATA)),tiny tiny-cascade,r50 r101)
 # Seeds of each rung of the ladder.
@@ -47,6 +49,9 @@ BUILT := datasets/$(DATA_NAME)-$(basename $(notdir $(RECIPE)))
 RUNS := runs/$(DATA_NAME)
 RUN := $(RUNS)/$(basename $(notdir $(MODEL)))
 SUBMISSION := submissions/$(DATA_NAME)
+# What is trained on, and the file that it needs.
+TRAINED := --data $(if $(ONLINE),$(DATA) --online $(ONLINE),$(BUILT))
+TRAINED_FILE := $(if $(ONLINE),$(if $(filter sample,$(DATA)),datasets/sample/annotations/instances_train.json),$(BUILT)/manifest.json)
 # Where `submit` notes what took how long.
 TIMES ?= /dev/null
 
@@ -99,9 +104,11 @@ $(BUILT)/manifest.json: | $(LIGHT) $(if $(filter sample,$(DATA)),datasets/sample
 datasets/sample: | $(LIGHT)
 	$(PYTHON) -m datasets sample --output $@
 
+datasets/sample/annotations/instances_train.json: | datasets/sample ;
+
 # Goes on where an earlier one was stopped.
-train: $(TRAIN) | $(BUILT)/manifest.json  ## Train MODEL on the compiled DATA, in runs/DATA/MODEL
-	$(PYTHON) -m train fit --model $(MODEL) --data $(BUILT) $(if $(VAL),--val $(VAL)) --schedule $(SCHEDULE) --output $(RUN) --resume $(ARGS)
+train: $(TRAIN) | $(TRAINED_FILE)  ## Train MODEL on the compiled DATA, or on DATA by ONLINE=RECIPE, in runs/DATA/MODEL
+	$(PYTHON) -m train fit --model $(MODEL) $(TRAINED) $(if $(VAL),--val $(VAL)) --schedule $(SCHEDULE) --output $(RUN) --resume $(ARGS)
 
 submit:  ## Train MODELS, JOBS at a time, predict, tune on val, fuse: submissions/DATA.json
 	@mkdir -p $(SUBMISSION) && : > $(SUBMISSION)/times.txt && date +%s > $(SUBMISSION)/begun.txt
@@ -116,8 +123,8 @@ submit:  ## Train MODELS, JOBS at a time, predict, tune on val, fuse: submission
 	@echo "$$(($$(date +%s) - $$(cat $(SUBMISSION)/begun.txt))) in all" | awk '{ $$1 = sprintf("%7d ", $$1); print }'
 
 # A run is complete when its last checkpoint is newer than the data; `fit --resume` goes on with one that is not.
-$(RUNS)/%/complete: $(BUILT)/manifest.json | $(TRAIN)
-	$(call timed,train $*,$(PYTHON) -m train fit --model $* --data $(BUILT) $(if $(VAL),--val $(VAL)) --schedule $(SCHEDULE) --output $(@D) --resume $(if $(LABELLED),--label $*) $(ARGS))
+$(RUNS)/%/complete: $(TRAINED_FILE) | $(TRAIN)
+	$(call timed,train $*,$(PYTHON) -m train fit --model $* $(TRAINED) $(if $(VAL),--val $(VAL)) --schedule $(SCHEDULE) --output $(@D) --resume $(if $(LABELLED),--label $*) $(ARGS))
 	@touch $@
 
 $(SUBMISSION)/%_val.json: $(RUNS)/%/complete
