@@ -31,7 +31,6 @@ from datasets.sources import Input
 from train import compat, config, devices  # noqa: F401 - compat before detectron2
 from train import cpu as processor
 from train.data.loader import training_batches
-from train.data.mapper import TrainingMapper
 from train.data.online import load_recipe
 from train.data.online_mapper import mapper_of
 from train.data.read import TrainingData, read_training
@@ -100,7 +99,7 @@ def loader(annotations: Path, images: Path, count: int, rounds: int, schedule: s
 
 def our_batches(cfg: Any, data: TrainingData, last: int, batch: int = 1) -> Iterator[list[dict[str, Any]]]:
     sampler = BatchSampler(images=len(data.records), division=Division(batch), seed=0, last=last, tall=data.tall)
-    return training_batches(data.records, TrainingMapper(cfg, masks=data.masks, seed=0), sampler, workers=0)
+    return training_batches(data.records, mapper_of(cfg, data), sampler, workers=0)
 
 
 @main.command()

@@ -1,3 +1,3 @@
 """COCO datasets and results: read, checked, written, measured. The ground floor of scarcedet; never imports torch."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"

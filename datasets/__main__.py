@@ -118,7 +118,7 @@ def evaluate(
     as_json: bool,
 ) -> None:
     """Show COCO's average precision (AP) and recall (AR) of boxes, or masks, in percent; "-" where there is no object
-    to find.
+    to find. Of polygons, what leaves the image by more than a pixel is cut off first.
 
     --json prints fractions.
 
@@ -133,7 +133,7 @@ def evaluate(
     """
     import msgspec
 
-    from datasets import coco, evaluation, plausibility, provenance, seen
+    from datasets import coco, evaluation, listed_names, plausibility, provenance, seen
     from datasets.build_layout import build_of
     from datasets.result_names import Names, Numbering
     from datasets.result_reading import read_numbered
@@ -141,14 +141,18 @@ def evaluate(
 
     annotations, folder, *_ = images.resolved()
     is_build = build_of(annotations) is not None
-    dataset, repairs, *_ = coco.read(annotations, provenance=is_build, as_written=True, masks=masks)
+    dataset, repairs, *_ = coco.read(
+        annotations, provenance=is_build, as_written=True, masks=masks, images=folder if masks else None
+    )
     category_ids = [item.id for item in dataset.categories]
     names = Names(dataset.images, dataset.categories)
     detections, spellings = read_numbered(results, names, msgspec.convert(numbering, Numbering), category_ids)
+    ids = listed_names.renumbering(dataset.images, detections, results)
+    detections = listed_names.renumbered(detections, ids)
     check_ids(results, detections, [image.id for image in dataset.images], category_ids, annotations)
     if plausibility.are_fractions(detections):
         raise DataError(f"{results}: {plausibility.FRACTIONS}")
-    known = provenance.read(results, provenance.declared_training(trained_on, dataset.images, folder))
+    known = provenance.read(results, provenance.declared_training(trained_on, dataset.images, folder), ids)
     seen_count = len(known.seen & {image.id for image in dataset.images})
     note = seen.seen_note(seen_count, len(dataset.images))
     evaluated = evaluation.evaluate(

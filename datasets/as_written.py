@@ -38,9 +38,11 @@ def any_mask(segmentation: list[list[float]] | RleJson | None) -> Polygons | Rle
             return as_rle(segmentation)
         except (ValueError, OverflowError):
             return None
-    if not segmentation or any(len(polygon) < 6 or len(polygon) % 2 for polygon in segmentation):
+    # As where annotations are trained on: what has fewer than three points beside others is left out.
+    whole = [polygon for polygon in segmentation or () if len(polygon) >= 6]
+    if not whole or any(len(polygon) % 2 for polygon in segmentation or ()):
         return None
-    return tuple(np.array(polygon, dtype=np.float64) for polygon in segmentation)
+    return tuple(np.array(polygon, dtype=np.float64) for polygon in whole)
 
 
 def segmentation_box(segmentation: Any) -> BoxXYWH | None:

@@ -29,10 +29,10 @@ def of_objects(dataset: Dataset, name: str) -> list[Runs]:
     images = {image.id: image for image in dataset.images}
     problems = Problems()
     masks = []
-    for item in dataset.annotations:
-        mask = _runs(item.segmentation, images[item.image_id])
+    for index, item in enumerate(dataset.annotations):
+        mask = _runs(item.segmentation, images[item.image_id], "none that can be used")
         if isinstance(mask, str):
-            problems.add(f"annotation {item.id}: {mask}")
+            problems.add(f"$.annotations[{index}].segmentation: {mask}")
         else:
             masks.append(mask)
     problems.raise_if_any(

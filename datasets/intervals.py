@@ -20,6 +20,8 @@ from datasets.results import Results
 
 RESAMPLES = 300
 CONFIDENCE = 0.95
+# Detections times resamples that are weighed at a time: some arrays of 16 MB.
+BLOCK = 2**21
 # COCO's recalls, at which precision is averaged.
 RECALLS = np.linspace(0, 1, 101)
 
@@ -43,14 +45,15 @@ class _Category(NamedTuple):
 def ap_interval(
     dataset: Dataset, results: Results, *, resamples: int = RESAMPLES, seed: int = 0, max_dets: int = MAX_DETS
 ) -> Interval | None:
-    """The 95 % interval of `evaluate`'s AP over images drawn like these; None where there is no object to find.
+    """The 95 % interval of `evaluate`'s AP over images drawn like these; None where fewer than two have an object to
+    find, which tell nothing about others.
 
     The percentiles of the AP of `resamples` drawings of as many images with replacement, moved so that their mean is
     the AP: a drawing has fewer different images, of which AP is higher on average. Drawings without any object have no
     AP and are left out.
     """
     images = len(dataset.images)
-    if not images:
+    if len({item.image_id for item in dataset.annotations if not item.iscrowd}) < 2:
         return None
     draws = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=resamples)
     ap, *drawn = resampled_aps(dataset, results, np.vstack([np.ones_like(draws[:1]), draws]), max_dets=max_dets)
@@ -78,7 +81,7 @@ def resampled_aps(
     """
     categories = _categories(matched(dataset, results, max_dets), draws.shape[1])
     # (categories, B)
-    aps = np.array([_aps(category, draws) for category in categories]).reshape(-1, len(draws))
+    aps = np.array([_aps_in_blocks(category, draws) for category in categories]).reshape(-1, len(draws))
     defined = ~np.isnan(aps)
     means: npt.NDArray[np.float64] = np.divide(
         np.nansum(aps, axis=0), defined.sum(axis=0), out=np.full(len(draws), np.nan), where=defined.any(axis=0)
@@ -108,6 +111,13 @@ def _category(entries: list[dict[str, Any]], images: int) -> _Category:
         objects[entry["image_id"]] = len(entry["gtIgnore"]) - sum(entry["gtIgnore"])
     of_images = np.repeat([entry["image_id"] for entry in entries], counts)
     return _Category(of_images[order], (hits & ~ignored)[:, order], ignored[:, order], objects)
+
+
+def _aps_in_blocks(category: _Category, draws: Counts) -> npt.NDArray[np.float64]:
+    """`_aps`, of so many resamples at a time that the memory is bounded."""
+    at_once = max(1, BLOCK // max(1, len(category.images)))
+    parts = [_aps(category, draws[at : at + at_once]) for at in range(0, len(draws), at_once)]
+    return np.concatenate(parts)
 
 
 def _aps(category: _Category, draws: Counts) -> npt.NDArray[np.float64]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 from datasets import coco, images
@@ -94,7 +94,8 @@ def _is_picture(path: Path) -> bool:
         with path.open("rb") as file:
             return file.read(4).startswith(_HEADS)
     except OSError:
-        return False
+        # Named when it is read.
+        return True
 
 
 class Read(NamedTuple):
@@ -129,7 +130,8 @@ def _size(folder: Path, name: str, *, thorough: bool) -> tuple[int, int]:
     """(width, height) of a picture. Raises ValueError for a file that cannot be used."""
     if any("\ud800" <= character <= "\udfff" for character in name):
         raise ValueError("expected a name in UTF-8, found another encoding, which JSON cannot hold; rename it")
-    data = images.read_file(folder / PurePosixPath(name))
+    # Names that are paths elsewhere, such as C:x.jpg, where a file that lists them would be read.
+    data = images.read_file(images.path_inside(folder, name))
     width, height = images.upright_size(data)
     reading = images.examine(data, width, height)
     if thorough:
@@ -140,6 +142,13 @@ def _size(folder: Path, name: str, *, thorough: bool) -> tuple[int, int]:
 def list_path(results: Path) -> Path:
     """RESULTS.images.json for RESULTS.json."""
     return results.with_name(results.name.removesuffix(".json") + LIST_SUFFIX)
+
+
+def forget_list(results: Path, annotations: Path) -> None:
+    """Remove the list of an earlier prediction on a folder, unless it is the annotation file of this one."""
+    path = list_path(results)
+    if path.is_file() and not path.samefile(annotations):
+        path.unlink()
 
 
 def write_list(results: Path, listed: list[Image], categories: list[Category]) -> None:

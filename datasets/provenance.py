@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -105,11 +105,13 @@ def declared_training(paths: Sequence[Path], images: Sequence[Image], folder: Pa
     return DeclaredTraining(ids_in(data, images, folder), doubt)
 
 
-def read(results: Path, declared: DeclaredTraining | None = None) -> ResultsProvenance:
+def read(
+    results: Path, declared: DeclaredTraining | None = None, ids: Mapping[int, int] | None = None
+) -> ResultsProvenance:
     """The provenance of a results file: its provenance file, and what the user declared.
 
-    A provenance file that is missing, or that describes other results, makes the provenance doubtful. Raises DataError
-    for one that is damaged.
+    `ids` are the dataset's by those of the file, where these differ. A provenance file that is missing, or that
+    describes other results, makes the provenance doubtful. Raises DataError for one that is damaged.
     """
     path = path_of(results)
     if results.is_symlink() and not path.exists():
@@ -127,7 +129,8 @@ def read(results: Path, declared: DeclaredTraining | None = None) -> ResultsProv
         recorded, doubt = None, f"{path.name} describes other results"
     if recorded is not None and not recorded.complete:
         doubt = "part of its training is not on record"
-    seen = frozenset(recorded.seen_in_training) if recorded is not None else frozenset[int]()
+    ids = ids or {}
+    seen = frozenset(ids.get(id_, id_) for id_ in recorded.seen_in_training) if recorded is not None else frozenset()
     return (
         ResultsProvenance(recorded, seen, doubt)
         if declared is None

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from datasets import coco, percent, provenance, result_reading, results
+from datasets import coco, listed_names, percent, provenance, result_reading, results
 from datasets.checks import MAX_COORDINATE, Repairs
 from datasets.errors import DataError, Problems
 from datasets.evaluation import MAX_DETS, evaluate
@@ -111,11 +111,13 @@ def _read_model(
     path: Path, number: int, images: Images, names: Names, trained_on: DeclaredTraining | None, numbering: Numbering
 ) -> Model:
     read = result_reading.read_numbered(path, names, numbering, [item.id for item in images.categories])
+    ids = listed_names.renumbering(images.images, read.results, path)
+    read = read._replace(results=listed_names.renumbered(read.results, ids))
     check_ids(path, read.results, images)
     _check_coordinates(path, read.results)
     sorted_ = _by_mask(read.results)
     return Model(
-        path, sorted_, from_results(sorted_, number), provenance.read(path, trained_on), read.results, read.repairs
+        path, sorted_, from_results(sorted_, number), provenance.read(path, trained_on, ids), read.results, read.repairs
     )
 
 

@@ -221,7 +221,7 @@ def predict(
     cpu.wait_without_spinning()
 
     from train.checkpoints import checkpoint
-    from train.inference import tiling
+    from train.inference import test_size, tiling
     from train.inference.predict import predict_and_report
     from train.inference.request import DRAW_SCORE, Request
     from train.processes.launch import launch
@@ -237,10 +237,8 @@ def predict(
     if draw_score is not None and chosen["draw"] is None:
         raise click.UsageError("--draw-score goes with --draw")
     path = weights if weights is not None else checkpoint.find_in_run(run or Path(), epoch)
-    if run is not None:
-        chosen["overrides"] = (*_chosen_size(run, chosen["overrides"], tta=chosen["tta"]), *chosen["overrides"])
     annotations, folder = images.pictures()
-    world, chosen["overrides"] = _processes(gpus, processes, chosen["overrides"])
+    world = _processes(gpus, processes, chosen["overrides"])
     launch(
         predict_and_report,
         world,
@@ -251,22 +249,11 @@ def predict(
             overlap=tiling.OVERLAP if overlap is None else overlap,
             draw_score=DRAW_SCORE if draw_score is None else draw_score,
             ema=not no_ema,
+            size=None if run is None else test_size.read(run),
+            device="cpu" if processes else "auto",
             **chosen,
         ),
     )
-
-
-def _chosen_size(run: Path, overrides: tuple[str, ...], *, tta: bool) -> tuple[str, ...]:
-    """What `choose-size` found best for a run, unless the command line has a size, or --tta its own ones."""
-    from train.inference import test_size
-
-    if tta or set(test_size.KEYS) & set(overrides[::2]):
-        return ()
-    found = test_size.read(run)
-    if found is None:
-        return ()
-    cli.note(f"predicting at {found}, which `choose-size` found best; {test_size.KEYS[0]} would say otherwise")
-    return found.overrides
 
 
 @main.command(short_help="Find the image size at which a run predicts best.")
@@ -306,22 +293,23 @@ def choose_size(
 
     path = checkpoint.find_in_run(run, epoch)
     tried = None if sizes is None else tuple(test_size.sizes_of(sizes))
-    world, overrides = _processes(gpus, processes, overrides)
-    launch(choose_and_report, world, Choice(run, path, images.input(), tried, overrides))
+    device = "cpu" if processes else "auto"
+    world = _processes(gpus, processes, overrides)
+    launch(choose_and_report, world, Choice(run, path, images.input(), tried, device, overrides))
 
 
-def _processes(gpus: int, processes: int | None, overrides: tuple[str, ...]) -> tuple[World, tuple[str, ...]]:
-    """The processes of --gpus, or those of --processes, and the overrides with the device that follows."""
+def _processes(gpus: int, processes: int | None, overrides: tuple[str, ...]) -> World:
+    """The processes of --gpus, or those of --processes."""
     from train.processes.launch import World
 
     device = dict(zip(overrides[::2], overrides[1::2], strict=False)).get("MODEL.DEVICE", "auto")
     if processes is None:
-        return World(gpus, device=device), overrides
+        return World(gpus, device=device)
     if gpus > 1:
         raise click.UsageError("give either --gpus, or --processes for the CPU")
     if device not in ("auto", "cpu"):
         raise click.UsageError(f"--processes uses the CPU, found MODEL.DEVICE {device}")
-    return World(processes, device="cpu"), (*overrides, "MODEL.DEVICE", "cpu")
+    return World(processes, device="cpu")
 
 
 @main.command(short_help="Average the weights of several epochs of a run.")

@@ -86,7 +86,7 @@ def _size_problems(cfg: Any) -> list[str]:
     steps = cfg.INPUT.SIZE_STEPS
     if not _are_steps(steps):
         problems.append(
-            "INPUT.SIZE_STEPS: expected [[epoch, [sizes]], ...] with rising epochs of 0 or more, as in "
+            "INPUT.SIZE_STEPS: expected [[epoch, [sizes]], ...] with rising whole epochs from 0 on, as in "
             f"[[0, [96, 128]], [8, [144, 176]]], found {_plain(steps)}"
         )
         steps = []
@@ -121,13 +121,13 @@ def _drawn_size_problems(cfg: Any, key: str, sizes: Sequence[Any]) -> list[str]:
 
 
 def _are_steps(steps: Any) -> bool:
-    """Whether a value is [[epoch, [size, ...]], ...] with rising epochs; the sizes are checked by themselves."""
+    """Whether a value is [[epoch, [size, ...]], ...] with rising whole epochs; the sizes are checked by themselves."""
     if not isinstance(steps, (list, tuple)) or not all(
         isinstance(step, (list, tuple)) and len(step) == 2 and isinstance(step[1], (list, tuple)) for step in steps
     ):
         return False
     epochs = [epoch for epoch, _ in steps]
-    if not all(type(epoch) in (int, float) and 0 <= epoch < math.inf for epoch in epochs):
+    if not all(type(epoch) is int and epoch >= 0 for epoch in epochs):
         return False
     return all(one < other for one, other in itertools.pairwise(epochs))
 

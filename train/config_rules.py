@@ -15,6 +15,8 @@ NORMS = ("", "BN", "SyncBN", "FrozenBN", "GN", "nnSyncBN", "naiveSyncBN", "naive
 BOX_LOSSES = ("smooth_l1", "giou", "diou", "ciou")
 LOGGERS = ("tensorboard", "wandb", "mlflow")
 POOLERS = ("ROIAlign", "ROIAlignV2", "ROIPool")
+# Of a canvas's side: 0.8 GB an image.
+MOST_PIXELS = 16_384
 # Group norm has Detectron2's 32 groups.
 GROUPS = 32
 
@@ -168,7 +170,9 @@ RULES: Mapping[str, Rule] = {
     "INPUT.MASK_FORMAT": one_of("polygon"),
     "INPUT.MIN_SIZE_TRAIN_SAMPLING": one_of("choice", "range"),
     "INPUT.SCALE": one_of("picture", "source"),
-    "INPUT.CANVAS": whole(0),
+    "INPUT.CANVAS": Rule(
+        f"a whole number from 0 to {MOST_PIXELS}", lambda value: _is_whole(value) and 0 <= value <= MOST_PIXELS
+    ),
     "INPUT.ONLINE_OFF_EPOCHS": NOT_NEGATIVE,
     "DATALOADER.NUM_WORKERS": whole(0),
     "SOLVER.LR_SCHEDULE": one_of("steps", "cosine"),

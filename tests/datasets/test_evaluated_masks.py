@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import Image as PillowImage
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -142,9 +143,10 @@ def test_objects_without_masks_are_named(tmp_path: Path) -> None:
     assert str(caught.value) == "\n".join(
         [
             "val.json: 3 object(s) whose masks cannot be compared",
-            "  annotation 1: expected a mask, polygons or runs, found none",
-            "  annotation 2: expected a mask, polygons or runs, found none",
-            "  annotation 3: expected runs of the image's 150 x 200 px (height x width), found 200 x 150",
+            "  $.annotations[0].segmentation: expected a mask, polygons or runs, found none that can be used",
+            "  $.annotations[1].segmentation: expected a mask, polygons or runs, found none that can be used",
+            "  $.annotations[2].segmentation: expected runs of the image's 150 x 200 px (height x width), "
+            "found 200 x 150",
             "Objects without masks are compared by their boxes.",
         ]
     )
@@ -197,6 +199,31 @@ def test_the_command_refuses_results_without_masks(tmp_path: Path) -> None:
     assert (code, out) == (1, "")
     path = tmp_path / "results.json"
     assert err.startswith(f"error: {path}: {len(detections)} detection(s) whose masks cannot be compared\n  $[0].segm")
+
+
+def test_a_short_polygon_beside_others_is_left_out_as_in_training(tmp_path: Path) -> None:
+    document, _ = drawn(3)
+    objects = [item for item in document["annotations"] if not item["iscrowd"]]
+    found = [{**item, "score": 0.5} for item in objects]
+    polygon = [10, 10, 60, 10, 60, 60, 10, 60]
+    objects[0]["segmentation"] = [polygon, [1, 2, 3, 4]]
+    found[0] = {**found[0], "segmentation": [polygon]}
+    assert evaluate(dataset_of(document, tmp_path), results_of(found), masks=True).ap == pytest.approx(1)
+
+
+def test_sizes_that_the_file_lacks_come_from_the_images(tmp_path: Path) -> None:
+    document, detections = drawn(5)
+    for item in document["images"]:
+        (tmp_path / "images").mkdir(exist_ok=True)
+        PillowImage.new("RGB", (item["width"], item["height"])).save(tmp_path / "images" / item["file_name"])
+    whole = shell(document, detections, tmp_path, "--masks", "--json")
+    del document["images"][1]["width"], document["images"][1]["height"]
+    found = shell(document, detections, tmp_path, "--masks", "--json", "--images", str(tmp_path / "images"))
+    assert found.code == whole.code == 0
+    one, other = json.loads(found.out), json.loads(whole.out)
+    # But for the repair.
+    assert one.pop("repairs") != other.pop("repairs")
+    assert one == other
 
 
 def test_images_of_unknown_size_have_no_masks(tmp_path: Path) -> None:

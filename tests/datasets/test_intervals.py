@@ -78,6 +78,16 @@ def test_an_interval_lies_around_its_ap() -> None:
     assert around(0.5, np.array([np.nan])) == (0, 1)
 
 
+def test_blocks_of_resamples_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    given, found = drawn(2)
+    draws = np.random.default_rng(0).multinomial(
+        len(given.images), np.full(len(given.images), 1 / len(given.images)), 7
+    )
+    whole = resampled_aps(given, found, draws)
+    monkeypatch.setattr("datasets.intervals.BLOCK", 1)
+    assert resampled_aps(given, found, draws) == pytest.approx(whole, abs=1e-12, nan_ok=True)
+
+
 def test_the_same_seed_draws_the_same() -> None:
     given, found = drawn(2)
     assert ap_interval(given, found, seed=1) == ap_interval(given, found, seed=1)
@@ -91,7 +101,8 @@ def test_resamples_without_objects_have_no_ap() -> None:
     truth = dataset([1, 2], [7], objects(2, 7, BOX))
     aps = resampled_aps(truth, results((2, 7, BOX, 0.9)), np.array([[2, 0], [1, 1], [0, 2]]))
     assert np.isnan(aps).tolist() == [True, False, False]
-    assert ap_interval(truth, results((2, 7, BOX, 0.9))) == (1, 1)
+    # One image with objects tells nothing about others.
+    assert ap_interval(truth, results((2, 7, BOX, 0.9))) is None
 
 
 @pytest.mark.parametrize(

@@ -153,3 +153,14 @@ def test_the_list_is_an_annotation_file_without_annotations(tmp_path: Path) -> N
     dataset = coco.read(path).dataset
     assert (dataset.images, dataset.categories, dataset.annotations) == (read.images, [Category(id=7, name="disc")], [])
     assert np.asarray(PillowImage.open(tmp_path / "in" / dataset.images[0].file_name)).shape == (HIGH, WIDE, 3)
+
+
+@pytest.mark.parametrize("name", ["C:x.png", "\\\\x.png", "a\\..\\..\\x.png"])
+def test_names_that_are_paths_elsewhere_are_errors_or_left_out(tmp_path: Path, name: str) -> None:
+    for file in ("good.png", name):
+        PillowImage.new("RGB", (4, 3)).save(tmp_path / file)
+    names = picture_folder.find(tmp_path).names
+    with pytest.raises(DataError, match=r"1 problem\(s\) in the image files"):
+        picture_folder.read(tmp_path, names, quiet)
+    read = picture_folder.read(tmp_path, names, quiet, skip_bad=True)
+    assert [item.file_name for item in read.images] == ["good.png"]

@@ -167,7 +167,7 @@ def test_predict_passes_on_what_it_was_asked_for(cli: Cli, launched: list[Launch
         (World(2), plain),
         (
             World(3, device="cpu"),
-            folder._replace(masks=True, draw_score=DRAW_SCORE, skip_bad=True, overrides=("MODEL.DEVICE", "cpu")),
+            folder._replace(masks=True, draw_score=DRAW_SCORE, skip_bad=True, device="cpu"),
         ),
         (World(1), folder._replace(draw_score=0.25, overrides=("SEED", "1"))),
     ]
@@ -339,7 +339,7 @@ def test_lineage_shows_every_run_that_it_is_given(cli: Cli, epochs: Path) -> Non
     assert lines[0] == str(epochs / checkpoint.LAST)
     assert lines.count("from scratch: yes") == 2
     assert lines.index(str(average)) == lines.index("from scratch: yes") + 1
-    assert "  the average of" in lines
+    assert "  the average of the weights of" in lines
     assert cli("lineage", epochs, "--epoch", "1").out.splitlines()[0] == str(epochs / checkpoint.epoch_name(1))
 
 

@@ -199,7 +199,7 @@ def find_in_run(run: Path, epoch: str | None = None) -> Path:
     kept = epochs_in(run)
     if epoch is None or not kept:
         raise DataError(f"{run}: expected the folder of a run with {' or '.join(names)}, found no such file")
-    why = "SOLVER.MAX_TO_KEEP says of how many epochs they stay"
+    why = "a run keeps one every SOLVER.VALIDATE_EPOCHS epochs, the newest SOLVER.MAX_TO_KEEP of them"
     if epoch == "best":
         why = "a run without validation data has no best one"
     raise DataError(

@@ -205,7 +205,7 @@ def _origin(lineage: Any, indent: str) -> list[str]:
     if lineage.get("from") == "average":
         averaged = lineage.get("averaged")
         known = [item for item in averaged if isinstance(item, dict)] if isinstance(averaged, list) else []
-        lines = [f"{indent}the average of"]
+        lines = [f"{indent}the average of the weights of"]
         lines += [f"{indent}  {_file(item)}, sha256 {item.get('sha256', '-')}" for item in known]
         lines += [f"{indent}of which the last is"]
     return lines + [line for parent in parents for line in _entry(_file(parent), parent, f"{indent}  ")]

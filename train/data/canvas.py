@@ -1,7 +1,8 @@
 """A fixed canvas (INPUT.CANVAS): an image that exceeds it is cropped, a smaller one padded, as for large-scale jitter.
 
 Large-scale jitter (Ghiasi et al., 2021, section 3.1; Detectron2's `new_baselines/` configs): scales from a wide range,
-and one size for all. Objects that the crop cuts are kept, ignored or dropped by the rule of `augment`.
+and one size for all. Objects that the crop cuts are kept, ignored or dropped by the rule of `augment`, by how much of
+what the image shows of them is left.
 
 H, W: size after resizing
 """
@@ -76,4 +77,4 @@ def padded(image: torch.Tensor, canvas: int, color: list[int]) -> torch.Tensor:
 
 def padding_color(cfg: Any) -> list[int]:
     """The mean color: what the network pads images with that are smaller than others of their batch."""
-    return [round(mean) for mean in cfg.MODEL.PIXEL_MEAN]
+    return [min(max(round(mean), 0), 255) for mean in cfg.MODEL.PIXEL_MEAN]

@@ -32,6 +32,7 @@ from train.model.masked import MASKED
 # isort: split
 from detectron2.structures import Boxes, Instances, PolygonMasks
 
+PAPER_RULE = LabelRule()
 # Boxes with a side below this many pixels after resizing are not trained on, as in Detectron2.
 MIN_SIDE = 1e-5
 
@@ -126,10 +127,12 @@ def _box_outline(box_xyxy: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
 class TrainingMapper:
     """(record, key) -> {"image", "instances", "height", "width", "image_id"}, Detectron2's model input.
 
-    `masks`, `unmasked`: see `to_instances`.
+    `masks`, `unmasked`: see `to_instances`. `rule` is for objects that a canvas cuts.
     """
 
-    def __init__(self, cfg: Any, *, masks: bool, seed: int, unmasked: bool = False) -> None:
+    def __init__(
+        self, cfg: Any, *, masks: bool, seed: int, unmasked: bool = False, rule: LabelRule = PAPER_RULE
+    ) -> None:
         self.masks = masks
         self._sizes = SizesByEpoch(cfg)
         self._longest = cfg.INPUT.MAX_SIZE_TRAIN
@@ -139,6 +142,7 @@ class TrainingMapper:
         self._padding = canvas.padding_color(cfg)
         self._order: Order = cfg.INPUT.FORMAT
         self._unmasked = unmasked
+        self._rule = rule
         self._seed = seed
 
     def __call__(self, record: Record, key: Key, read: Callable[[Order], Pixels] | None = None) -> dict[str, Any]:
@@ -161,9 +165,9 @@ class TrainingMapper:
         self, record: Record, pixels: Pixels, geometry: Geometry, rng: np.random.Generator
     ) -> dict[str, Any]:
         window = canvas.draw_window(record.size, geometry, self._canvas, rng)
+        geometry = canvas.on_window(geometry, record.size, window, self._canvas)
         if window != (0, 0, record.width, record.height):
-            geometry = canvas.on_window(geometry, record.size, window, self._canvas)
-            record = canvas.cropped(record, window, LabelRule())
+            record = canvas.cropped(record, window, self._rule)
             left, top, right, bottom = window
             pixels = pixels[top:bottom, left:right]
         image = canvas.padded(apply_to_pixels(pixels, geometry), self._canvas, self._padding)

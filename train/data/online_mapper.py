@@ -8,7 +8,7 @@ import cv2
 import msgspec
 from cachetools import LRUCache
 
-from augment.operations.parameters import Pixel
+from augment.operations.parameters import LabelRule, Pixel
 from augment.operations.plan import size_of
 from augment.operations.render import render
 from datasets import images
@@ -83,7 +83,8 @@ class OnlineMapper:
 
 def mapper_of(cfg: Any, data: TrainingData) -> TrainingMapper | OnlineMapper:
     """The mapper of a run: of the images as they are, or of variants of them."""
-    mapper = TrainingMapper(cfg, masks=data.masks, unmasked=data.unmasked, seed=cfg.SEED)
+    rule = LabelRule() if data.online is None else data.online.recipe.labels
+    mapper = TrainingMapper(cfg, masks=data.masks, unmasked=data.unmasked, seed=cfg.SEED, rule=rule)
     if data.online is None:
         return mapper
     donors_end = cfg.SOLVER.EPOCHS - cfg.INPUT.ONLINE_OFF_EPOCHS

@@ -97,7 +97,7 @@ def read_training(
         )
     with_masks = bare < objects if masks is None else masks
     counts = histogram(sources, categories)
-    sizes = _source_sizes(source, read) if as_source else {}
+    sizes = _source_sizes(source, read) if as_source and online is None else {}
     return TrainingData(
         records=Records(
             to_record(
@@ -122,21 +122,30 @@ def read_training(
             *histogram_notes(categories, counts),
             *_left_out_notes(categories, left_out),
             *_mask_notes(objects, bare, with_masks),
+            *_build_notes(source, online),
             *(f"repaired: {count:,} x {kind}" for kind, count in read.repairs.counts().items()),
             *cli.skipped_lines(read),
             *cli.warning_lines(read.warnings),
         ],
-        online=None if online is None else _online_data(online, labelled, trained, categories, stored, keep_empty),
+        online=None
+        if online is None
+        else _online_data(online, labelled, trained, categories, stored, keep_empty, str(source.annotations)),
     )
 
 
 def _online_data(
-    recipe: Recipe, labelled: list[Source], trained: list[int], categories: Categories, stored: bool, keep_empty: bool
+    recipe: Recipe,
+    labelled: list[Source],
+    trained: list[int],
+    categories: Categories,
+    stored: bool,
+    keep_empty: bool,
+    name: str,
 ) -> OnlineData:
     """What variants are drawn from. Raises DataError where the recipe does not suit the data."""
     suitable.check_tiles(recipe, ((str(item.path), item.image) for item in labelled))
     donors = Donors((item.input, item.image, item.annotations) for item in labelled)
-    suitable.check_masks(recipe, donors, f"--online {recipe.name}")
+    suitable.check_masks(recipe, donors, name)
     return OnlineData(
         recipe=recipe,
         sources=Packed(labelled),
@@ -150,6 +159,12 @@ def _online_data(
 
 def _source_sizes(source: Input, read: Inputs) -> dict[int, Size | None]:
     """The size by which INPUT.SCALE source resizes each image. Raises DataError where it is not known."""
+    if all(item.image.window is None for item in read.sources):
+        raise DataError(
+            f"{source.annotations}: INPUT.SCALE source is for parts of images, as in a build with crops, or drawn by "
+            "--online; found whole images only",
+            advice="Leave INPUT.SCALE at picture.",
+        )
     sizes = source_sizes(item.image for item in read.sources)
     unknown = [item.image for item in read.sources if sizes[item.image.id] is None]
     if unknown:
@@ -288,6 +303,12 @@ def _left_out_notes(categories: Categories, left_out: list[Category]) -> list[st
         f"  {len(categories)} of {len(categories) + len(left_out)} categories: {', '.join(categories.names)}",
         "  objects of the others are background",
     ]
+
+
+def _build_notes(source: Input, online: Recipe | None) -> list[str]:
+    if online is None or build_of(source.annotations) is None:
+        return []
+    return ["warning: a build is made of variants already, of which --online draws others; name its source instead"]
 
 
 def _mask_notes(objects: int, bare: int, masks: bool) -> list[str]:

@@ -17,11 +17,12 @@ from torch import nn
 from datasets import allocator, cli, coco, percent
 from datasets.build_layout import build_of
 from datasets.errors import DataError
-from datasets.evaluation import evaluate
+from datasets.evaluation import Interval, evaluate
+from datasets.intervals import ap_interval
 from datasets.records import Dataset
 from datasets.results import Results
 from datasets.sources import Input
-from train import compat, cpu  # noqa: F401 - compat before detectron2
+from train import compat, cpu, devices  # noqa: F401 - compat before detectron2
 from train.checkpoints import weights
 from train.data import shared_memory
 from train.data.loader import inference_batches, naming_lost_workers
@@ -35,6 +36,9 @@ from train.model.build import build_network
 # isort: split
 from detectron2.utils import comm
 
+# What may be set: where it computes, not what.
+ALLOWED = ("MODEL.DEVICE", "DATALOADER.NUM_WORKERS")
+
 
 class Choice(NamedTuple):
     """The parameters of `python -m train choose-size`; `checkpoint` is a file of `run`, `sizes` None for the usual."""
@@ -43,6 +47,7 @@ class Choice(NamedTuple):
     checkpoint: Path
     data: Input
     sizes: tuple[int, ...] | None = None
+    device: str = "auto"
     overrides: tuple[str, ...] = ()
 
 
@@ -60,38 +65,54 @@ class Chosen(NamedTuple):
     path: Path
     size: TestSize
     configured: int
+    intervals: dict[int, Interval | None]
 
     def table(self) -> list[str]:
-        lines = ["shorter side at test      AP"]
+        lines = ["shorter side at test      AP  95 % of them"]
         for size, ap in sorted(self.size.ap.items()):
             notes = ("as configured",) * (size == self.configured) + ("the best",) * (size == self.size.shorter)
-            lines.append(f"{size:>17} px   {percent.precision(ap):>5}  {', '.join(notes)}".rstrip())
+            shown = f"{percent.precision(ap):>5} {_range(self.intervals[size]):<15}"
+            lines.append(f"{size:>17} px   {shown} {', '.join(notes)}".rstrip())
         return [*lines, f"{self.path}: `predict --run` uses {self.size}"]
+
+
+def _range(interval: Interval | None) -> str:
+    return "" if interval is None else f"({percent.precision(interval.low)} to {percent.precision(interval.high)})"
 
 
 def choose(choice: Choice, progress: cli.Progress | None) -> Chosen | None:
     """Measure and write; in the first process, which has `progress`, what was written. Raises DataError."""
-    given = [key for key in choice.overrides[::2] if key in test_size.KEYS]
-    if given:
-        raise DataError(f"{given[0]}: found a size to predict with; --sizes names those that are tried")
-    request = Request(choice.checkpoint, *choice.data, choice.run / test_size.FILE, overrides=choice.overrides)
+    problems = [
+        f"{key}: {'--sizes names the sizes that are tried' if key in test_size.KEYS else 'would not hold in `predict`'}"
+        for key in choice.overrides[::2]
+        if key not in ALLOWED
+    ]
+    if problems:
+        raise DataError("choose-size measures what `predict` does without keys of its own", problems)
+    output = choice.run / test_size.FILE
+    request = Request(choice.checkpoint, *choice.data, output, device=choice.device, overrides=choice.overrides)
     job = prepare(request, progress)
     configured: int = job.cfg.INPUT.MIN_SIZE_TEST
-    sizes = choice.sizes or tuple(test_size.default_sizes(configured))
+    # The configured size is what others are compared with.
+    sizes = tuple(sorted({*(choice.sizes or test_size.default_sizes(configured)), configured}))
     load = shared_memory.inference_load(_at(job.cfg, max(sizes)), job.records)
     shared_memory.check([load], job.cfg.DATALOADER.NUM_WORKERS)
-    ap = _measured(job, sizes, progress)
-    if ap is None:
+    measured = _measured(job, sizes, progress)
+    if measured is None:
         return None
+    ap, intervals = measured
+    if not any(ap.values()):
+        raise DataError(f"{choice.checkpoint}: found AP 0 at every size, so that none is better; nothing was written")
     found = TestSize(
         shorter=(shorter := test_size.best(ap, configured)),
         longest=test_size.longest_for(shorter, job.cfg),
         ap={size: round(value, 6) for size, value in ap.items()},
         checkpoint=choice.checkpoint.name,
+        sha256=job.loaded.sha256,
         images=len(job.images),
         seen=len(job.seen_ids),
     )
-    return Chosen(test_size.write(choice.run, found), found, configured)
+    return Chosen(test_size.write(choice.run, found), found, configured, intervals)
 
 
 def _at(cfg: Any, size: int) -> Any:
@@ -102,8 +123,12 @@ def _at(cfg: Any, size: int) -> Any:
     return resized
 
 
-def _measured(job: Job, sizes: Sequence[int], progress: cli.Progress | None) -> dict[int, float] | None:
-    """AP by size; None in all processes but the first. Raises DataError where there is nothing to find."""
+def _measured(
+    job: Job, sizes: Sequence[int], progress: cli.Progress | None
+) -> tuple[dict[int, float], dict[int, Interval | None]] | None:
+    """AP by size, with its intervals; None in all processes but the first. Raises DataError where there is nothing to
+    find.
+    """
     if job.device.type == "cpu":
         allocator.keep_freed_memory()
         if comm.get_world_size() == 1:
@@ -117,7 +142,15 @@ def _measured(job: Job, sizes: Sequence[int], progress: cli.Progress | None) -> 
     found = []
     with naming_lost_workers(job.cfg.DATALOADER.NUM_WORKERS, "Nothing was written."), detect.evaluating(network):
         for number, size in enumerate(sizes):
-            found.append(_detections(network, job, _at(job.cfg, size)))
+            try:
+                found.append(_detections(network, job, _at(job.cfg, size)))
+            except RuntimeError as error:
+                if not devices.is_full(error):
+                    raise
+                raise DataError(
+                    f"{devices.first_line(error)}\nThe GPU's memory is too small for images of {size} px; nothing was "
+                    "written. Name smaller ones: --sizes"
+                ) from None
             if progress is not None:
                 progress("measuring", number + 1, len(sizes))
     if not comm.is_main_process():
@@ -126,7 +159,9 @@ def _measured(job: Job, sizes: Sequence[int], progress: cli.Progress | None) -> 
     known = {size: value for size, value in ap.items() if value is not None}
     if not known:
         raise DataError(f"{annotations}: expected objects to find, by which sizes are compared, found none")
-    return known
+    return known, {
+        size: ap_interval(truth, results) for size, results in zip(sizes, found, strict=True) if size in known
+    }
 
 
 def _detections(network: nn.Module, job: Job, cfg: Any) -> Results:
@@ -138,8 +173,9 @@ def _detections(network: nn.Module, job: Job, cfg: Any) -> Results:
         first=comm.get_rank(),
         step=comm.get_world_size(),
     )
-    shares = comm.gather(detect.detect(network, batches, job.categories))
-    return detect.join(shares or [])
+    share = detect.detect(network, batches, job.categories)
+    shares = comm.gather(share)
+    return detect.join(shares) if comm.is_main_process() else share
 
 
 def _ap(job: Job, truth: Dataset, found: Results) -> float | None:

@@ -76,6 +76,9 @@ def prepare(request: Request, progress: cli.Progress | None) -> Job:
     """
     asked = pictures.ask(request.annotations, request.images)
     loaded = checkpoint.read(request.checkpoint)
+    request, said = request.at_chosen_size(loaded)
+    if said and progress is not None:
+        cli.note(said)
     categories = _categories(loaded, asked)
     seen = SeenImages.from_plain(loaded.content.get("seen"), str(loaded.path))
     cfg = request.configuration(loaded)
@@ -91,7 +94,7 @@ def prepare(request: Request, progress: cli.Progress | None) -> Job:
     if request.draw is not None:
         plan = drawings.plan(request.draw, request.images, records, categories, request.draw_score)
     seen_ids = sorted(ids_in(seen, checked.images, request.images, progress)) if progress is not None else []
-    in_full_size = request.tta or request.tile is not None
+    in_full_size = request.in_full_size
     load = shared_memory.whole_images_load(records) if in_full_size else shared_memory.inference_load(cfg, records)
     shared_memory.check([load], cfg.DATALOADER.NUM_WORKERS)
     return Job(

@@ -73,7 +73,7 @@ def predict(request: Request, progress: cli.Progress) -> Predicted | None:
         except RuntimeError as error:
             if not devices.is_full(error):
                 raise
-            raise DataError(request.out_of_memory(error, job.cfg)) from None
+            raise DataError(job.request.out_of_memory(error, job.cfg)) from None
         shares = comm.gather(share)
         if not is_main:
             return None
@@ -163,5 +163,7 @@ def _write(job: Job, detections: Results) -> None:
         provenance.write(job.output, about)
         if job.request.annotations is None:
             picture_folder.write_list(job.output, job.images, job.categories.categories())
+        else:
+            picture_folder.forget_list(job.output, job.request.annotations)
 
     results.write(job.output, detections, written=describe)

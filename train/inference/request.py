@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from train import config, config_keys, devices
 from train.checkpoints.checkpoint import Loaded
-from train.inference import tiling
+from train.inference import test_size, tiling
+from train.inference.test_size import TestSize
 
 # Settings for later soft-NMS: low scores and overlapping boxes are kept.
 RAW = {
@@ -42,6 +43,10 @@ class Request(NamedTuple):
     draw: Path | None = None
     """Folder for drawings of the pictures, with the detections of at least `draw_score`."""
     draw_score: float = DRAW_SCORE
+    size: TestSize | None = None
+    """What `choose-size` found for the run; for the checkpoint that it measured."""
+    device: str = "auto"
+    """MODEL.DEVICE."""
     ema: bool = True
     """The moving average of the weights, where there is one; False for the weights themselves."""
     skip_bad: bool = False
@@ -63,7 +68,7 @@ class Request(NamedTuple):
         """The checkpoint's configuration with what is asked for. Raises DataError for keys that do not fit."""
         cfg = config.from_text(loaded.content["config"], str(loaded.path))
         # Checkpoints from a GPU are read without one, and vice versa.
-        cfg.MODEL.DEVICE = "auto"
+        cfg.MODEL.DEVICE = self.device
         cfg.SOLVER.AMP.ENABLED = False
         config.merge_overrides(cfg, self._amp_settings())
         if self.raw:
@@ -71,8 +76,27 @@ class Request(NamedTuple):
                 config.merge_overrides(cfg, [key, str(value)])
         config.merge_overrides(cfg, self.overrides)
         keys = list(self.overrides[::2])
-        config.check(cfg, [*config_keys.of_training(keys), *config_keys.refused(keys)])
+        config.check(cfg, [*config_keys.of_training(keys), *config_keys.refused(keys), *self._without_effect(keys)])
         return cfg
+
+    def at_chosen_size(self, loaded: Loaded) -> tuple[Request, str]:
+        """The request at the size that `choose-size` found best for this checkpoint, and a line that says so.
+
+        Unchanged where the command line has a size, or --tta its own ones; another checkpoint is told.
+        """
+        if self.size is None or self.tta or set(test_size.KEYS) & set(self.overrides[::2]):
+            return self, ""
+        if self.size.sha256 != loaded.sha256:
+            return self, f"note: `choose-size` measured {self.size.checkpoint} as it was then; its size is not used"
+        chosen = self._replace(overrides=(*self.size.overrides, *self.overrides))
+        return chosen, f"predicting at {self.size}, which `choose-size` found best; {test_size.KEYS[0]} says otherwise"
+
+    def _without_effect(self, keys: list[str]) -> list[str]:
+        """A problem for each key that this request has no use for."""
+        if self.tta:
+            unused = () if self.tile is not None else test_size.KEYS
+            return [f"{key}: --tta has the sizes of TEST.AUG" for key in keys if key in unused]
+        return [f"{key}: for --tta only" for key in keys if key.startswith("TEST.AUG.")]
 
     def _amp_settings(self) -> tuple[str, ...]:
         return ("SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.DTYPE", self.amp) if self.amp else ()

@@ -31,6 +31,8 @@ class TestSize(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     ap: dict[int, float]
     checkpoint: str
     """The file that was measured."""
+    sha256: str
+    """Of the file."""
     images: int
     seen: int
     """Of the images, those that the model was trained on."""
@@ -53,7 +55,7 @@ def default_sizes(configured: int) -> list[int]:
 def sizes_of(text: str) -> list[int]:
     """Parses `128,160,192` into sorted, distinct sizes. Raises DataError for anything else."""
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isascii() and part.isdecimal() and 0 < int(part) <= 65_500 for part in parts):
+    if not all(part.isascii() and part.isdecimal() and len(part) < 6 and 0 < int(part) <= 65_500 for part in parts):
         raise DataError(f"--sizes {text}: expected shorter sides in px, as in 128,160,192")
     return sorted({int(part) for part in parts})
 

@@ -43,6 +43,23 @@ def check_frozen(cfg: Any) -> None:
         )
 
 
+def check_epochs(cfg: Any) -> None:
+    """Raises DataError, naming every key, for epochs that the run does not have."""
+    epochs = cfg.SOLVER.EPOCHS
+    problems = [
+        f"INPUT.SIZE_STEPS: expected epochs before the end of the run, {epochs:g} epochs, found {epoch}"
+        for epoch, _ in cfg.INPUT.SIZE_STEPS
+        if epoch >= epochs
+    ]
+    if epochs <= cfg.INPUT.ONLINE_OFF_EPOCHS:
+        problems.append(
+            f"INPUT.ONLINE_OFF_EPOCHS: expected less than the run's {epochs:g} epochs, found "
+            f"{cfg.INPUT.ONLINE_OFF_EPOCHS:g}"
+        )
+    if problems:
+        raise DataError("the configuration cannot be used", problems)
+
+
 def check_online(request: Request, cfg: Any) -> None:
     """Raises DataError where INPUT.ONLINE_OFF_EPOCHS has nothing to end."""
     if cfg.INPUT.ONLINE_OFF_EPOCHS and not (request.online and online.takes(request.online)):

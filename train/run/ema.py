@@ -11,6 +11,7 @@ from typing import Any
 from timm.utils.model_ema import ModelEmaV3
 from torch import nn
 
+from datasets.errors import DataError
 from train import compat  # noqa: F401 - before detectron2
 from train.checkpoints import weights
 from train.checkpoints.checkpoint import EMA, Loaded
@@ -29,6 +30,8 @@ def average_of(network: nn.Module, decay: float, before: Loaded | None) -> Model
     if not decay:
         return None
     average = ModelEmaV3(network, decay=decay, use_warmup=True, warmup_power=WARMUP_POWER)
+    if before is not None and EMA not in before.content:
+        raise DataError(f"{before.path}: expected the moving average of the weights too (SOLVER.EMA), found none")
     if before is not None:
         weights.load_exactly(average.module, before.content[EMA], before.path)
     return average

@@ -32,7 +32,7 @@ from train.run import checks, ema, loggers, patience, resume, small, solver
 from train.run.best import Best
 from train.run.endings import NoBetterError, StoppedError
 from train.run.hooks import EpochHook, ReportHook
-from train.run.report import diverged, out_of_memory, plan, quicker, summary
+from train.run.report import besides, diverged, out_of_memory, plan, quicker, summary
 from train.run.request import Request
 from train.run.schedule import Schedule
 from train.run.trainer import DivergedError, Trainer
@@ -89,12 +89,15 @@ def fit(request: Request) -> None:
         checks.check_frozen(cfg)
         data, validation, seen = _read(request, cfg, before, parent, main)
         chosen = small.apply(cfg, data.records, request.given) if cfg.SOLVER.SMALL else []
+        checks.check_epochs(cfg)
         division = checks.division_of(cfg)
         patience.check_truth(cfg.SOLVER.PATIENCE, validation.truth if validation else None)
         schedule = solver.schedule_of(cfg, len(data.records))
         cfg.MODEL.MASK_ON = data.masks
         checks.set_classes(cfg, len(data.categories))
         resume.check_same_everywhere(cfg, data)
+        if before is None:
+            resume.check_left_over(request.output, schedule)
         for note in [
             *data.notes,
             *(validation.notes if validation else ["no validation data: no AP, no best checkpoint"]),
@@ -185,13 +188,14 @@ def _train(run: _Run) -> None:
             schedule,
             start.first,
             quicker=quicker(cfg, device, run.request.model),
+            besides=besides(cfg, validated=validation is not None),
             label=run.request.prefix,
         )
     validated = network if average is None else average.module
     epochs = EpochHook(
         run.request.output,
         schedule,
-        evaluate=(lambda: validate(validated, cfg, run.data, validation)) if validation else None,
+        evaluate=partial(validate, validated, cfg, run.data, validation) if validation else None,
         content=content,
         best=start.best,
         period=cfg.SOLVER.CHECKPOINT_PERIOD,

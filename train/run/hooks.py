@@ -22,7 +22,7 @@ from train.processes import signals
 from train.run import patience
 from train.run.best import Best
 from train.run.endings import NoBetterError, StoppedError
-from train.run.schedule import Schedule, pace
+from train.run.schedule import Schedule, pace, validation_cost
 from train.run.trainer import DivergedError
 
 # isort: split
@@ -42,8 +42,8 @@ QUIET_PERIOD = 30.0
 class EpochHook(HookBase):  # type: ignore[misc]
     """At the end of each epoch: validate, save, keep the best. Also saves every `period` iterations, and on signals.
 
-    `evaluate` runs in every process and returns the result in the first one, on `images` images, `seen` of which were
-    trained on. `content` returns the content of a checkpoint.
+    `evaluate`, given the best AP so far, runs in every process and returns the result in the first one, on `images`
+    images, `seen` of which were trained on. `content` returns the content of a checkpoint.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class EpochHook(HookBase):  # type: ignore[misc]
         folder: Path,
         schedule: Schedule,
         *,
-        evaluate: Callable[[], Evaluation | None] | None,
+        evaluate: Callable[[float], Evaluation | None] | None,
         content: Callable[[int, Best], dict[str, Any]],
         best: Best,
         period: int,
@@ -73,6 +73,7 @@ class EpochHook(HookBase):  # type: ignore[misc]
         self._max_to_keep = max_to_keep
         self._patience = patience_epochs
         self._say = say
+        self._is_cost_told = False
 
     def after_step(self) -> None:
         done = self.trainer.iter + 1
@@ -96,7 +97,8 @@ class EpochHook(HookBase):  # type: ignore[misc]
     def _end_epoch(self, done: int) -> None:
         _check_weights(self.trainer.model, done)
         epoch = self._schedule.epoch_of(done)
-        evaluation = self._evaluate() if self._evaluate else None
+        begun = time.monotonic()
+        evaluation = self._evaluate(self.best.ap) if self._evaluate else None
         is_best = evaluation is not None and evaluation.ap is not None and evaluation.ap > self.best.ap
         if evaluation is not None:
             # In percent, as usual in the field.
@@ -108,6 +110,7 @@ class EpochHook(HookBase):  # type: ignore[misc]
             aps = f"AP {percent.precision(evaluation.ap)}  AP50 {percent.precision(evaluation.ap50)}"
             said = f"  {self._note}" if self._note else ""
             self._say(f"epoch {epoch}: {aps}{said}" + (" (best)" * is_best))
+            self._tell_cost(done, time.monotonic() - begun)
         if is_best and evaluation is not None and evaluation.ap is not None:
             self.best = Best(epoch, evaluation.ap, self._seen, self._images, *(evaluation.interval or ()))
         self.trainer.storage.put_scalars(**self.best.scalars(), smoothing_hint=False)
@@ -119,6 +122,14 @@ class EpochHook(HookBase):  # type: ignore[misc]
                     checkpoint.keep(path, checkpoint.BEST)
                 checkpoint.keep(path, checkpoint.LAST)
                 checkpoint.forget_old_epochs(self._folder, self._max_to_keep)
+
+    def _tell_cost(self, done: int, seconds: float) -> None:
+        """Print, once, how long the validations take that are left."""
+        left = sum(end > done for end in self._ends)
+        if not self._is_cost_told and left:
+            for line in validation_cost(left, seconds):
+                self._say(line)
+        self._is_cost_told = True
 
     def _save(self, name: str, done: int) -> Path | None:
         _check_weights(self.trainer.model, done)
@@ -137,7 +148,8 @@ def _check_weights(model: torch.nn.Module, done: int) -> None:
 class ReportHook(HookBase):  # type: ignore[misc]
     """Lets `writers` write, and prints the progress line; in the first process only.
 
-    `writers` makes them, given a function that prints a line. `quicker` is what would make the run shorter. With a
+    `writers` makes them, given a function that prints a line. `quicker` is what would make the run shorter, `besides`
+    what its pace leaves out. With a
     `label`, which begins each line, progress is new lines also on a terminal, since other runs print there too.
     """
 
@@ -148,8 +160,10 @@ class ReportHook(HookBase):  # type: ignore[misc]
         start: int,
         *,
         quicker: Sequence[str] = (),
+        besides: str = "",
         label: str = "",
     ) -> None:
+        self._besides = besides
         self._schedule = schedule
         self._start = start
         self._ends = set(schedule.epoch_ends())
@@ -193,7 +207,7 @@ class ReportHook(HookBase):  # type: ignore[misc]
             self._paced = now
         is_known = done >= PACE_KNOWN or (done >= 3 and now - self._paced > PACE_WAIT)
         if self._quicker is not None and is_known:
-            for line in pace(left, (now - self._paced) / (done - 1), self._quicker):
+            for line in pace(left, (now - self._paced) / (done - 1), self._quicker, self._besides):
                 self.say(line)
             self._quicker = None
 

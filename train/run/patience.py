@@ -34,11 +34,18 @@ def plan(cfg: Any, schedule: Schedule) -> list[str]:
     if not patience:
         return []
     line = f"ends earlier after {_epochs(patience)} without a better AP ({KEY})"
+    lines = [line]
+    every = schedule.validate_epochs
+    if every > 1 and patience < 2 * every:
+        lines.append(
+            f"warning: {KEY} {patience} is less than two validations, one every {every} epochs "
+            "(SOLVER.VALIDATE_EPOCHS): the first that is no better ends the run"
+        )
     longest = _longest_wait(cfg, schedule)
     if longest <= patience:
-        return [line]
+        return lines
     return [
-        line,
+        *lines,
         f"warning: {KEY} {patience} is shorter than the {longest:g} epochs before a step of the learning rate "
         "(SOLVER.STEP_EPOCHS): AP often rises only after the next one",
     ]

@@ -67,9 +67,23 @@ def quicker(cfg: Any, device: torch.device, model: str) -> list[str]:
         remedies.append(f"a smaller model (--model {SMALLEST}, was {model})")
     return [
         *remedies,
-        f"smaller images (INPUT.MIN_SIZE_TRAIN, was {list(cfg.INPUT.MIN_SIZE_TRAIN)})",
+        f"smaller images ({_size(cfg)})",
         f"fewer epochs (SOLVER.EPOCHS, was {cfg.SOLVER.EPOCHS:g}, with SOLVER.STEP_EPOCHS)",
     ]
+
+
+def _size(cfg: Any) -> str:
+    """The key that decides how large images are, and its value."""
+    key = "CANVAS" if cfg.INPUT.CANVAS else "SIZE_STEPS" if cfg.INPUT.SIZE_STEPS else "MIN_SIZE_TRAIN"
+    return f"INPUT.{key}, was {config.flat(cfg.INPUT)[key]}"
+
+
+def besides(cfg: Any, *, validated: bool) -> str:
+    """What the pace of the first steps leaves out."""
+    left_out = ["validations not counted"] if validated else []
+    if cfg.INPUT.SIZE_STEPS:
+        left_out.append("at the sizes of the first epoch (INPUT.SIZE_STEPS)")
+    return "".join(f", {text}" for text in left_out)
 
 
 def weighted(cfg: Any) -> list[str]:
@@ -114,7 +128,7 @@ def out_of_memory(error: Exception, output: Path, cfg: Any, division: Division) 
         remedies.append(f"SOLVER.ACCUMULATE {turns}, one image a turn (was {division.part})")
     if not cfg.SOLVER.AMP.ENABLED:
         remedies.append("SOLVER.AMP.ENABLED True")
-    remedies.append(f"a smaller INPUT.MIN_SIZE_TRAIN (was {list(cfg.INPUT.MIN_SIZE_TRAIN)})")
+    remedies.append(f"smaller images ({_size(cfg)})")
     return (
         f"{devices.first_line(error)}\n"
         f"The GPU's memory is too small for a step of this run. Try, one after the other: {'; '.join(remedies)}. Where "

@@ -18,6 +18,7 @@ from train.checkpoints.lineage import RANDOM
 from train.data.online import name_of
 from train.data.read import TrainingData
 from train.data.sampler import Division
+from train.run.schedule import Schedule
 
 # isort: split
 from detectron2.utils import comm
@@ -36,7 +37,6 @@ def find_before(output: Path, *, resume: bool) -> Loaded | None:
     """The checkpoint in the output folder to resume from, if any. Raises DataError where it must not be resumed."""
     path = output / checkpoint.LAST
     if not path.is_file():
-        _check_leftovers(output)
         return None
     if not resume:
         raise DataError(
@@ -120,18 +120,21 @@ def differences_between(everyone: Sequence[tuple[str, dict[str, Any]]]) -> list[
     return list(found)
 
 
-def _check_leftovers(output: Path) -> None:
-    """Raises DataError for checkpoints of a run whose last one is missing, which would be taken for the new run's.
+def check_left_over(output: Path, schedule: Schedule) -> None:
+    """Raises DataError, in every process, for checkpoints of a run whose last one is missing, which would be taken for
+    the new run's.
 
-    A run killed while it wrote its first epoch leaves that one, and writes the same again.
+    A run killed while it wrote its first checkpoint of an epoch leaves that one, and writes the same again.
     """
-    left = {epoch: path.name for epoch, path in checkpoint.epochs_in(output).items() if epoch > 1}
-    if left:
-        raise DataError(
-            f"{output}: expected a new folder or a run, found checkpoints without the last one, {checkpoint.LAST}",
-            list(left.values()),
-            advice="Move them away, or choose another --output.",
-        )
+    first = schedule.epoch_of(schedule.epoch_ends()[0])
+    left = [path.name for epoch, path in checkpoint.epochs_in(output).items() if epoch != first]
+    for names in comm.all_gather(left):
+        if names:
+            raise DataError(
+                f"{output}: expected a new folder or a run, found checkpoints without the last one, {checkpoint.LAST}",
+                names,
+                advice="Move them away, or choose another --output.",
+            )
 
 
 def keep_parent(before: Loaded, cfg: Any, *, given: bool) -> None:

@@ -15,6 +15,8 @@ from typing import NamedTuple
 FEW_ITERATIONS = 200
 # Longer runs, in seconds, are told what would make them shorter; those of more than a day are warned.
 LONG = 600.0
+# Less than this is not worth a line.
+SHORT = 60.0
 DAY = 86400.0
 
 
@@ -142,12 +144,24 @@ def short(schedule: Schedule) -> list[str]:
     return []
 
 
-def pace(iterations_left: int, seconds_an_iteration: float, quicker: Sequence[str]) -> list[str]:
-    """How long a run takes on this machine and, unless it is short, what would make it shorter."""
+def pace(iterations_left: int, seconds_an_iteration: float, quicker: Sequence[str], besides: str = "") -> list[str]:
+    """How long a run takes on this machine and, unless it is short, what would make it shorter.
+
+    `besides` says what is not counted.
+    """
     left = iterations_left * seconds_an_iteration
     warned = "warning: " if left >= DAY else ""
-    line = f"{warned}{duration(left)} to go on this machine, at {seconds_an_iteration:.2g} s an iteration"
+    line = f"{warned}{duration(left)} to go on this machine, at {seconds_an_iteration:.2g} s an iteration{besides}"
     return [line] if left < LONG else [line, f"  quicker: {'; '.join(quicker)}"]
+
+
+def validation_cost(left: int, seconds: float) -> list[str]:
+    """How long the validations take that are left, of so many seconds each; nothing where that is short."""
+    total = left * seconds
+    if total < SHORT:
+        return []
+    warned = "warning: " if total >= DAY else ""
+    return [f"{warned}{duration(total)} more for {left:,} validations to come, at {duration(seconds)} each"]
 
 
 def duration(seconds: float) -> str:

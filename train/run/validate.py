@@ -19,8 +19,11 @@ from train.inference import detect
 from detectron2.utils import comm
 
 
-def validate(network: nn.Module, cfg: Any, data: TrainingData, validation: ValidationData) -> Evaluation | None:
-    """Each process takes its share of the images; the first one returns the result, with the interval of its AP.
+def validate(
+    network: nn.Module, cfg: Any, data: TrainingData, validation: ValidationData, best: float
+) -> Evaluation | None:
+    """Each process takes its share of the images; the first one returns the result, with the interval of its AP where
+    that is higher than `best`.
 
     All use the batch norm statistics of the first process, which are the ones that are saved.
     """
@@ -40,4 +43,8 @@ def validate(network: nn.Module, cfg: Any, data: TrainingData, validation: Valid
     if not comm.is_main_process():
         return None
     found = detect.join(parts)
-    return structs.replace(evaluate(validation.truth, found), interval=ap_interval(validation.truth, found))
+    evaluated = evaluate(validation.truth, found)
+    if evaluated.ap is None or evaluated.ap <= best:
+        # With many images, intervals take longer than the AP.
+        return evaluated
+    return structs.replace(evaluated, interval=ap_interval(validation.truth, found))

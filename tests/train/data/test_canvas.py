@@ -160,6 +160,27 @@ def test_objects_stay_on_their_pixels(file: str) -> None:
     assert 0 < sum(padded) < 40
 
 
+def test_an_image_of_one_pixel_fits(tmp_path: Path) -> None:
+    path = tmp_path / "dot.png"
+    PillowImage.fromarray(np.zeros((1, 1, 3), np.uint8)).save(path)
+    item = record([[0, 0, 1, 1]], width=1, height=1, path=str(path))
+    mapped = [TrainingMapper(config(), masks=True, seed=0)(item, Key(epoch, 0)) for epoch in range(10)]
+    assert {tuple(one["image"].shape) for one in mapped} == {(3, 120, 120)}
+    assert all(bool((one["instances"].gt_boxes.tensor <= 120).all()) for one in mapped)
+
+
+def test_the_rule_of_a_recipe_decides_what_the_canvas_cuts(file: str) -> None:
+    """The square of 20 px, of which a canvas of 120 px shows a part now and then: with this rule it is ignored then."""
+    item = record([[90, 40, 110, 60]], path=file)
+    strict = LabelRule(min_visible=1.0, min_area_ratio=0.0)
+    mapped = [
+        TrainingMapper(config(), masks=True, seed=0, rule=strict)(item, Key(epoch, 0))["instances"]
+        for epoch in range(200)
+    ]
+    usual = [TrainingMapper(config(), masks=True, seed=0)(item, Key(epoch, 0))["instances"] for epoch in range(200)]
+    assert sum(int(one.ignored.sum()) for one in mapped) > sum(int(one.ignored.sum()) for one in usual)
+
+
 def test_what_a_canvas_shows_follows_from_seed_epoch_and_image(file: str) -> None:
     item = record([[90, 40, 110, 60]], path=file)
     one, again = (TrainingMapper(config(), masks=True, seed=3)(item, Key(2, 1)) for _ in range(2))

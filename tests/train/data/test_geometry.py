@@ -114,7 +114,7 @@ def test_sizes_change_with_the_epochs_that_are_named() -> None:
 
 def test_before_the_first_step_sizes_are_those_of_min_size_train() -> None:
     # small_config has [64, 80].
-    sizes = SizesByEpoch(small_config("tiny", "INPUT.SIZE_STEPS", "[[2.5, [40, 48]]]"))
+    sizes = SizesByEpoch(small_config("tiny", "INPUT.SIZE_STEPS", "[[3, [40, 48]]]"))
     assert [sizes.at(epoch).choices for epoch in (0, 2, 3)] == [(64, 80), (64, 80), (40, 48)]
     assert sizes.largest() == 80
     # Where they never hold, they do not count: shared memory is checked for the largest.

@@ -213,7 +213,7 @@ def test_a_recipe_with_nothing_to_draw_is_refused() -> None:
 
 def test_a_recipe_that_pastes_by_masks_is_refused_for_boxes(draw: Draw, tmp_path: Path) -> None:
     boxes = draw(tmp_path, masks=False)
-    with pytest.raises(DataError, match="--online mine: expected objects with a segmentation, by which recipe mine"):
+    with pytest.raises(DataError, match=r"annotations\.json: expected objects with a segmentation, by which"):
         data(boxes, Recipe(name="mine", operations=(Pixel(), Paste())))
     assert data(boxes, Recipe(name="mine", operations=(Pixel(), Paste(boxes=True)))).online
 

@@ -157,16 +157,26 @@ def test_a_bad_checkpoint(refusal: Refusal, tmp_path: Path) -> None:
         (["INPUT.MIN_SIZE_TEST"], "expected KEY VALUE pairs, found 'INPUT.MIN_SIZE_TEST' without a value"),
         (["INPUT.MIN_SIZE", "5"], "INPUT.MIN_SIZE: Non-existent key"),
         (["INPUT.MIN_SIZE_TEST", "big"], "INPUT.MIN_SIZE_TEST: Type mismatch"),
-        (
-            ["INPUT.MIN_SIZE_TEST", "0"],
-            "the configuration cannot be used\n  INPUT.MIN_SIZE_TEST: expected a size above",
-        ),
-        (["TEST.AUG.MIN_SIZES", "[]"], "the configuration cannot be used\n  TEST.AUG.MIN_SIZES: expected sizes above"),
     ],
 )
 def test_bad_overrides(overrides: list[str], expected: str, refusal: Refusal) -> None:
     for more in ({}, {"raw": True}, {"tta": True}):
         assert str(refusal(overrides=tuple(overrides), **more)).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("more", "key", "value", "expected"),
+    [
+        ({}, "INPUT.MIN_SIZE_TEST", "0", "expected a size above 0, found 0"),
+        ({"tta": True}, "TEST.AUG.MIN_SIZES", "[]", "expected sizes above 0, found []"),
+        # Keys that this prediction would not look at.
+        ({}, "TEST.AUG.MIN_SIZES", "[64]", "for --tta only"),
+        ({"tile": 64}, "TEST.AUG.FLIP", "False", "for --tta only"),
+        ({"tta": True}, "INPUT.MIN_SIZE_TEST", "64", "--tta has the sizes of TEST.AUG"),
+    ],
+)
+def test_keys_that_do_not_fit(more: dict[str, Any], key: str, value: str, expected: str, refusal: Refusal) -> None:
+    assert str(refusal(overrides=(key, value), **more)) == f"the configuration cannot be used\n  {key}: {expected}"
 
 
 def test_a_gpu_that_is_not_there(refusal: Refusal, monkeypatch: pytest.MonkeyPatch) -> None:

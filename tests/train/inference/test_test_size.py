@@ -13,7 +13,15 @@ from tests.train.conftest import small_config
 from train.inference import test_size as sizes
 from train.inference.test_size import TestSize
 
-FOUND = TestSize(shorter=192, longest=480, ap={160: 0.424, 192: 0.428}, checkpoint="model_best.pth", images=87, seen=0)
+FOUND = TestSize(
+    shorter=192,
+    longest=480,
+    ap={160: 0.424, 192: 0.428},
+    checkpoint="model_best.pth",
+    sha256="0" * 64,
+    images=87,
+    seen=0,
+)
 
 
 def test_sizes_around_the_configured_one() -> None:
@@ -72,14 +80,14 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
         ("- 1", "Expected `object`, got `array`"),
         ("a: [", "not readable as YAML"),
         (
-            "{shorter: 0, longest: 9, ap: {}, checkpoint: a, images: 1, seen: 0}",
+            "{shorter: 0, longest: 9, ap: {}, checkpoint: a, sha256: b, images: 1, seen: 0}",
             "expected sizes above 0, found 0 and 9",
         ),
         (
-            "{shorter: 9, longest: 8, ap: {}, checkpoint: a, images: 1, seen: 0}",
+            "{shorter: 9, longest: 8, ap: {}, checkpoint: a, sha256: b, images: 1, seen: 0}",
             "expected sizes above 0, found 9 and 8",
         ),
-        ("{shorter: x, longest: 9, ap: {}, checkpoint: a, images: 1, seen: 0}", "Expected `int`, got `str`"),
+        ("{shorter: x, longest: 9, ap: {}, checkpoint: a, sha256: b, images: 1, seen: 0}", "Expected `int`, got `str`"),
     ],
 )
 def test_another_content_is_refused(tmp_path: Path, text: str, said: str) -> None:

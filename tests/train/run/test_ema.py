@@ -121,6 +121,13 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return checkpoint.save(tmp_path_factory.mktemp("ema") / "model_last.pth", made)
 
 
+def test_a_checkpoint_without_its_average_is_refused() -> None:
+    cfg = weights_config(1)
+    bare = Loaded(Path("runs/a.pth"), content(build_network(cfg, seed=1), cfg), "")
+    with pytest.raises(DataError, match=r"runs/a\.pth: expected the moving average of the weights too"):
+        ema.average_of(build_network(cfg, seed=3), 0.99, bare)
+
+
 def test_an_average_goes_on_from_a_checkpoint(saved: Path) -> None:
     cfg, loaded = weights_config(1), checkpoint.read(saved)
     average = ema.average_of(build_network(cfg, seed=3), 0.99, loaded)

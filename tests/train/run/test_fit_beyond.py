@@ -113,6 +113,47 @@ def test_an_end_of_nothing_is_refused(drawn: Input, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_epochs_that_the_run_does_not_have_are_refused(drawn: Input, tmp_path: Path) -> None:
+    changed: dict[str, Any] = {"INPUT__SIZE_STEPS": "[[0, [40, 60]], [9, [60, 90]]]", "INPUT__ONLINE_OFF_EPOCHS": "3.0"}
+    with pytest.raises(DataError) as caught:
+        fit.fit(request(drawn, tmp_path / "run", **changed))
+    assert caught.value.problems == [
+        "INPUT.SIZE_STEPS: expected epochs before the end of the run, 3 epochs, found 9",
+        "INPUT.ONLINE_OFF_EPOCHS: expected less than the run's 3 epochs, found 3",
+    ]
+
+
+def test_a_scale_of_sources_needs_parts_of_images(drawn: Input, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"INPUT\.SCALE source is for parts of images, .* found whole images only"):
+        fit.fit(request(drawn, tmp_path / "run", online=None, INPUT__SCALE="source"))
+
+
+def test_variants_of_a_build_are_warned_of(
+    built_crops: Input, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit.fit(request(built_crops, tmp_path / "run", SOLVER__MAX_ITER="1"))
+    assert "warning: a build is made of variants already" in capsys.readouterr().out
+
+
+def test_a_run_killed_in_its_first_checkpoint_begins_again(
+    drawn: Input, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the first validation after two epochs, that one is the second's."""
+    changed: dict[str, Any] = {"SOLVER__VALIDATE_EPOCHS": "2", "SOLVER__CHECKPOINT_PERIOD": "0"}
+    run = request(drawn, tmp_path / "run", online=None, **changed)
+
+    def killed(*_: Any) -> Path:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, "keep", killed)
+        with pytest.raises(Killed):
+            fit.fit(run)
+    assert [path.name for path in (tmp_path / "run").glob("*.pth")] == [checkpoint.epoch_name(2)]
+    fit.fit(run._replace(resume=True))
+    assert checkpoint.read(tmp_path / "run" / checkpoint.LAST).content["iteration"] == 10
+
+
 def test_objects_without_masks_train_their_boxes(
     draw: Draw, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -62,7 +62,7 @@ def test_memory_that_runs_out_is_one_error_with_the_remedies(
     assert "MODEL.CHECKPOINT_ACTIVATIONS True (continues with --resume)" in text
     assert "SOLVER.ACCUMULATE 2, one image a turn (was 2)" in text
     assert "SOLVER.AMP.ENABLED True" in text
-    assert "a smaller INPUT.MIN_SIZE_TRAIN (was [64, 80])" in text
+    assert "smaller images (INPUT.MIN_SIZE_TRAIN, was [64, 80])" in text
 
 
 def test_only_what_is_left_to_try_is_named(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +70,7 @@ def test_only_what_is_left_to_try_is_named(request_: Request, monkeypatch: pytes
     keys = ("SOLVER.ACCUMULATE", "2", "MODEL.CHECKPOINT_ACTIVATIONS", "True", "SOLVER.AMP.ENABLED", "True")
     with pytest.raises(DataError) as caught:
         fit.fit(with_keys(request_, *keys))
-    assert "Try, one after the other: a smaller INPUT.MIN_SIZE_TRAIN (was [64, 80])." in str(caught.value)
+    assert "Try, one after the other: smaller images (INPUT.MIN_SIZE_TRAIN, was [64, 80])." in str(caught.value)
 
 
 @pytest.mark.parametrize(("dtype", "names_amp"), [("fp16", True), ("bf16", False), (None, False)])

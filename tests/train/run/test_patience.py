@@ -54,6 +54,15 @@ def test_the_plan_tells_what_it_will_do() -> None:
     assert plan("SOLVER.PATIENCE", "1", "SOLVER.LR_SCHEDULE", "cosine") == [ends.replace("40 epochs", "1 epoch")]
 
 
+def test_the_plan_warns_where_one_validation_would_end_the_run() -> None:
+    cosine = ("SOLVER.LR_SCHEDULE", "cosine", "SOLVER.VALIDATE_EPOCHS", "6")
+    assert len(plan("SOLVER.PATIENCE", "12", *cosine)) == 1
+    assert plan("SOLVER.PATIENCE", "11", *cosine)[1:] == [
+        "warning: SOLVER.PATIENCE 11 is less than two validations, one every 6 epochs (SOLVER.VALIDATE_EPOCHS): the "
+        "first that is no better ends the run"
+    ]
+
+
 @pytest.mark.parametrize(
     ("overrides", "longest"),
     [
@@ -115,7 +124,7 @@ def test_other_processes_do_as_the_first(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(comm, "is_main_process", lambda: False)
     monkeypatch.setattr(comm, "all_gather", lambda mine: [False, mine])
     run = Run(tmp_path, patience_epochs=1)
-    run.hook._evaluate = lambda: None
+    run.hook._evaluate = lambda _best: None
     run.train()
     monkeypatch.setattr(comm, "all_gather", lambda mine: [True, mine])
     with pytest.raises(NoBetterError):

@@ -11,7 +11,7 @@ from datasets.records import Category
 from train import config_checks
 from train.data import records
 from train.data.records import Categories
-from train.run.schedule import derive, describe, duration, pace, short
+from train.run.schedule import derive, describe, duration, pace, short, validation_cost
 
 # 100 images in batches of 10: 10 iterations an epoch.
 USUAL: dict[str, Any] = {
@@ -31,6 +31,18 @@ def test_a_cosine_is_told_as_one() -> None:
     assert describe(schedule, cosine=True)[1].endswith(
         "after 10 of warm-up, then along half a cosine to 0 (SOLVER.STEP_EPOCHS and GAMMA have no effect)"
     )
+
+
+def test_what_a_pace_leaves_out_is_said() -> None:
+    assert pace(500, 0.25, [], ", validations not counted") == [
+        "2 min to go on this machine, at 0.25 s an iteration, validations not counted"
+    ]
+
+
+def test_validations_are_told_where_they_take_long() -> None:
+    assert validation_cost(20, 2.9) == []  # 58 s
+    assert validation_cost(20, 9) == ["3 min more for 20 validations to come, at 9 s each"]
+    assert validation_cost(100, 3600)[0].startswith("warning: 4 days more")
 
 
 def test_a_run_that_is_validated_less_often_says_so() -> None:
