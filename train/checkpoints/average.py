@@ -57,7 +57,7 @@ def average(
     if missing:
         raise DataError(
             f"{run}: expected the checkpoints of {len(epochs)} epochs, found {_listed(sorted(kept))}; missing are "
-            f"{_listed(missing)}. a run keeps one every SOLVER.VALIDATE_EPOCHS epochs, the newest "
+            f"{_listed(missing)}. A run keeps one every SOLVER.VALIDATE_EPOCHS epochs, the newest "
             "SOLVER.MAX_TO_KEEP of them"
         )
     target = outputs.file_to_write(output, [kept[epoch] for epoch in epochs])

@@ -138,8 +138,8 @@ def test_epochs_that_are_not_there_are_named(run: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         average.average(run, [4, 5, 8, 9, 10], tmp_path / "a.pth")
     assert str(caught.value) == (
-        f"{run}: expected the checkpoints of 5 epochs, found 5-7; missing are 4, 8-10. SOLVER.MAX_TO_KEEP says of how "
-        "many epochs a run keeps them"
+        f"{run}: expected the checkpoints of 5 epochs, found 5-7; missing are 4, 8-10. A run keeps one every "
+        "SOLVER.VALIDATE_EPOCHS epochs, the newest SOLVER.MAX_TO_KEEP of them"
     )
     with pytest.raises(DataError, match="expected two or more to average, found 1"):
         average.average(run, [5], tmp_path / "a.pth")

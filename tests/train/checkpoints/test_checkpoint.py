@@ -224,7 +224,10 @@ def test_an_epoch_of_a_run_is_found_by_its_number_or_name(tmp_path: Path) -> Non
     assert checkpoint.find_in_run(tmp_path, "0012") == tmp_path / "model_epoch_0012.pth"
     assert checkpoint.find_in_run(tmp_path, "last") == tmp_path / checkpoint.LAST
     for epoch, said in (
-        ("8", "expected the checkpoint model_epoch_0008.pth, found epoch 7, epoch 12; SOLVER.MAX_TO_KEEP"),
+        (
+            "8",
+            "expected the checkpoint model_epoch_0008.pth, found epoch 7, epoch 12; a run keeps one every SOLVER.VAL",
+        ),
         ("best", "expected the checkpoint model_best.pth, found epoch 7, epoch 12"),
         ("-1", "--epoch: expected a number, best or last, found -1"),
         ("newest", "--epoch: expected a number, best or last, found newest"),
