@@ -6,9 +6,8 @@ the random weights of the beginning are soon forgotten. It follows from the iter
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from timm.utils.model_ema import ModelEmaV3
 from torch import nn
 
 from datasets.errors import DataError
@@ -18,6 +17,9 @@ from train.checkpoints.checkpoint import EMA, Loaded
 
 # isort: split
 from detectron2.engine.train_loop import HookBase
+
+if TYPE_CHECKING:
+    from timm.utils.model_ema import ModelEmaV3
 
 WARMUP_POWER = 3 / 4
 
@@ -29,6 +31,9 @@ def average_of(network: nn.Module, decay: float, before: Loaded | None) -> Model
     """
     if not decay:
         return None
+    # Half a second, which runs without it are spared.
+    from timm.utils.model_ema import ModelEmaV3
+
     average = ModelEmaV3(network, decay=decay, use_warmup=True, warmup_power=WARMUP_POWER)
     if before is not None and EMA not in before.content:
         raise DataError(f"{before.path}: expected the moving average of the weights too (SOLVER.EMA), found none")
