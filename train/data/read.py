@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -22,6 +21,7 @@ from datasets.errors import DataError
 from datasets.records import Annotation, Category, Dataset
 from datasets.seen import SeenImages, ids_in, of_build, original
 from datasets.sources import Input, Inputs, Source, examine_images, read_inputs
+from train.data import notes
 from train.data import online as online_draws
 from train.data.categories import choose, restricted
 from train.data.geometry import Size
@@ -118,11 +118,11 @@ def read_training(
         left_out=left_out,
         seen=_seen(source, read, progress),
         notes=[
-            *_size_notes(source, read, sources),
+            *notes.size_notes(source, read, sources),
             *histogram_notes(categories, counts),
-            *_left_out_notes(categories, left_out),
-            *_mask_notes(objects, bare, with_masks),
-            *_build_notes(source, online),
+            *notes.left_out_notes(categories, left_out),
+            *notes.mask_notes(objects, bare, with_masks),
+            *notes.build_notes(source, online),
             *(f"repaired: {count:,} x {kind}" for kind, count in read.repairs.counts().items()),
             *cli.skipped_lines(read),
             *cli.warning_lines(read.warnings),
@@ -284,37 +284,3 @@ def _identity(
         "left_out": [list(pair) for pair in Categories(left_out).pairs()],
         "online": None if online is None else online_draws.identity(online),
     }
-
-
-def _size_notes(source: Input, read: Inputs, sources: Sequence[Source]) -> list[str]:
-    left_out = len(read.sources) - len(sources)
-    note = f"training: {len(sources):,} images of {source.annotations}"
-    if left_out:
-        note += f"; {left_out:,} without a kept object left out (DATALOADER.FILTER_EMPTY_ANNOTATIONS False keeps them)"
-    ignored = sum(item.iscrowd for entry in sources for item in entry.annotations)
-    kept = sum(len(entry.annotations) for entry in sources) - ignored
-    return [note, f"  {kept:,} objects, {ignored:,} ignored regions that cost no loss"]
-
-
-def _left_out_notes(categories: Categories, left_out: list[Category]) -> list[str]:
-    if not left_out:
-        return []
-    return [
-        f"  {len(categories)} of {len(categories) + len(left_out)} categories: {', '.join(categories.names)}",
-        "  objects of the others are background",
-    ]
-
-
-def _build_notes(source: Input, online: Recipe | None) -> list[str]:
-    if online is None or build_of(source.annotations) is None:
-        return []
-    return ["warning: a build is made of variants already, of which --online draws others; name its source instead"]
-
-
-def _mask_notes(objects: int, bare: int, masks: bool) -> list[str]:
-    if bare == objects:
-        return ["  boxes only: no object has a segmentation, so there is no mask head"]
-    if bare:
-        trained = "and train their boxes only" if masks else "and no mask is trained, as MODEL.MASK_ON False asks for"
-        return [f"  {bare:,} of {objects:,} objects have no segmentation, {trained}"]
-    return [] if masks else ["  no mask head, as MODEL.MASK_ON False asks for"]
