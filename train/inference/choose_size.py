@@ -68,7 +68,7 @@ class Chosen(NamedTuple):
     intervals: dict[int, Interval | None]
 
     def table(self) -> list[str]:
-        lines = ["shorter side at test      AP  95 % of them"]
+        lines = ["shorter side at test      AP (95 % interval)"]
         for size, ap in sorted(self.size.ap.items()):
             notes = ("as configured",) * (size == self.configured) + ("the best",) * (size == self.size.shorter)
             shown = f"{percent.precision(ap):>5} {_range(self.intervals[size]):<15}"
