@@ -99,7 +99,7 @@ def loader(annotations: Path, images: Path, count: int, rounds: int, schedule: s
 
 def our_batches(cfg: Any, data: TrainingData, last: int, batch: int = 1) -> Iterator[list[dict[str, Any]]]:
     sampler = BatchSampler(images=len(data.records), division=Division(batch), seed=0, last=last, tall=data.tall)
-    return training_batches(data.records, mapper_of(cfg, data), sampler, workers=0)
+    return training_batches(mapper_of(cfg, data), sampler, workers=0)
 
 
 @main.command()
@@ -131,7 +131,7 @@ def online(
         # What the workers prepared before a round is taken first, so that none has it ready.
         last = rounds * (count + ahead(workers))
         sampler = BatchSampler(images=len(data.records), division=Division(1), seed=0, last=last, tall=data.tall)
-        sides[name] = training_batches(data.records, mapper_of(cfg, data), sampler, workers)
+        sides[name] = training_batches(mapper_of(cfg, data), sampler, workers)
     for _ in range(rounds):
         for name, batches in sides.items():
             for _ in range(ahead(workers)):

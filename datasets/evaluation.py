@@ -25,6 +25,9 @@ class Interval(NamedTuple):
     low: float
     high: float
 
+    def __str__(self) -> str:
+        return f"{percent.precision(self.low)} to {percent.precision(self.high)}"
+
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     """The twelve numbers of COCO's summary, from 0 to 1; None where there is no object to find.

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from datasets import damage, images
+from datasets.errors import DataError
 from datasets.file_names import Lookup, is_missing, leads_out
 
 # Examining one file is so quick that a task has several.
@@ -56,6 +57,16 @@ def _examine(file: ImageFile, lookup: Lookup, thorough: bool, follow_links: bool
         return Examined(reading, len(data), file.path.stat().st_mtime_ns)
     except (ValueError, OSError) as error:
         return str(error)
+
+
+def check_bad(name: Path, bad: list[str], *, some_left: bool, skip_bad: bool) -> None:
+    """Raises DataError, which calls the images `name`, for `bad` files, each with its reason.
+
+    With `skip_bad`, only where no other is left.
+    """
+    if bad and not (skip_bad and some_left):
+        advice = "no image would be left" if skip_bad else "replace these files, or leave these images out: --skip-bad"
+        raise DataError(f"{name}: {len(bad)} problem(s) in the image files", bad, advice=advice)
 
 
 def decode(data: bytes, reading: images.Reading, order: images.Order = "RGB") -> images.Pixels:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from datasets import coco, images
 from datasets.cli import Progress
 from datasets.errors import DataError, Problems
-from datasets.image_files import decode
+from datasets.image_files import check_bad, decode
 from datasets.records import Category, Dataset, Image
 
 # Files with another suffix are pictures where they begin like one; those with one of these must be.
@@ -120,9 +120,7 @@ def read(folder: Path, names: Sequence[str], progress: Progress, *, skip_bad: bo
         except (ValueError, OSError) as error:
             bad.append(f"{folder / name}: {error}")
         progress("checking images", done, len(names))
-    if bad and not (skip_bad and listed):
-        advice = "no image would be left" if skip_bad else "replace these files, or leave these images out: --skip-bad"
-        raise DataError(f"{folder}: {len(bad)} problem(s) in the image files", bad, advice=advice)
+    check_bad(folder, bad, some_left=bool(listed), skip_bad=skip_bad)
     return Read(listed, bad)
 
 

@@ -69,3 +69,15 @@ def set_threads(recorded: int | None = None) -> int:
     if not os.environ.get("OMP_NUM_THREADS"):
         torch.set_num_threads(min(recorded, cores()) if recorded else free_threads(BEGIN, usage(), cores()))
     return torch.get_num_threads()
+
+
+def prepare(recorded: int | None = None, *, processes: int = 1) -> None:
+    """Memory that is kept when it is freed and, unless `launch` divided them among several `processes`, threads.
+
+    `recorded` is the number of threads that a resumed run had.
+    """
+    from datasets import allocator
+
+    allocator.keep_freed_memory()
+    if processes == 1:
+        set_threads(recorded)

@@ -19,7 +19,7 @@ from benchmarks.stock import plain, stock_batches
 from datasets.parallel import cores
 from train import compat, config, devices  # noqa: F401 - compat before detectron2
 from train.data.loader import training_batches
-from train.data.mapper import TrainingMapper
+from train.data.online_mapper import mapper_of
 from train.data.read import TrainingData, read_training
 from train.data.sampler import BatchSampler, Division
 from train.model.build import build_network
@@ -193,8 +193,7 @@ class _Ours:
         sampler = BatchSampler(
             images=len(self._data.records), division=Division(self._batch), seed=0, last=10**6, tall=self._data.tall
         )
-        mapper = TrainingMapper(self._cfg, masks=self._data.masks, seed=0)
-        return training_batches(self._data.records, mapper, sampler, self._workers)
+        return training_batches(mapper_of(self._cfg, self._data), sampler, self._workers)
 
 
 class _Stock:

@@ -58,7 +58,7 @@ class Loaded(NamedTuple):
         return lineage
 
     @property
-    def to_use(self) -> dict[str, torch.Tensor]:
+    def weights_to_use(self) -> dict[str, torch.Tensor]:
         """The weights to predict with and to start from: their moving average, where the run kept one."""
         weights: dict[str, torch.Tensor] = self.content.get(EMA, self.content["model"])
         return weights

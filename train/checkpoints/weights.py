@@ -90,7 +90,7 @@ def start(model: nn.Module, parent: Parent | None, *, seed: int, categories: lis
         return _start_third_party(model, parent.path)
     content = parent.loaded.content
     theirs = [(int(id_), str(name)) for id_, name in content["categories"]]
-    notes, log = load_matching(model, parent.loaded.to_use, parent.path, same_categories=theirs == categories)
+    notes, log = load_matching(model, parent.loaded.weights_to_use, parent.path, same_categories=theirs == categories)
     if theirs != categories:
         notes.insert(1, f"  {len(theirs)} categories there, {len(categories)} here: predictors start fresh")
     if EMA in content:

@@ -13,8 +13,7 @@ from threadpoolctl import threadpool_limits
 from torch.utils.data import DataLoader, Dataset
 
 from datasets.errors import DataError
-from train.data.mapper import InferenceMapper, TrainingMapper
-from train.data.online_mapper import OnlineMapper
+from train.data.mapper import InferenceMapper
 from train.data.records import Record
 from train.data.sampler import BatchSampler, Key
 from train.processes import signals
@@ -38,14 +37,6 @@ class _Mapped(Dataset[Any]):
             return error
 
 
-class _TrainingLookUp:
-    def __init__(self, records: Sequence[Record], mapper: TrainingMapper) -> None:
-        self._records, self._mapper = records, mapper
-
-    def __call__(self, key: Key) -> dict[str, Any]:
-        return self._mapper(self._records[key.image], key)
-
-
 class _InferenceLookUp:
     def __init__(self, records: Sequence[Record], mapper: Callable[[Record], dict[str, Any]]) -> None:
         self._records, self._mapper = records, mapper
@@ -55,11 +46,11 @@ class _InferenceLookUp:
 
 
 def training_batches(
-    records: Sequence[Record], mapper: TrainingMapper | OnlineMapper, sampler: BatchSampler, workers: int
+    map_key: Callable[[Key], dict[str, Any]], sampler: BatchSampler, workers: int
 ) -> Iterator[list[dict[str, Any]]]:
     """Lists of mapped images, in the order of `sampler`. Raises DataError for an image that cannot be read."""
     loader = DataLoader(
-        _Mapped(mapper if isinstance(mapper, OnlineMapper) else _TrainingLookUp(records, mapper)),
+        _Mapped(map_key),
         batch_sampler=sampler,
         num_workers=workers,
         collate_fn=_as_list,

@@ -8,7 +8,7 @@ C: 3 channels, H, W: size after resizing, n: objects
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,19 +88,20 @@ def apply_to_boxes(boxes_xyxy: npt.NDArray[Any], record: Record, geometry: Geome
 
 
 def to_instances(
-    record: Record, geometry: Geometry, *, masks: bool, unmasked: bool = False, canvas: int = 0
+    record: Record, geometry: Geometry, *, masks: bool, unmasked: bool = False, padded_to: int = 0
 ) -> Instances:
     """The targets: `gt_boxes`, `gt_classes`, `ignored`, and with `masks` `gt_masks`.
 
     An ignored object has its box for a mask, which no loss uses. So has an object without one where the dataset has
-    such (`unmasked`); `gt_masked` then tells which have theirs. Above 0, `canvas` is the side of the padded image.
+    such (`unmasked`); `gt_masked` then tells which have theirs. Above 0, `padded_to` is the side of the padded image.
     """
     boxes = apply_to_boxes(record.boxes_xyxy, record, geometry)
     good = (boxes[:, 2:] - boxes[:, :2] > MIN_SIDE).all(axis=1)
-    outlined = np.array([bool(outline) for outline in record.polygons], dtype=np.bool_)
-    if masks and not unmasked:
-        good &= outlined | record.ignored
-    instances = Instances((canvas, canvas) if canvas else (geometry.height, geometry.width))
+    if masks:
+        outlined = np.array([bool(outline) for outline in record.polygons], dtype=np.bool_)
+        if not unmasked:
+            good &= outlined | record.ignored
+    instances = Instances((padded_to, padded_to) if padded_to else (geometry.height, geometry.width))
     instances.gt_boxes = Boxes(torch.from_numpy(boxes[good].astype(np.float32)))
     instances.gt_classes = torch.from_numpy(record.classes[good])
     instances.set(IGNORED, torch.from_numpy(record.ignored[good]))
@@ -114,8 +115,8 @@ def to_instances(
                 for at in np.flatnonzero(good)
             ]
         )
-    if masks and unmasked:
-        instances.set(MASKED, torch.from_numpy(outlined[good]))
+        if unmasked:
+            instances.set(MASKED, torch.from_numpy(outlined[good]))
     return instances
 
 
@@ -176,11 +177,23 @@ class TrainingMapper:
     def _input(self, record: Record, image: torch.Tensor, geometry: Geometry) -> dict[str, Any]:
         return {
             "image": image,
-            "instances": to_instances(record, geometry, masks=self.masks, unmasked=self._unmasked, canvas=self._canvas),
+            "instances": to_instances(
+                record, geometry, masks=self.masks, unmasked=self._unmasked, padded_to=self._canvas
+            ),
             "height": record.height,
             "width": record.width,
             "image_id": record.image_id,
         }
+
+
+class RecordMapper:
+    """Key -> the model's input of the record that it names."""
+
+    def __init__(self, records: Sequence[Record], mapper: TrainingMapper) -> None:
+        self._records, self._mapper = records, mapper
+
+    def __call__(self, key: Key) -> dict[str, Any]:
+        return self._mapper(self._records[key.image], key)
 
 
 class InferenceMapper:

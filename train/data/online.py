@@ -16,7 +16,7 @@ import msgspec
 
 from augment import operations
 from augment.operations.donors import Donors
-from augment.operations.parameters import Copy, Mosaic, Original, Paste, Recipe, from_plain
+from augment.operations.parameters import Copy, Mosaic, Original, Paste, Recipe, from_plain, takes_from_others
 from augment.operations.plan import Dataset, Lending, SourceImage, Variant, variants
 from augment.operations.variant_labels import Lender, Lent, VariantLabeller
 from datasets import yaml_files
@@ -121,15 +121,11 @@ def describe(recipe: Recipe, off_epochs: float) -> list[str]:
     lines = [f"online: each epoch draws each image anew by the recipe {recipe.name}: {', '.join(drawn)}"]
     if len(drawn) < len({operation.name for operation in recipe.operations}):
         lines.append("  balance copies are not drawn: an epoch has each image once")
-    if takes(recipe):
+    if takes_from_others(recipe):
         until = f"until {off_epochs:g} epochs before the end" if off_epochs else "to the end"
-        lines.append(f"  {' and '.join(takes(recipe))} {until} (INPUT.ONLINE_OFF_EPOCHS)")
+        taking = [name for name in drawn if name in (Paste.name, Mosaic.name)]
+        lines.append(f"  {' and '.join(taking)} {until} (INPUT.ONLINE_OFF_EPOCHS)")
     return lines
-
-
-def takes(recipe: Recipe) -> list[str]:
-    """The operations of a recipe that take from other images."""
-    return [kind.name for kind in (Paste, Mosaic) if any(isinstance(item, kind) for item in recipe.operations)]
 
 
 def identity(recipe: Recipe) -> dict[str, Any]:

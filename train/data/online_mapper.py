@@ -8,7 +8,7 @@ import cv2
 import msgspec
 from cachetools import LRUCache
 
-from augment.operations.parameters import LabelRule, Pixel
+from augment.operations.parameters import Pixel
 from augment.operations.plan import size_of
 from augment.operations.render import render
 from datasets import images
@@ -16,7 +16,7 @@ from datasets.images import Order, Pixels
 from datasets.records import Donor
 from datasets.sources import Source
 from train.data.geometry import Size
-from train.data.mapper import TrainingMapper, read_picture
+from train.data.mapper import PAPER_RULE, RecordMapper, TrainingMapper, read_picture
 from train.data.online import Drawn, OnlineData, OnlineDraws
 from train.data.read import TrainingData
 from train.data.records import Record, to_record
@@ -81,12 +81,12 @@ class OnlineMapper:
         return pixels
 
 
-def mapper_of(cfg: Any, data: TrainingData) -> TrainingMapper | OnlineMapper:
+def mapper_of(cfg: Any, data: TrainingData) -> RecordMapper | OnlineMapper:
     """The mapper of a run: of the images as they are, or of variants of them."""
-    rule = LabelRule() if data.online is None else data.online.recipe.labels
+    rule = PAPER_RULE if data.online is None else data.online.recipe.labels
     mapper = TrainingMapper(cfg, masks=data.masks, unmasked=data.unmasked, seed=cfg.SEED, rule=rule)
     if data.online is None:
-        return mapper
+        return RecordMapper(data.records, mapper)
     donors_end = cfg.SOLVER.EPOCHS - cfg.INPUT.ONLINE_OFF_EPOCHS
     return OnlineMapper(data.online, OnlineDraws(data.online, seed=cfg.SEED, donors_end=donors_end), mapper)
 

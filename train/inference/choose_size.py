@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from torch import nn
 
-from datasets import allocator, cli, coco, percent
+from datasets import cli, coco, percent
 from datasets.build_layout import build_of
 from datasets.errors import DataError
 from datasets.evaluation import Interval, evaluate
@@ -25,8 +24,7 @@ from datasets.sources import Input
 from train import compat, cpu, devices  # noqa: F401 - compat before detectron2
 from train.checkpoints import weights
 from train.data import shared_memory
-from train.data.loader import inference_batches, naming_lost_workers
-from train.data.mapper import InferenceMapper
+from train.data.loader import naming_lost_workers
 from train.inference import detect, test_size
 from train.inference.job import Job, prepare
 from train.inference.request import Request
@@ -71,13 +69,10 @@ class Chosen(NamedTuple):
         lines = ["shorter side at test      AP (95 % interval)"]
         for size, ap in sorted(self.size.ap.items()):
             notes = ("as configured",) * (size == self.configured) + ("the best",) * (size == self.size.shorter)
-            shown = f"{percent.precision(ap):>5} {_range(self.intervals[size]):<15}"
+            interval = self.intervals[size]
+            shown = f"{percent.precision(ap):>5} {f'({interval})' if interval else '':<15}"
             lines.append(f"{size:>17} px   {shown} {', '.join(notes)}".rstrip())
         return [*lines, f"{self.path}: `predict --run` uses {self.size}"]
-
-
-def _range(interval: Interval | None) -> str:
-    return "" if interval is None else f"({percent.precision(interval.low)} to {percent.precision(interval.high)})"
 
 
 def choose(choice: Choice, progress: cli.Progress | None) -> Chosen | None:
@@ -130,9 +125,7 @@ def _measured(
     find.
     """
     if job.device.type == "cpu":
-        allocator.keep_freed_memory()
-        if comm.get_world_size() == 1:
-            cpu.set_threads()
+        cpu.prepare(processes=comm.get_world_size())
     network = build_network(job.cfg, "cpu")
     weights.load_exactly(network, job.weights, job.loaded.path)
     network.to(job.device)
@@ -143,7 +136,7 @@ def _measured(
     with naming_lost_workers(job.cfg.DATALOADER.NUM_WORKERS, "Nothing was written."), detect.evaluating(network):
         for number, size in enumerate(sizes):
             try:
-                found.append(_detections(network, job, _at(job.cfg, size)))
+                found.append(detect.detect_in_all(network, _at(job.cfg, size), job.records, job.categories))
             except RuntimeError as error:
                 if not devices.is_full(error):
                     raise
@@ -153,29 +146,14 @@ def _measured(
                 ) from None
             if progress is not None:
                 progress("measuring", number + 1, len(sizes))
-    if not comm.is_main_process():
+    by_size = {size: results for size, results in zip(sizes, found, strict=True) if results is not None}
+    if not by_size:
         return None
-    ap = {size: _ap(job, truth, results) for size, results in zip(sizes, found, strict=True)}
+    ap = {size: _ap(job, truth, results) for size, results in by_size.items()}
     known = {size: value for size, value in ap.items() if value is not None}
     if not known:
         raise DataError(f"{annotations}: expected objects to find, by which sizes are compared, found none")
-    return known, {
-        size: ap_interval(truth, results) for size, results in zip(sizes, found, strict=True) if size in known
-    }
-
-
-def _detections(network: nn.Module, job: Job, cfg: Any) -> Results:
-    """All detections in the first process; in the others, their own."""
-    batches = inference_batches(
-        job.records,
-        InferenceMapper(cfg),
-        cfg.DATALOADER.NUM_WORKERS,
-        first=comm.get_rank(),
-        step=comm.get_world_size(),
-    )
-    share = detect.detect(network, batches, job.categories)
-    shares = comm.gather(share)
-    return detect.join(shares) if comm.is_main_process() else share
+    return known, {size: ap_interval(truth, by_size[size]) for size in known}
 
 
 def _ap(job: Job, truth: Dataset, found: Results) -> float | None:

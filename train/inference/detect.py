@@ -14,11 +14,14 @@ from torch import nn
 from datasets.boxes import xyxy_to_xywh
 from datasets.results import Results
 from train import compat  # noqa: F401 - before detectron2
-from train.data.records import Categories
+from train.data.loader import inference_batches
+from train.data.mapper import InferenceMapper
+from train.data.records import Categories, Record
 from train.inference.masks import segmentations
 
 # isort: split
 from detectron2.structures import Instances
+from detectron2.utils import comm
 
 # Decimals: a thousandth of a pixel, a millionth of a score.
 BOX_DECIMALS, SCORE_DECIMALS = 3, 6
@@ -61,6 +64,22 @@ def detect(
             parts.append(on_found(item["image_id"], found))
         on_done(len(batch))
     return join(parts)
+
+
+def detect_in_all(network: nn.Module, cfg: Any, records: Sequence[Record], categories: Categories) -> Results | None:
+    """The boxes that a network (see `evaluating`) detects in `records`: each process takes its share of them.
+
+    All detections in the first process, None in the others.
+    """
+    batches = inference_batches(
+        records,
+        InferenceMapper(cfg),
+        cfg.DATALOADER.NUM_WORKERS,
+        first=comm.get_rank(),
+        step=comm.get_world_size(),
+    )
+    shares = comm.gather(detect(network, batches, categories))
+    return join(shares) if comm.is_main_process() else None
 
 
 def _found(instances: Instances, image_id: int, categories: Categories, masks_from: float | None) -> Results:

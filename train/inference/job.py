@@ -52,7 +52,9 @@ class Job(NamedTuple):
     @property
     def weights(self) -> dict[str, torch.Tensor]:
         """Those to predict with: the moving average, where there is one and it is not declined."""
-        weights: dict[str, torch.Tensor] = self.loaded.to_use if self.request.ema else self.loaded.content["model"]
+        weights: dict[str, torch.Tensor] = (
+            self.loaded.weights_to_use if self.request.ema else self.loaded.content["model"]
+        )
         return weights
 
     def made_by(self) -> MadeBy:

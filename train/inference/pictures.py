@@ -11,7 +11,7 @@ import numpy as np
 from datasets import cli, coco, orientation, picture_folder
 from datasets.errors import DataError
 from datasets.file_names import locate
-from datasets.image_files import FILES_PER_TASK, ImageFile, examine_files
+from datasets.image_files import FILES_PER_TASK, ImageFile, check_bad, examine_files
 from datasets.parallel import chunks
 from datasets.records import Category, Image
 from train import compat  # noqa: F401 - before detectron2
@@ -93,9 +93,8 @@ def _examine(asked: Asked, progress: cli.Progress, skip_bad: bool) -> _Examined:
                 readings.append((str(file.path), result.reading, file.width, file.height))
         done += len(chunk)
         progress("checking images", done, len(asked.images))
-    if problems and not (skip_bad and good):
-        advice = "no image would be left" if skip_bad else "replace these files, or leave these images out: --skip-bad"
-        raise DataError(f"{asked.annotations}: {len(problems)} problem(s) in the image files", problems, advice=advice)
+    assert asked.annotations is not None
+    check_bad(asked.annotations, problems, some_left=bool(good), skip_bad=skip_bad)
     evidence = orientation.weigh(readings)
     if evidence.contradicts:
         raise DataError(f"{asked.annotations}: {orientation.refusal(evidence)}")

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from torch import nn
 
-from datasets import allocator, cli, picture_folder, provenance, results
+from datasets import cli, picture_folder, provenance, results
 from datasets.digests import sha256_file
 from datasets.errors import DataError
 from datasets.provenance import Provenance
@@ -57,9 +57,7 @@ def predict(request: Request, progress: cli.Progress) -> Predicted | None:
     is_main = comm.is_main_process()
     job = prepare(request, progress if is_main else None)
     if job.device.type == "cpu":
-        allocator.keep_freed_memory()
-        if comm.get_world_size() == 1:
-            cpu.set_threads()
+        cpu.prepare(processes=comm.get_world_size())
     precision = precision_of(job.cfg, job.device, cli.note if is_main else _silent)
     network = build_network(job.cfg, "cpu")
     weights.load_exactly(network, job.weights, job.loaded.path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from datasets import percent
+from datasets.evaluation import Interval
 from datasets.seen import seen_note
 
 
@@ -23,8 +24,8 @@ class Best(NamedTuple):
     @property
     def text(self) -> str:
         """`52.1 (49.0 to 55.2: 95 % over 87 images)`."""
-        ap, low, high = (percent.precision(value) for value in (self.ap, self.low, self.high))
-        return ap if self.low < 0 else f"{ap} ({low} to {high}: 95 % over {self.images:,} images)"
+        ap = percent.precision(self.ap)
+        return ap if self.low < 0 else f"{ap} ({Interval(self.low, self.high)}: 95 % over {self.images:,} images)"
 
     def scalars(self) -> dict[str, float]:
         """For the metrics, in percent; nothing before the first epoch."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from augment.operations.parameters import takes_from_others
 from datasets.errors import DataError
 from train import compat, config  # noqa: F401 - compat before detectron2
-from train.data import online
 from train.data.sampler import Division
 from train.run.request import Request
 
@@ -62,7 +62,7 @@ def check_epochs(cfg: Any) -> None:
 
 def check_online(request: Request, cfg: Any) -> None:
     """Raises DataError where INPUT.ONLINE_OFF_EPOCHS has nothing to end."""
-    if cfg.INPUT.ONLINE_OFF_EPOCHS and not (request.online and online.takes(request.online)):
+    if cfg.INPUT.ONLINE_OFF_EPOCHS and not (request.online and takes_from_others(request.online)):
         raise DataError(
             "INPUT.ONLINE_OFF_EPOCHS: goes with --online and a recipe with paste or mosaic, which it ends; found "
             f"{cfg.INPUT.ONLINE_OFF_EPOCHS:g}"

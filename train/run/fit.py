@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from datasets import __version__, allocator, cli
+from datasets import __version__, cli
 from datasets.errors import DataError
 from datasets.seen import SeenImages
 from train import config, config_checks, cpu, devices
@@ -133,7 +133,7 @@ def _train(run: _Run) -> None:
     shared_memory.check(_loads(run), cfg.DATALOADER.NUM_WORKERS)
     device = devices.device_of(cfg)
     if device.type == "cpu":
-        _prepare_cpu(run.before)
+        cpu.prepare(run.before.content.get("threads") if run.before else None, processes=comm.get_world_size())
     problems = config_checks.norms_without_gpu(config.flat(cfg)) if device.type != "cuda" else []
     if problems:
         raise DataError("the configuration cannot be used on a CPU", problems)
@@ -210,13 +210,6 @@ def _train(run: _Run) -> None:
     run.say(summary(run.request.output, epochs.best))
 
 
-def _prepare_cpu(before: Loaded | None) -> None:
-    """Memory and, unless `launch` divided them among several processes, threads."""
-    allocator.keep_freed_memory()
-    if comm.get_world_size() == 1:
-        cpu.set_threads(before.content.get("threads") if before else None)
-
-
 class _Start(NamedTuple):
     """The point where a run starts or resumes."""
 
@@ -278,7 +271,7 @@ def _batches(cfg: Any, data: TrainingData, division: Division, first: int, last:
         last=last,
         tall=data.tall if cfg.DATALOADER.ASPECT_RATIO_GROUPING else None,
     )
-    return training_batches(data.records, mapper_of(cfg, data), sampler, cfg.DATALOADER.NUM_WORKERS)
+    return training_batches(mapper_of(cfg, data), sampler, cfg.DATALOADER.NUM_WORKERS)
 
 
 def _loop(trainer: Trainer, run: _Run, first: int) -> None:

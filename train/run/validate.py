@@ -10,8 +10,6 @@ from torch import distributed, nn
 from datasets.evaluation import Evaluation, evaluate
 from datasets.intervals import ap_interval
 from train import compat  # noqa: F401 - compat before detectron2
-from train.data.loader import inference_batches
-from train.data.mapper import InferenceMapper
 from train.data.read import TrainingData, ValidationData
 from train.inference import detect
 
@@ -31,18 +29,9 @@ def validate(
         for buffer in network.buffers():
             distributed.broadcast(buffer, 0)
     with detect.evaluating(network):
-        batches = inference_batches(
-            validation.records,
-            InferenceMapper(cfg),
-            cfg.DATALOADER.NUM_WORKERS,
-            first=comm.get_rank(),
-            step=comm.get_world_size(),
-        )
-        share = detect.detect(network, batches, data.categories)
-    parts = comm.gather(share)
-    if not comm.is_main_process():
+        found = detect.detect_in_all(network, cfg, validation.records, data.categories)
+    if found is None:
         return None
-    found = detect.join(parts)
     evaluated = evaluate(validation.truth, found)
     if evaluated.ap is None or evaluated.ap <= best:
         # With many images, intervals take longer than the AP.

@@ -187,6 +187,6 @@ def test_of_a_run_with_a_moving_average_the_weights_themselves_are_averaged(tmp_
     one, two = (build_network(cfg, seed=epoch).state_dict() for epoch in (1, 2))
     assert checkpoint.EMA not in found.content
     assert checkpoint.EMA not in found.lineage["parents"][0]
-    for name, tensor in found.to_use.items():
+    for name, tensor in found.weights_to_use.items():
         mean = ((one[name].double() + two[name].double()) / 2).to(tensor.dtype)
         assert torch.equal(tensor, mean), name

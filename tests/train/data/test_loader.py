@@ -20,7 +20,7 @@ from datasets.errors import DataError
 from datasets.sources import Input
 from tests.train.conftest import small_config
 from train.data.loader import inference_batches, naming_lost_workers, training_batches
-from train.data.mapper import InferenceMapper, TrainingMapper
+from train.data.mapper import InferenceMapper, RecordMapper, TrainingMapper
 from train.data.read import TrainingData, read_training
 from train.data.records import Record
 from train.data.sampler import BatchSampler, Division
@@ -42,7 +42,7 @@ def sampler(data: TrainingData, *, first: int = 0, last: int = 7) -> BatchSample
 
 def train_on(data: TrainingData, workers: int, *, first: int = 0, last: int = 7) -> Batches:
     mapper = TrainingMapper(small_config(), masks=data.masks, seed=5)
-    return training_batches(data.records, mapper, sampler(data, first=first, last=last), workers)
+    return training_batches(RecordMapper(data.records, mapper), sampler(data, first=first, last=last), workers)
 
 
 def look_at(data: TrainingData, workers: int, **options: int) -> Batches:

@@ -21,7 +21,7 @@ from tests.augment.conftest import make_build
 from tests.protocols import Draw
 from tests.train.conftest import small_config
 from train.data import online
-from train.data.mapper import TrainingMapper
+from train.data.mapper import RecordMapper, TrainingMapper
 from train.data.online import OnlineData, OnlineDraws
 from train.data.online_mapper import OnlineMapper, mapper_of
 from train.data.read import TrainingData, read_training
@@ -183,7 +183,7 @@ def test_donors_are_decoded_once(drawn: Input, monkeypatch: pytest.MonkeyPatch) 
 def test_records_need_no_recipe(drawn: Input) -> None:
     read = read_training(drawn, keep_empty=True, masks=None, progress=None)
     assert read.online is None
-    assert isinstance(mapper_of(small_config(), read), TrainingMapper)
+    assert isinstance(mapper_of(small_config(), read), RecordMapper)
     assert read.identity["online"] is None
 
 

@@ -25,9 +25,8 @@ from tests.protocols import Draw
 from tests.train.made import content, quiet, tiny_config
 from train.__main__ import main
 from train.checkpoints import checkpoint
-from train.inference import choose_size, detect, test_size
+from train.inference import detect, test_size
 from train.inference.choose_size import Choice, choose
-from train.inference.job import Job
 from train.model.build import build_network
 
 ROOT = Path(__file__).parents[3]
@@ -68,7 +67,7 @@ def filled(drawn: Input, tmp_path: Path) -> Input:
 def found_at(best: int, truth: Input) -> Any:
     """Detections that are the objects themselves at one size, and of two thirds of the images at others."""
 
-    def detections(_network: nn.Module, _job: Job, cfg: Any) -> Results:
+    def detections(_network: nn.Module, cfg: Any, *_: Any) -> Results:
         dataset = coco.read(truth.annotations).dataset
         items = [item for item in dataset.annotations if not item.iscrowd]
         if best != cfg.INPUT.MIN_SIZE_TEST:
@@ -84,7 +83,7 @@ def found_at(best: int, truth: Input) -> Any:
 
 
 def test_the_best_size_is_written_into_the_run(run: Path, drawn: Input, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choose_size, "_detections", found_at(48, drawn))
+    monkeypatch.setattr(detect, "detect_in_all", found_at(48, drawn))
     found = choose(Choice(run, run / checkpoint.LAST, drawn, (32, 48, 64)), quiet)
     assert found is not None
     written = test_size.read(run)
@@ -98,7 +97,7 @@ def test_the_best_size_is_written_into_the_run(run: Path, drawn: Input, monkeypa
 
 
 def test_the_configured_size_is_always_compared_with(run: Path, drawn: Input, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choose_size, "_detections", found_at(64, drawn))
+    monkeypatch.setattr(detect, "detect_in_all", found_at(64, drawn))
     found = choose(Choice(run, run / checkpoint.LAST, drawn, (48,)), quiet)
     assert found is not None
     assert found.size.shorter == 64
@@ -106,7 +105,7 @@ def test_the_configured_size_is_always_compared_with(run: Path, drawn: Input, mo
 
 
 def test_where_nothing_is_found_nothing_is_chosen(run: Path, drawn: Input, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choose_size, "_detections", lambda *_: detect.join([empty()]))
+    monkeypatch.setattr(detect, "detect_in_all", lambda *_: detect.join([empty()]))
     with pytest.raises(DataError, match="found AP 0 at every size, so that none is better; nothing was written"):
         choose(Choice(run, run / checkpoint.LAST, drawn), quiet)
     assert test_size.read(run) is None
@@ -120,7 +119,7 @@ def test_memory_that_runs_out_is_one_error(run: Path, drawn: Input, monkeypatch:
     def full(*_: Any) -> Results:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.")
 
-    monkeypatch.setattr(choose_size, "_detections", full)
+    monkeypatch.setattr(detect, "detect_in_all", full)
     with pytest.raises(DataError, match="too small for images of 64 px; nothing was written") as caught:
         choose(Choice(run, run / checkpoint.LAST, drawn, (64, 96)), quiet)
     assert str(caught.value).startswith("CUDA out of memory. Tried to allocate 9 GiB.")
@@ -171,7 +170,7 @@ def test_categories_that_were_not_trained_do_not_count(
         results = perfect(*arguments)
         return detect.taken(results, results.category_ids == 1)
 
-    monkeypatch.setattr(choose_size, "_detections", persons)
+    monkeypatch.setattr(detect, "detect_in_all", persons)
     found = choose(Choice(run, run / checkpoint.LAST, drawn, (64,)), quiet)
     assert found is not None
     assert found.size.ap == {64: 1.0}

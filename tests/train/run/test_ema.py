@@ -138,7 +138,7 @@ def test_an_average_goes_on_from_a_checkpoint(saved: Path) -> None:
 
 def test_predictions_and_descendants_use_the_average(saved: Path) -> None:
     loaded = checkpoint.read(saved)
-    assert loaded.to_use is loaded.content[EMA]
+    assert loaded.weights_to_use is loaded.content[EMA]
     child = build_network(weights_config(1), seed=4)
     expected = {name: tensor.clone() for name, tensor in loaded.content[EMA].items()}
 
@@ -155,7 +155,7 @@ def test_predictions_and_descendants_use_the_average(saved: Path) -> None:
 def test_a_checkpoint_without_an_average_has_its_weights_alone() -> None:
     cfg = weights_config(1)
     made = content(build_network(cfg, seed=1), cfg)
-    assert Loaded(Path("a.pth"), made, "").to_use is made["model"]
+    assert Loaded(Path("a.pth"), made, "").weights_to_use is made["model"]
 
 
 def test_an_average_that_is_no_tensors_is_refused(tmp_path: Path) -> None:
