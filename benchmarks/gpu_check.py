@@ -35,7 +35,7 @@ from datasets.checkout import commit
 from datasets.errors import DataError
 from datasets.sample import write_sample
 from datasets.sources import Input
-from scripts.ladder.environment import gpus, kind, versions
+from scripts.experiments.environment import gpus, kind, versions
 
 PATH = click.Path(path_type=Path)
 # Seconds between two looks at a part's results.

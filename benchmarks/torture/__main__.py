@@ -21,7 +21,7 @@ from benchmarks.torture.report import Example, Part, Report
 from datasets import cli
 from datasets.checkout import commit
 from datasets.errors import DataError
-from scripts.ladder import environment
+from scripts.experiments import environment
 
 PATH = click.Path(path_type=Path)
 WORK = "work"

@@ -52,6 +52,7 @@ def main(
       python -m scripts.ladder --data sample --seeds 3 --output runs/sample/ladder
       python -m scripts.ladder --data sample --rungs bn,gn --seeds 1 --dry-run
     """
+    from scripts.experiments import experiment
     from scripts.ladder.ladder import Ladder, Request, listing, run_ladder
 
     name = Path(data).stem if Path(data).suffix else Path(data).name
@@ -61,8 +62,8 @@ def main(
     if not folder.name:
         raise click.UsageError(f"--output: expected a folder with a name, found {folder}")
     command = shlex.join(["python", "-m", "scripts.ladder", *sys.argv[1:]])
-    chosen = tuple(part.strip() for part in rungs.split(",") if part.strip())
-    ladder = Ladder(Request(data, name, folder, settings, seeds, chosen, jobs, gpus, command))
+    request = experiment.Request(data, name, folder, jobs, gpus, command, "ladder")
+    ladder = Ladder(Request(request, settings, seeds, rungs))
     if dry_run:
         click.echo("\n".join(listing(ladder)))
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from scripts.ladder.environment import Environment
+from scripts.experiments.environment import Environment
 
 
 class About(NamedTuple):

@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from datasets.seen import seen_note
-from scripts.ladder.rungs import Paper
-
-# COCO's numbers in the table: key -> column.
-METRICS = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "ap_small": "small", "ap_medium": "medium", "ap_large": "large"}
-# The number of images measured on, and of those seen in training.
-IMAGES, SEEN = "images", "images_seen_in_training"
-Numbers = dict[str, float | None]
-
-
-class Spread(NamedTuple):
-    """Mean and sample standard deviation; None for a single value."""
-
-    mean: float
-    sd: float | None
+from scripts.experiments.arms import Paper
+from scripts.experiments.numbers import METRICS, Numbers, Spread, markdown, percent, said_of, spread
 
 
 class Row(NamedTuple):
@@ -43,14 +29,6 @@ class Row(NamedTuple):
     seconds: tuple[float, ...] = ()
 
 
-def spread(values: Sequence[float | None]) -> Spread | None:
-    """Of at least one value; None where one is undefined."""
-    known = [value for value in values if value is not None]
-    if not known or len(known) < len(values):
-        return None
-    return Spread(statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else None)
-
-
 def metric(row: Row, key: str) -> Spread | None:
     return spread([numbers[key] for numbers in row.measured])
 
@@ -63,33 +41,18 @@ def change(before: Row, row: Row) -> Spread | None:
     return spread([None if old is None or new is None else new - old for old, new in pairs])
 
 
-def percent(value: Spread | None, *, sign: bool = False) -> str:
-    """Fractions as `12.3 ± 0.4`."""
-    if value is None:
-        return "-"
-    shown = f"{100 * value.mean:+.1f}" if sign else f"{100 * value.mean:.1f}"
-    return shown if value.sd is None else f"{shown} ± {100 * value.sd:.1f}"
-
-
 def table(rows: Sequence[Row]) -> list[str]:
     """Lines of Markdown."""
     head = ["rung", "what changes", "section", "paper's AP", *METRICS.values(), "change of AP"]
     head += ["images seen", "time a seed", "parameters"]
-    lines = [head, ["---"] * 4 + ["---:"] * (len(head) - 4)]
+    lines = [head]
     for at, row in enumerate(rows):
         changed = change(rows[at - 1], row) if at else None
         metrics = [percent(metric(row, key)) for key in METRICS]
         metrics[0] += _in_brackets(notes_on_seen(row))
         first = [row.folder, row.about, row.section, _paper(row.paper), *metrics, percent(changed, sign=True)]
         lines.append([*first, *_work(row)])
-    return [f"| {' | '.join(cells)} |" for cells in lines]
-
-
-def said_of(numbers: Numbers, doubt: str) -> str:
-    """The note on an AP measured on images that were, or may have been, seen in training; "" for none."""
-    known = seen_note(int(numbers[SEEN] or 0), int(numbers[IMAGES] or 0))
-    unknown = f"seen in training or not is unknown: {doubt}" if doubt else ""
-    return "; ".join(filter(None, (known, unknown)))
+    return markdown(lines, left=4)
 
 
 def notes_on_seen(row: Row) -> str:

@@ -16,7 +16,7 @@ from benchmarks.gpu import part
 from benchmarks.gpu.records import Row, Rows, Settings, read_rows
 from benchmarks.gpu.report import PartResult, Report, as_text, summary
 from datasets.errors import DataError
-from scripts.ladder import environment
+from scripts.experiments import environment
 
 
 def row(check: str, ok: bool | None) -> Row:

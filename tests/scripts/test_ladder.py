@@ -147,7 +147,7 @@ def test_an_output_without_a_name_gets_one_or_is_refused(
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    monkeypatch.setattr("scripts.ladder.runner.run", lambda *_, **__: None)
+    monkeypatch.setattr("scripts.experiments.runner.run", lambda *_, **__: None)
     assert f"{folder}.md: the table" in run_ladder(arguments, "--output", ".").output
     assert (tmp_path / "here.md").is_file()
     with pytest.raises(click.UsageError, match="--output: expected a folder with a name, found /"):

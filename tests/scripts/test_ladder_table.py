@@ -7,21 +7,9 @@ from typing import Any
 
 import pytest
 
-from scripts.ladder.rungs import Paper
-from scripts.ladder.table import (
-    IMAGES,
-    METRICS,
-    SEEN,
-    Row,
-    Spread,
-    as_json,
-    change,
-    document,
-    findings,
-    percent,
-    spread,
-    table,
-)
+from scripts.experiments.arms import Paper
+from scripts.experiments.numbers import IMAGES, METRICS, SEEN, Spread, percent, spread
+from scripts.ladder.table import Row, as_json, change, document, findings, table
 
 
 def row(name: str, aps: list[float | None], *, trains: bool = True, **more: Any) -> Row:

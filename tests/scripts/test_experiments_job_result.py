@@ -1,4 +1,4 @@
-"""scripts/ladder: what counts as finished, and what the page says of the machines and versions that made it."""
+"""scripts/experiments: what counts as finished, and what the page says of the machines and versions that made it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from datasets import provenance
 from datasets.coco import read
 from datasets.parallel import cores
 from datasets.sources import Input
-from scripts.ladder import job_result, splits
-from scripts.ladder.environment import Environment, Gpu, visible
+from scripts.experiments import job_result, splits
+from scripts.experiments.arms import Recipe
+from scripts.experiments.environment import Environment, Gpu, visible
+from scripts.experiments.job_result import JobResult, Outcome
+from scripts.experiments.jobs import Data, Job, Originals, data_job
+from scripts.experiments.numbers import METRICS
 from scripts.ladder.footnotes import About, different, notes
-from scripts.ladder.job_result import JobResult, Outcome
-from scripts.ladder.jobs import Data, Job, data_job
-from scripts.ladder.table import METRICS
 
+BALANCED = Recipe("balanced", "text", shipped=True)
 MADE = Environment(machine="2 CPU cores", versions={"scarcedet": "0", "torch": "1"}, commit="abc", jobs=2)
 BUILT = Outcome({"images": 8, "with_objects": 7}, digest="sums")
 MEASURED = Outcome({**dict.fromkeys(METRICS, 0.25), "images": 8, "images_seen_in_training": 3})
@@ -27,7 +29,7 @@ TRAINED = Outcome({"iterations": 2, "images": 7, "batch": 2, "parameters": 9, "s
 
 
 def job_of(step: Any) -> Job:
-    return Job(step, "01-bn", 0, "identity", "01-bn/seed0", (), (), {}, {})
+    return Job(step, "01-bn", "seed 0", "identity", "01-bn/seed0", (), (), {}, {})
 
 
 def written(folder: Path, job: Job, outcome: Outcome, output: str | None = None) -> JobResult | None:
@@ -41,7 +43,7 @@ def written(folder: Path, job: Job, outcome: Outcome, output: str | None = None)
 
 
 def test_a_finished_job_is_known_by_its_identity(tmp_path: Path) -> None:
-    job = data_job("balanced", "a.json", "a", "source", "text", "0")
+    job = data_job(BALANCED, Originals(Input(Path("a.json"), Path("a")), "source", 0), "", "0")
     assert job_result.read(tmp_path, job) is None
     found = written(tmp_path, job, BUILT)
     assert found is not None
@@ -119,17 +121,19 @@ def test_the_time_of_a_training_is_that_of_its_steps(tmp_path: Path) -> None:
 
 def test_data_that_was_removed_is_known_by_what_was_written_down(drawn: Input, tmp_path: Path) -> None:
     train = splits.Split(drawn, read(drawn.annotations).dataset, "split")
-    job = data_job("balanced", "a.json", "a", "split", "text", "0")
-    place = str(tmp_path / job.folder / "dataset")
+    originals = Originals(drawn, "split", 0, name="mine")
+    job = data_job(BALANCED, originals, "", "0")
+    place = ("--data", str(tmp_path / job.folder / "dataset"))
+    key = splits.DataKey("balanced", 0, 0)
+    plan = splits.DataPlan({job.identity: job}, {key._replace(recipe=""): originals}, {key: job})
 
     def found(built: dict[str, splits.Built], *, keep_empty: bool = False) -> Data:
-        jobs = {"balanced": job}
-        return splits.training_data("data", train, jobs, tmp_path, built, keep_empty=keep_empty)["balanced"]
+        return splits.training_data(train, plan, tmp_path, built, keep_empty=keep_empty)[key]
 
     built = {job.identity: splits.Built("sums", 8, 7)}
-    assert found(built) == Data(place, "sums", 7, job.identity)
+    assert found(built) == Data(place, "sums", 7, (job.identity,))
     assert found(built, keep_empty=True).images == 8
-    assert found({}) == Data(place, f"of {job.identity}", 1, job.identity)
+    assert found({}) == Data(place, f"of {job.identity}", 1, (job.identity,))
 
 
 def test_an_image_that_changed_is_noticed_where_its_size_did_not(drawn: Input, tmp_path: Path) -> None:

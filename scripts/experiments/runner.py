@@ -15,7 +15,7 @@ from typing import IO, NamedTuple
 
 from datasets.errors import DataError
 from datasets.staging import write_durably
-from scripts.ladder.jobs import Job
+from scripts.experiments.jobs import FOLDER, Job
 
 ROOT = Path(__file__).resolve().parents[2]
 LOG = "log.txt"
@@ -63,7 +63,7 @@ def _next(waiting: list[Job], finished: set[str]) -> Job | None:
 
 def command(job: Job, folder: Path) -> list[str]:
     """The arguments of `python`."""
-    return ["-m", *(part.replace("{ladder}", str(folder)) for part in job.arguments)]
+    return ["-m", *(part.replace(FOLDER, str(folder)) for part in job.arguments)]
 
 
 def _start(job: Job, folder: Path, slots: int) -> _Running:
@@ -99,9 +99,9 @@ def _popen(arguments: list[str], log: IO[bytes], slots: int) -> subprocess.Popen
 
 
 def _end_with_parent() -> None:
-    """If we are killed, the kernel tells the child to save and exit, so that the next ladder finds its run free.
+    """If we are killed, the kernel tells the child to save and exit, so that the next command finds its run free.
 
-    Linux only: elsewhere the child continues, and the next ladder cannot lock its folder until it ends.
+    Linux only: elsewhere the child continues, and the next command cannot lock its folder until it ends.
     """
     pr_set_pdeathsig = 1
     if _PRCTL is not None:

@@ -1,4 +1,4 @@
-"""scripts/ladder: which jobs there are, what their identities depend on, and how processes of theirs end."""
+"""scripts/experiments: which jobs there are, what their identities depend on, and how processes of theirs end."""
 
 from __future__ import annotations
 
@@ -14,25 +14,45 @@ from typing import Any
 import pytest
 
 from datasets.errors import DataError
-from scripts.ladder import runner
-from scripts.ladder.jobs import Data, Job, Plan, Planner, Val, data_job
-from scripts.ladder.rungs import Composed, base_of, compose, find_settings, load_rungs, merged
+from datasets.sources import Input
+from scripts.experiments import runner
+from scripts.experiments.arms import (
+    Arm,
+    Composed,
+    Predict,
+    Recipe,
+    Settings,
+    base_of,
+    compose,
+    find_settings,
+    load_arms,
+    merged,
+)
+from scripts.experiments.jobs import Data, Job, Originals, Plan, Planner, Trial, Val, data_job, subset_job
+from scripts.ladder.ladder import RUNGS, SETTINGS
 
 ROOT = Path(__file__).resolve().parents[2]
-DATA = {name: Data(f"data/{name}", f"digest of {name}", 59) for name in ("original", "balanced", "expanded")}
+DATA = {
+    (name, 0, 0): Data(("--data", f"data/{name}"), f"digest of {name}", 59) for name in ("", "balanced", "expanded")
+}
 VAL = Val("val.json", "val", "digest of val")
+FILES = Input(Path("a.json"), Path("a"))
 
 
 def ladder() -> list[Composed]:
-    settings = find_settings("sample", "sample")[1]
-    return compose(load_rungs(), settings, base_of(settings))
+    settings = find_settings("sample", SETTINGS)
+    return compose(load_arms(RUNGS), settings, base_of(settings))
 
 
-def plan(rungs: list[Composed], seeds: int = 1, data: dict[str, Data] = DATA, **options: Any) -> Plan:
+def of(name: str, seed: int = 0) -> Trial:
+    return Trial(name, images=0, length=1, seed=seed)
+
+
+def plan(rungs: list[Composed], seeds: int = 1, data: dict[tuple[str, int, int], Data] = DATA, **options: Any) -> Plan:
     planner = Planner(data, options.pop("val", VAL), **{"gpus": 1, "version": "0", **options})
     for rung in rungs:
         for seed in range(seeds):
-            planner.add(rung, seed, {item.name: item for item in rungs})
+            planner.add(rung, of(rung.name, seed), {item.name: item for item in rungs})
     return planner.plan
 
 
@@ -46,21 +66,22 @@ def test_the_whole_ladder_has_the_jobs_that_it_needs_and_none_twice() -> None:
     for job in found.jobs.values():
         assert done.issuperset(job.needs), "a job comes after those it needs"
         done.add(job.identity)
-    assert found.trainings["cascade", 1] == found.trainings["fusion", 1] != found.trainings["cascade", 0]
+    trainings = found.trainings
+    assert trainings[of("cascade", 1)] == trainings[of("fusion", 1)] != trainings[of("cascade")]
 
 
 def test_a_subset_needs_its_own_jobs_only() -> None:
     found = plan(ladder(), seeds=2)
-    steps = [(job.step, job.rung) for job in found.needed(["bn"], range(1))]
+    steps = [(job.step, job.arm) for job in found.needed([of("bn")])]
     assert steps == [("train", "01-bn"), ("predict", "01-bn")]
-    steps = [(job.step, job.rung) for job in found.needed(["tta"], range(1))]
+    steps = [(job.step, job.arm) for job in found.needed([of("tta")])]
     assert steps == [("train", "07-cascade"), ("predict", "09-tta"), ("fuse", "09-tta")]
-    assert Counter(job.step for job in found.needed(["fusion"], range(1))) == {"train": 3, "predict": 3, "fuse": 1}
+    assert Counter(job.step for job in found.needed([of("fusion")])) == {"train": 3, "predict": 3, "fuse": 1}
 
 
 def test_commands_are_the_projects_own() -> None:
     found = plan(ladder())
-    job = found.jobs[found.measured["tta", 0]]
+    job = found.jobs[found.measured[of("tta")]]
     assert job.arguments[:4] == ("ensemble", "fuse", "--annotations", "val.json")
     predict = found.jobs[job.needs[0]]
     training = found.jobs[predict.needs[0]]
@@ -74,7 +95,7 @@ def test_commands_are_the_projects_own() -> None:
 
 
 def identities(found: Plan) -> dict[str, tuple[str, str]]:
-    return {name: (found.trainings[name, 0], found.measured[name, 0]) for name, _ in found.trainings}
+    return {trial.arm: (found.trainings[trial], found.measured[trial]) for trial in found.trainings if not trial.seed}
 
 
 def changed(other: Plan) -> set[str]:
@@ -89,8 +110,10 @@ def test_what_a_change_affects_is_run_again_and_nothing_else() -> None:
     names = {rung.name for rung in rungs}
     assert changed(plan(rungs, version="1")) == names
     assert changed(plan(rungs, val=VAL._replace(digest="another"))) == names
-    assert changed(plan(rungs, data={**DATA, "balanced": Data("there", "another", 137)})) == {"balanced"}
-    assert changed(plan(rungs, data={**DATA, "balanced": DATA["balanced"]._replace(path="moved")})) == set()
+    balanced = ("balanced", 0, 0)
+    other = Data(("--data", "there"), "another", 137)
+    assert changed(plan(rungs, data={**DATA, balanced: other})) == {"balanced"}
+    assert changed(plan(rungs, data={**DATA, balanced: DATA[balanced]._replace(arguments=("moved",))})) == set()
     workers = {"DATALOADER": {"NUM_WORKERS": 8}, "SOLVER": {"CHECKPOINT_PERIOD": 7}}
     assert changed(plan([rung._replace(config=merged(rung.config, workers)) for rung in rungs])) == set()
     rate = {"SOLVER": {"BASE_LR": 0.01}}
@@ -103,15 +126,91 @@ def test_what_a_change_affects_is_run_again_and_nothing_else() -> None:
 
 
 def test_compiled_data_depends_on_the_split_the_recipe_and_the_version() -> None:
-    plain = {"recipe": "balanced", "source": "digest", "recipe_text": "text", "version": "0"}
-    identity = data_job(annotations="a.json", images="a", **plain).identity
-    assert data_job(annotations="moved.json", images="moved", **plain).identity == identity
-    for key in ("source", "recipe_text", "version"):
-        assert data_job(annotations="a.json", images="a", **{**plain, key: "another"}).identity != identity
+    recipe, originals = Recipe("balanced", "text", shipped=True), Originals(FILES, "digest", 0)
+    identity = data_job(recipe, originals, "", "0").identity
+    moved = originals._replace(files=Input(Path("moved.json"), Path("moved")))
+    assert data_job(recipe, moved, "", "0").identity == identity
+    others = [
+        data_job(recipe._replace(text="another"), originals, "", "0"),
+        data_job(recipe, originals._replace(digest="another"), "", "0"),
+        data_job(recipe, originals, "", "1"),
+    ]
+    assert len({identity, *(job.identity for job in others)}) == 4
+
+
+def test_a_recipe_that_an_arm_brings_along_is_written_beside_what_needs_it() -> None:
+    job = data_job(Recipe("mine", "name: mine\n", shipped=False), Originals(FILES, "digest", 0), "", "0")
+    place = job.arguments.index("--recipe") + 1
+    assert (job.arguments[place], job.files) == (
+        f"{{folder}}/{job.folder}/recipe.yaml",
+        {"recipe.yaml": "name: mine\n"},
+    )
+
+
+SMALL = Settings(about="", model="tiny", schedule="sample", iterations=300, images=(25, 0), lengths=(1, 4))
+ARMS = {
+    "a": Arm(about="", data="original"),
+    "b": Arm(about="", data={"operations": [{"operation": "original"}]}),
+    "c": Arm(about="", base="b", online=True),
+    "d": Arm(about="", base="a", predict=Predict(config={"INPUT": {"MIN_SIZE_TEST": 64}})),
+}
+
+
+def planned(trials: list[Trial]) -> Plan:
+    arms = {arm.name: arm for arm in compose(ARMS, SMALL, base_of(SMALL))}
+    whole = Originals(FILES, "digest", 0, name="mine")
+    subset = subset_job(whole, 25, 1, "0")
+    drawn = Data(("--annotations", "a.json", "--images", "a"), subset.identity, 25, (subset.identity,))
+    data = {("", 25, 1): drawn, ("b", 25, 1): Data(("--data", "b"), "built", 50, ("job",)), ("", 0, 0): DATA["", 0, 0]}
+    planner = Planner(data, VAL, gpus=1, version="0", first=[subset])
+    for trial in trials:
+        planner.add(arms[trial.arm], trial, arms)
+    return planner.plan
+
+
+def test_a_trial_is_of_so_many_images_for_so_many_iterations() -> None:
+    short = Trial("a", images=25, length=1, seed=1)
+    found = planned([short, short._replace(length=4), short._replace(images=0)])
+    drawn, first, long, whole = (found.jobs[item] for item in (*list(found.jobs)[:1], *found.trainings.values()))
+    assert drawn.arguments[:2] == ("datasets", "subset")
+    assert drawn.arguments[drawn.arguments.index("--count") :][:4] == ("--count", "25", "--seed", "1")
+    assert first.needs == long.needs == (drawn.identity,)
+    assert whole.needs == ()
+    assert [job.expected["iterations"] for job in (first, long, whole)] == [300, 1200, 300]
+    assert [job.expected["images"] for job in (first, long, whole)] == [25, 25, 59]
+    stems = ["n25-seed1", "n25-x4-seed1", "seed1"]
+    assert [job.folder for job in (first, long, whole)] == [
+        f"a/{stem}-{job.identity[:8]}" for stem, job in zip(stems, (first, long, whole), strict=True)
+    ]
+    assert [str(job) for job in (first, long, whole)] == [
+        "a 25 images, seed 1",
+        "a 25 images, x 4, seed 1",
+        "a seed 1",
+    ]
+
+
+def test_an_online_arm_trains_on_the_images_themselves_with_its_recipe() -> None:
+    trial = Trial("b", images=25, length=1, seed=1)
+    found = planned([trial, trial._replace(arm="c")])
+    compiled, online = (found.jobs[item] for item in found.trainings.values())
+    assert (compiled.needs, "--online" in compiled.arguments) == (("job",), False)
+    place = online.arguments.index("--online") + 1
+    assert online.arguments[place] == f"{{folder}}/{online.folder}/recipe.yaml"
+    assert "operation: original" in online.files["recipe.yaml"]
+    assert (compiled.expected["images"], online.expected["images"]) == (50, 25)
+
+
+def test_an_arm_that_only_predicts_in_another_way_trains_nothing() -> None:
+    trial = Trial("a", images=25, length=1, seed=1)
+    found = planned([trial, trial._replace(arm="d")])
+    plain, other = (found.jobs[item] for item in found.measured.values())
+    assert len(set(found.trainings.values())) == 1
+    assert other.needs == plain.needs
+    assert other.arguments[-2:] == ("INPUT.MIN_SIZE_TEST", "64")
 
 
 def fake(name: str, *arguments: str, needs: tuple[str, ...] = ()) -> Job:
-    return Job("train", name, 1, name, f"{name}/seed1", arguments, needs, {}, {})
+    return Job("train", name, "seed 1", name, f"{name}/seed1", arguments, needs, {}, {})
 
 
 MODULE = """
@@ -140,13 +239,13 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def stand_in(name: str, what: str, needs: tuple[str, ...] = ()) -> Job:
-    return fake(name, "stand_in", what, f"{{ladder}}/{name}/seed1", needs=needs)
+    return fake(name, "stand_in", what, f"{{folder}}/{name}/seed1", needs=needs)
 
 
 def test_jobs_are_run_after_what_they_need(modules: Path) -> None:
     order: list[str] = []
     jobs = [stand_in("b", "pass", needs=("a", "before")), stand_in("a", "pass")]
-    runner.run(jobs, modules, slots=2, finished={"before"}, done=lambda job, _: order.append(job.rung))
+    runner.run(jobs, modules, slots=2, finished={"before"}, done=lambda job, _: order.append(job.arm))
     assert order == ["a", "b"]
     assert (modules / "a/seed1/log.txt").read_text() == f"$ python -m stand_in pass {modules}/a/seed1\n"
 
@@ -170,10 +269,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 import click
 from pathlib import Path
 from datasets import cli
-from scripts.ladder import runner
-from scripts.ladder.jobs import Job
+from scripts.experiments import runner
+from scripts.experiments.jobs import Job
 out = Path(sys.argv.pop())
-jobs = [Job("train", n, 1, n, f"{n}/seed1", ("stand_in", "wait", f"{{ladder}}/{n}/seed1"), (), {}, {}) for n in "ab"]
+jobs = [
+    Job("train", n, "seed 1", n, f"{n}/seed1", ("stand_in", "wait", f"{{folder}}/{n}/seed1"), (), {}, {}) for n in "ab"
+]
 cli.run(click.command()(lambda: runner.run(jobs, out, slots=2, finished=set(), done=print)), "driver")
 """
 
@@ -185,7 +286,7 @@ cli.run(click.command()(lambda: runner.run(jobs, out, slots=2, finished=set(), d
         (signal.SIGTERM, 143, ""),
     ],
 )
-def test_an_interrupted_ladder_lets_its_trainings_save_and_says_how_to_go_on(
+def test_an_interrupted_experiment_lets_its_trainings_save_and_says_how_to_go_on(
     modules: Path, sent: signal.Signals, code: int, said: str
 ) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ["PYTHONPATH"]])}
@@ -201,7 +302,7 @@ def test_an_interrupted_ladder_lets_its_trainings_save_and_says_how_to_go_on(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent was killed")
-def test_trainings_of_a_ladder_that_is_killed_save_and_end(modules: Path) -> None:
+def test_trainings_of_an_experiment_that_is_killed_save_and_end(modules: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ["PYTHONPATH"]])}
     with subprocess.Popen([sys.executable, "-c", DRIVER, str(modules)], env=environment) as process:
         wait_for(modules / "a/seed1/begun", modules / "b/seed1/begun")

@@ -37,7 +37,7 @@ class Gpu(NamedTuple):
 
 def describe(found: list[str], jobs: int) -> Environment:
     """The environment of this machine, with the GPUs `found` and the current code."""
-    return Environment(machine=kind(found), versions=versions(), commit=commit("scripts/ladder"), jobs=jobs)
+    return Environment(machine=kind(found), versions=versions(), commit=commit("scripts"), jobs=jobs)
 
 
 def gpus() -> list[str]:

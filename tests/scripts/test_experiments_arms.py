@@ -1,4 +1,4 @@
-"""scripts/ladder: what the rungs' YAML files come to with each kind of settings, and that all are trained alike."""
+"""scripts/experiments: what arms' YAML files come to with each kind of settings, those of the ladder before all."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ import pytest
 import yaml
 
 from datasets.errors import DataError
-from scripts.ladder.rungs import (
+from datasets.yaml_files import shipped
+from scripts.experiments.arms import (
+    RECIPES,
+    Arm,
     Composed,
-    Rung,
     Settings,
     base_of,
     compose,
     find_settings,
-    load_rungs,
+    load_arms,
     merged,
 )
-from scripts.ladder.timing import in_epochs, timed
+from scripts.experiments.timing import in_epochs, timed
+from scripts.ladder.ladder import RUNGS, SETTINGS, SETTINGS_OF
 from train import config
 from train.run.schedule import derive, iterations
 
@@ -44,8 +47,8 @@ CHANGED = {
 
 
 def composed(settings: str) -> list[Composed]:
-    found = find_settings(settings, "sample")[1]
-    return compose(load_rungs(), found, base_of(found))
+    found = find_settings(settings, SETTINGS)
+    return compose(load_arms(RUNGS), found, base_of(found))
 
 
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -71,11 +74,12 @@ def test_a_rung_changes_the_keys_that_it_states_and_no_other(settings: str) -> N
 def test_data_prediction_and_fusion_of_each_rung(settings: str) -> None:
     rungs = {rung.name: rung for rung in composed(settings)}
     data = {"bn": "original", "gn": "original", "balanced": "balanced", "scratch": "original"}
-    assert {name: rung.data for name, rung in rungs.items()} == {name: data.get(name, "expanded") for name in NAMES}
+    found = {name: rung.recipe.name if rung.recipe else "original" for name, rung in rungs.items()}
+    assert found == {name: data.get(name, "expanded") for name in NAMES}
     assert [name for name in NAMES if not rungs[name].trains] == ["soft-nms", "tta", "fusion"]
     assert [name for name in NAMES if rungs[name].raw] == ["soft-nms", "tta", "fusion"]
     assert [name for name in NAMES if rungs[name].tta] == ["tta", "fusion"]
-    assert rungs["fusion"].rung.fuse == ("expanded", "deeper", "cascade")
+    assert rungs["fusion"].arm.fuse == ("expanded", "deeper", "cascade")
     suppress = {"method": "soft_nms", "class_agnostic": True}
     assert rungs["tta"].ensemble == {"suppress": suppress}
     assert rungs["fusion"].ensemble == {"suppress": suppress, "fuse": {"method": "wbf"}}
@@ -142,6 +146,21 @@ def test_the_learning_rate_follows_the_same_curve_for_any_number_of_images(image
     assert found["SEED"] == 1
 
 
+def test_all_that_is_given_in_epochs_keeps_its_share_of_the_run() -> None:
+    solver = {"IMS_PER_BATCH": 2, "EPOCHS": 10.0, "STEP_EPOCHS": [7.5], "WARMUP_EPOCHS": 1.0}
+    sizes = {"ONLINE_OFF_EPOCHS": 2.0, "SIZE_STEPS": [[0, [96, 128]], [5, [144, 176]]]}
+    found = timed({"SOLVER": solver, "INPUT": sizes}, 1600, 25)
+    # 1,600 iterations of 2 are 128 epochs of 25 images, 12.8 times as many.
+    assert found["SOLVER"] | {"MAX_TO_KEEP": 1} == {
+        "IMS_PER_BATCH": 2,
+        "EPOCHS": 128.0,
+        "STEP_EPOCHS": [96.0],
+        "WARMUP_EPOCHS": 12.8,
+        "MAX_TO_KEEP": 1,
+    }
+    assert found["INPUT"] == {"ONLINE_OFF_EPOCHS": 25.6, "SIZE_STEPS": [[0.0, [96, 128]], [64.0, [144, 176]]]}
+
+
 def test_what_is_said_of_the_papers_numbers() -> None:
     # Section 3.B.3: six images of each of 5,873 (train) + 4,946 (val).
     assert (6 * 5873, 6 * (5873 + 4946)) == (35238, 64914)
@@ -171,8 +190,8 @@ def test_merging_changes_neither_side() -> None:
     ("text", "found"),
     [
         ("about: a\nsection: b\nmodel: r50\n", "unknown field `model`"),
-        ("about: a\n", "missing required field `section`"),
-        ("about: a\nsection: b\ndata: everything\n", r"`\$.data`"),
+        ("section: a\n", "missing required field `about`"),
+        ("about: a\nsection: b\ndata: 3\n", r"`\$.data`"),
         ("about: a\nsection: b\npredict: {flip: true}\n", r"unknown field `flip`.*`\$.predict`"),
         ("about: [\n", "not readable as YAML"),
     ],
@@ -180,23 +199,25 @@ def test_merging_changes_neither_side() -> None:
 def test_a_rung_that_says_something_else_is_refused_by_file_and_key(text: str, found: str, tmp_path: Path) -> None:
     (tmp_path / "01-odd.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=found) as caught:
-        load_rungs(tmp_path)
+        load_arms(tmp_path)
     assert "01-odd.yaml" in str(caught.value)
 
 
 def test_rungs_that_do_not_fit_the_settings_are_refused_all_at_once() -> None:
     settings = Settings(about="", model="tiny", schedule="sample", iterations=5, iterations_from={"last": 3})
     rungs = {
-        "01-a": Rung(about="", section="", part="deeper"),
-        "02-b": Rung(about="", section="", fuse=("c",)),
+        "01-a": Arm(about="", section="", part="deeper"),
+        "02-b": Arm(about="", base="z", fuse=("c",), data="all"),
     }
     with pytest.raises(DataError) as caught:
         compose(rungs, settings, {})
     assert str(caught.value).splitlines()[1:] == [
         "  01-a: part: expected one of the settings' parts (none), found 'deeper'",
-        "  02-b: fuse: expected rungs before it (a), found 'c'",
+        "  02-b: base: expected one before it (a), found 'z'",
+        f"  02-b: data: expected one of original, {', '.join(shipped(RECIPES))}, or a recipe's keys, found 'all'",
+        "  02-b: fuse: expected one before it (a), found 'c'",
         "  02-b: ensemble: expected how to fuse, found nothing",
-        "  settings: iterations_from: expected rungs (a, b), found 'last'",
+        "  settings: iterations_from: expected one of a, b, found 'last'",
     ]
 
 
@@ -204,12 +225,11 @@ def test_rungs_that_do_not_fit_the_settings_are_refused_all_at_once() -> None:
     ("data", "name"), [("sample", "sample"), ("vipriors", "paper"), ("coco-small", "paper"), ("mine", "small")]
 )
 def test_settings_follow_the_data(data: str, name: str) -> None:
-    assert find_settings(None, data)[0] == name
-    assert find_settings("paper", data)[0] == "paper"
+    assert SETTINGS_OF.get(data, "small") == name
 
 
 def test_settings_may_build_on_others() -> None:
-    long, short = find_settings("sample-long", "sample")[1], find_settings("sample", "sample")[1]
+    long, short = find_settings("sample-long", SETTINGS), find_settings("sample", SETTINGS)
     assert long == msgspec.structs.replace(short, iterations=1200)
 
 
@@ -218,4 +238,4 @@ def test_settings_that_are_not_there_are_refused() -> None:
         DataError,
         match="--settings huge: expected a YAML file or one of paper, sample, sample-long, small, found neither",
     ):
-        find_settings("huge", "sample")
+        find_settings("huge", SETTINGS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
-from scripts.ladder.rungs import Tree, merged
+from scripts.experiments.arms import Tree, merged
 from train.run.schedule import iterations
 
 
@@ -18,8 +18,8 @@ def in_epochs(count: int, images: int, batch: int) -> float:
 
 
 def timed(config: Tree, count: int, images: int) -> Tree:
-    """A configuration whose schedule keeps its shape in `count` iterations: steps and warm-up keep their shares of the
-    run, independent of the number of images.
+    """A configuration whose schedule keeps its shape in `count` iterations: all that is given in epochs keeps its share
+    of the run, independent of the number of images.
     """
     solver = config["SOLVER"]
     batch, whole = int(solver["IMS_PER_BATCH"]), Fraction(str(solver["EPOCHS"]))
@@ -33,4 +33,10 @@ def timed(config: Tree, count: int, images: int) -> Tree:
         "WARMUP_EPOCHS": share(solver["WARMUP_EPOCHS"]),
         "MAX_TO_KEEP": 1,
     }
-    return merged(config, {"SOLVER": changed})
+    given = config.get("INPUT", {})
+    sizes: Tree = {}
+    if "ONLINE_OFF_EPOCHS" in given:
+        sizes["ONLINE_OFF_EPOCHS"] = share(given["ONLINE_OFF_EPOCHS"])
+    if "SIZE_STEPS" in given:
+        sizes["SIZE_STEPS"] = [[share(epoch), found] for epoch, found in given["SIZE_STEPS"]]
+    return merged(config, {"SOLVER": changed, "INPUT": sizes})

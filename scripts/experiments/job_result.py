@@ -12,23 +12,31 @@ from datasets import result_reading
 from datasets.errors import DataError
 from datasets.records import Dataset
 from datasets.staging import write_durably
-from scripts.ladder import splits
-from scripts.ladder.environment import Environment
-from scripts.ladder.jobs import Job, StepName
-from scripts.ladder.table import IMAGES, METRICS, SEEN, Numbers
+from scripts.experiments import splits
+from scripts.experiments.environment import Environment
+from scripts.experiments.jobs import Job, StepName
+from scripts.experiments.numbers import IMAGES, METRICS, SEEN, Numbers
 
 NAME = "job.json"
 # What `augment build` writes last, and `fit` at every end of an epoch (checkpoint.LAST, which would import torch).
-BUILT, CHECKPOINT, RESULTS = "dataset/manifest.json", "model_last.pth", "results.json"
-OUTPUTS: dict[StepName, str] = {"data": BUILT, "train": CHECKPOINT, "predict": RESULTS, "fuse": RESULTS}
+BUILT, CHECKPOINT, RESULTS, SUBSET = "dataset/manifest.json", "model_last.pth", "results.json", "annotations.json"
+OUTPUTS: dict[StepName, str] = {
+    "subset": SUBSET,
+    "data": BUILT,
+    "train": CHECKPOINT,
+    "predict": RESULTS,
+    "fuse": RESULTS,
+}
 # The numbers of a result: those that are always there, and those that may be undefined.
 COUNTS: dict[StepName, tuple[str, ...]] = {
+    "subset": (),
     "data": splits.Built._fields[1:],
     "train": ("iterations", "images", "batch", "parameters", "seconds"),
     "predict": (IMAGES, SEEN),
     "fuse": (IMAGES, SEEN),
 }
-UNDEFINED: dict[StepName, tuple[str, ...]] = {"predict": tuple(METRICS), "fuse": tuple(METRICS)}
+MEASURED: tuple[StepName, ...] = ("predict", "fuse")
+UNDEFINED: dict[StepName, tuple[str, ...]] = dict.fromkeys(MEASURED, tuple(METRICS))
 
 
 class Outcome(NamedTuple):
@@ -66,7 +74,7 @@ def read(folder: Path, job: Job) -> JobResult | None:
         return None
     counts, undefined = COUNTS[job.step], UNDEFINED.get(job.step, ())
     is_whole = all(found.result.get(key) is not None for key in counts) and found.result.keys() >= {*undefined}
-    is_there = job.step in ("data", "train") or has_output(folder, job)
+    is_there = job.step not in MEASURED or has_output(folder, job)
     return found if found.identity == job.identity and is_whole and is_there else None
 
 
@@ -91,7 +99,7 @@ def write(folder: Path, job: Job, outcome: Outcome, seconds: float, environment:
     done = JobResult(
         **{"identity": job.identity, "seconds": round(seconds, 3), "environment": environment, **outcome._asdict()}
     )
-    about = {"step": job.step, "rung": job.rung, "seed": job.seed, "arguments": job.arguments}
+    about = {"step": job.step, "arm": job.arm, "about": job.about, "arguments": job.arguments}
     text = json.dumps({**msgspec.to_builtins(done), **about}, indent=1)
     write_durably(folder / job.folder / NAME, f"{text}\n")
     return done
@@ -102,6 +110,8 @@ def outcome_of(folder: Path, job: Job, truth: Dataset) -> Outcome:
     training that is too short.
     """
     job_folder = folder / job.folder
+    if job.step == "subset":
+        return Outcome({})
     if job.step == "data":
         built = splits.read_built((job_folder / BUILT).parent)
         return Outcome({"images": built.images, "with_objects": built.with_objects}, digest=built.digest)
@@ -116,7 +126,7 @@ def _training(run: Path, job: Job) -> Outcome:
     loaded = checkpoint.read(run / checkpoint.LAST)
     found, asked = int(loaded.content["iteration"]), job.expected["iterations"]
     if found != asked:
-        raise DataError(f"{loaded.path}: expected {asked:,} iterations, as for every rung, found {found:,}")
+        raise DataError(f"{loaded.path}: expected {asked:,} iterations, as for every arm, found {found:,}")
     cfg = config.from_text(loaded.content["config"], str(loaded.path))
     parameters = parameter_count(build_network(cfg, "meta"))
     seconds = round(seconds_of_steps(run / "metrics.json"), 3)
