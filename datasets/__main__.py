@@ -1,4 +1,4 @@
-"""python -m datasets sample | check | evaluate"""
+"""python -m datasets sample | check | subset | evaluate"""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
 @options.group
 def main() -> None:
-    """Draw and check COCO datasets, and evaluate results.
+    """Draw, check and subset COCO datasets, and evaluate results.
 
     \b
     Example:
       python -m datasets sample --output datasets/sample
       python -m datasets check --annotations instances_train.json --images train2017
+      python -m datasets subset --annotations instances_train.json --count 50 --output train-50.json
       python -m datasets evaluate --annotations instances_val.json --results results.json
     """
 
@@ -85,6 +86,42 @@ def check(inputs: list[Input], strict: bool, thorough: bool, leniency: Leniency,
         *read.repairs.lines(),
         *cli.skipped_lines(read),
         *cli.warning_lines(read.warnings),
+    )
+
+
+@main.command(short_help="Draw a number of images: seeded, nested subsets.")
+@options.images_of("train", files_needed=False, about="Their folder, for image sizes that the file lacks.")
+@click.option("--count", type=click.IntRange(1), required=True, help="Images to draw.")
+@click.option("--seed", default=0, show_default=True, help="Of the order in which images are drawn.")
+@click.option("--include-empty", is_flag=True, help="Draw images without an object, or with crowds alone, too.")
+@click.option("--output", type=options.PATH, required=True, help="Annotation file to write.")
+def subset(images: AskedFor, count: int, seed: int, include_empty: bool, output: Path) -> None:
+    """Write an annotation file of COUNT images, for measurements by the number of images. Image files stay where they
+    are, and all categories are kept.
+
+    An image's place in the draw depends on the seed and its id alone, so 25 images are among the 50 of the same seed.
+
+    \b
+    Example:
+      python -m datasets subset --annotations instances_train.json --count 50 --output train-50.json
+    """
+    from datasets import coco, outputs, subsets, suspicions
+    from datasets.build_layout import build_of
+
+    annotations, folder, *_ = images.resolved()
+    target = outputs.file_to_write(output, [annotations])
+    if build_of(annotations) is not None:
+        raise DataError(
+            f"{annotations}: expected a file of original images, found one of a build, whose images are variants of "
+            "each other; draw a subset of what it was built from, and build that"
+        )
+    whole, repairs, *_ = coco.read(annotations, images=folder)
+    drawn = subsets.first(whole, count, seed, name=str(annotations), include_empty=include_empty)
+    coco.write(target, drawn)
+    cli.show(
+        f"{output}: {len(drawn.images):,} of {len(whole.images):,} images, {len(drawn.annotations):,} annotations",
+        *repairs.lines(),
+        *cli.warning_lines(suspicions.find(drawn.annotations, drawn.categories)),
     )
 
 

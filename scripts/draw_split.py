@@ -5,19 +5,17 @@ python scripts/draw_split.py --coco datasets/coco --output datasets/coco-small
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from pathlib import Path
 
 import click
-import msgspec
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from datasets import cli, coco
 from datasets.errors import DataError
-from datasets.records import Dataset
 from datasets.staging import staging
+from datasets.subsets import shuffled, subset
 
 TRAIN, VAL = 5873, 4946
 
@@ -46,8 +44,8 @@ def main(folder: Path, output: Path, train: int, val: int, seed: int) -> None:
     if len(order) < train + val:
         raise DataError(f"{folder}: expected at least {train + val:,} images with annotations, found {len(order):,}")
     parts = {
-        "train": subset(whole, set(order[:train])),
-        "val": subset(whole, set(order[train : train + val])),
+        "train": subset(whole, order[:train]),
+        "val": subset(whole, order[train : train + val]),
         "test": test,
     }
     with staging(output) as staged:
@@ -56,20 +54,6 @@ def main(folder: Path, output: Path, train: int, val: int, seed: int) -> None:
             coco.write(staged / "annotations" / f"instances_{name}.json", part)
     for name, part in parts.items():
         click.echo(f"{name}: {len(part.images):,} images, {len(part.annotations):,} annotations")
-
-
-def shuffled(ids: set[int], seed: int) -> list[int]:
-    """The ids in an order determined by the seed alone: sorted by a digest of each."""
-    return sorted(ids, key=lambda item: hashlib.sha256(f"{seed} {item}".encode()).digest())
-
-
-def subset(dataset: Dataset, ids: set[int]) -> Dataset:
-    """The images with these ids, in file order, and their annotations; all categories are kept."""
-    return msgspec.structs.replace(
-        dataset,
-        images=[item for item in dataset.images if item.id in ids],
-        annotations=[item for item in dataset.annotations if item.image_id in ids],
-    )
 
 
 if __name__ == "__main__":

@@ -76,6 +76,7 @@ def test_validation_never_reads_the_test_split_unasked() -> None:
         "augment plan": None,
         "augment build": None,
         "datasets check": None,
+        "datasets subset": "train",
         "datasets evaluate": "val",
         "train choose-size": "val",
         "train fit": "train",

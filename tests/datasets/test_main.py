@@ -45,7 +45,7 @@ def evaluate(document: dict[str, Any], tmp_path: Path) -> Evaluate:
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h"])
-@pytest.mark.parametrize("command", [[], ["sample"], ["check"], ["evaluate"]])
+@pytest.mark.parametrize("command", [[], ["sample"], ["check"], ["subset"], ["evaluate"]])
 def test_help_has_an_example(command: list[str], flag: str) -> None:
     ended = CliRunner().invoke(main, [*command, flag])
     assert ended.exit_code == 0

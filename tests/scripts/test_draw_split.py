@@ -69,11 +69,6 @@ def test_the_same_seed_draws_the_same_images_and_another_seed_others(folder: Pat
     assert files[0] == files[1] != files[2]
 
 
-def test_an_image_keeps_its_place_when_others_are_added() -> None:
-    few, many = SCRIPT["shuffled"](set(range(50)), 3), SCRIPT["shuffled"](set(range(100)), 3)
-    assert few == [item for item in many if item < 50]
-
-
 def test_too_few_images_are_refused_and_nothing_is_written(folder: Path, tmp_path: Path) -> None:
     # 90 of the 100 images have annotations.
     with pytest.raises(DataError, match="expected at least 91 images with annotations, found 90"):
