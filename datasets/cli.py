@@ -102,3 +102,11 @@ def progress_bar(unit: str = "image") -> Iterator[Progress]:
             shown = done
 
         yield show
+
+
+def above_progress(text: str) -> None:
+    """Print a line on stdout, above the progress bar."""
+    from tqdm import tqdm
+
+    tqdm.write(text, file=sys.stdout)
+    sys.stdout.flush()

@@ -29,11 +29,12 @@ class Paper(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 class Predict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Options of `python -m train predict`, and keys of the configuration that it alone changes; omitted ones are
-    inherited.
+    inherited. `ema` is whether it takes the moving average of weights where a training keeps one, as it does by itself.
     """
 
     raw: bool | None = None
     tta: bool | None = None
+    ema: bool | None = None
     config: Tree = {}
 
 
@@ -43,7 +44,8 @@ class Arm(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     `data` is what it trains on: "original", the name of a recipe, or a recipe itself; `online` whether each epoch draws
     variants of that recipe itself, in place of a compiled dataset. `config` has Detectron2's keys, `part` names further
     ones that the settings define, `ensemble` the keys of an ensemble recipe, `fuse` the arms whose models are fused. An
-    arm with nothing but `predict`, `ensemble` and `fuse` trains nothing.
+    arm with nothing but `predict`, `ensemble` and `fuse` trains nothing. The one with `headline` is what a page is
+    about.
     """
 
     about: str
@@ -57,6 +59,7 @@ class Arm(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     predict: Predict = Predict()
     ensemble: Tree = {}
     fuse: tuple[str, ...] = ()
+    headline: bool = False
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -100,6 +103,7 @@ class Composed(NamedTuple):
     iterations: int
     raw: bool
     tta: bool
+    ema: bool
     predict_config: Tree
     ensemble: Tree
     trains: bool
@@ -131,11 +135,31 @@ def compose(arms: dict[str, Arm], settings: Settings, base: Tree) -> list[Compos
     """Every arm merged with those that it is based on. Raises DataError, naming arm and key, where they do not fit."""
     _check(arms, settings)
     found: dict[str, Composed] = {}
-    below = Composed("", "", Arm(about=""), "", base, None, False, settings.iterations, False, False, {}, {}, False)
+    below = _nothing(base, settings.iterations)
     for folder, arm in arms.items():
         below = _composed(folder, arm, found[arm.base] if arm.base else below, settings)
         found[below.name] = below
     return list(found.values())
+
+
+def _nothing(config: Tree, iterations: int) -> Composed:
+    """What the first arm differs from."""
+    return Composed(
+        folder="",
+        name="",
+        arm=Arm(about=""),
+        base="",
+        config=config,
+        recipe=None,
+        online=False,
+        iterations=iterations,
+        raw=False,
+        tta=False,
+        ema=True,
+        predict_config={},
+        ensemble={},
+        trains=False,
+    )
 
 
 def _composed(folder: str, arm: Arm, below: Composed, settings: Settings) -> Composed:
@@ -154,6 +178,7 @@ def _composed(folder: str, arm: Arm, below: Composed, settings: Settings) -> Com
         iterations=settings.iterations_from.get(name, below.iterations),
         raw=below.raw if arm.predict.raw is None else arm.predict.raw,
         tta=below.tta if arm.predict.tta is None else arm.predict.tta,
+        ema=below.ema if arm.predict.ema is None else arm.predict.ema,
         predict_config=merged(below.predict_config, arm.predict.config),
         ensemble=merged(below.ensemble, arm.ensemble),
         trains=bool(arm.config or arm.part or arm.data or arm.online is not None) or not below.name,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from datasets import __version__, parallel, percent
+from datasets import __version__, parallel, percent, spec
 from datasets.cli import Progress
 from datasets.errors import DataError
 from datasets.staging import held, write_durably
@@ -21,7 +21,7 @@ from scripts.experiments.numbers import said_of
 class Request(NamedTuple):
     """What is run: `data` (its name, where it is a file, is `data_name`), in the folder `output`, at most `jobs`
     commands at a time (None: as many as fit), `gpus` of each training, by the command line `command`. `work` names the
-    experiment in messages.
+    experiment in messages, `split` is what it is measured on.
     """
 
     data: str
@@ -31,6 +31,7 @@ class Request(NamedTuple):
     gpus: int
     command: str
     work: str
+    split: spec.SplitName = "val"
 
 
 class Experiment:
@@ -45,11 +46,20 @@ class Experiment:
         self.arms = {arm.name: arm for arm in arms}
         self.trials = trials
         self.train = splits.read_split(request.data, "train")
-        self.val = splits.read_split(request.data, "val")
+        self.val = splits.read_split(request.data, request.split)
         splits.check_sizes({trial.images for trial in trials}, self.train)
         self.data = splits.plan_data(request.data, self.train, self.arms, trials)
         self.done: dict[str, JobResult] = {}
         self.plan_again()
+
+    @property
+    def images(self) -> int:
+        """The number of images of the whole training split that are trained on."""
+        return splits.trainable(self.train, keep_empty=self._keep_empty)
+
+    @property
+    def _keep_empty(self) -> bool:
+        return splits.keeps_empty(next(reversed(self.arms.values())).config)
 
     def plan_again(self) -> None:
         """Once data has been built, the trainings on it can be planned."""
@@ -62,11 +72,10 @@ class Experiment:
         self.done |= {identity: item for identity, item in found.items() if item is not None}
 
     def _planned(self) -> Plan:
-        keep_empty = splits.keeps_empty(next(reversed(self.arms.values())).config)
         jobs = self.data.jobs
         compiled = [job for job in jobs.values() if job.step == "data"]
         built = {job.identity: self.done[job.identity].built() for job in compiled if job.identity in self.done}
-        data = splits.training_data(self.train, self.data, self.output, built, keep_empty=keep_empty)
+        data = splits.training_data(self.train, self.data, self.output, built, keep_empty=self._keep_empty)
         val = splits.val_of(self.val)
         planner = Planner(data, val, gpus=self.request.gpus, version=__version__, first=jobs.values())
         for trial in self.trials:

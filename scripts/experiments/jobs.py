@@ -212,10 +212,11 @@ class Planner:
         """The prediction of `model`'s training in the way of `arm`."""
         training = self.plan.trainings[trial._replace(arm=model.name)]
         config = _flat(arm.predict_config)
-        content = {"training": training, "val": self._val.digest, "raw": arm.raw, "tta": arm.tta}
-        identity = self._identity("predict", content | ({"config": config} if config else {}))
+        wanted = {"--raw": arm.raw, "--tta": arm.tta, "--no-ema": not arm.ema}
+        flags = [flag for flag, is_wanted in wanted.items() if is_wanted]
+        content = {"training": training, "val": self._val.digest, "flags": flags, "config": config}
+        identity = self._identity("predict", content)
         where = ("--annotations", self._val.annotations, "--images", self._val.images)
-        flags = [flag for flag, wanted in (("--raw", arm.raw), ("--tta", arm.tta)) if wanted]
         name = f"predict-{model.name}" if model.name != arm.name else "predict"
         folder = f"{arm.folder}/{trial.stem}-{name}-{identity[:8]}"
         run = ("--run", f"{FOLDER}/{self.plan.jobs[training].folder}")

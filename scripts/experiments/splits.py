@@ -13,6 +13,7 @@ from datasets.errors import DataError
 from datasets.file_names import locate
 from datasets.records import Dataset
 from datasets.sources import Input
+from datasets.subsets import with_objects
 from scripts.experiments.arms import Composed, Recipe
 from scripts.experiments.jobs import FOLDER, Data, Job, Originals, Trial, Val, data_job, digest, subset_job
 
@@ -80,7 +81,7 @@ def val_of(split: Split) -> Val:
 
 def check_sizes(sizes: Iterable[int], train: Split) -> None:
     """Raises DataError naming the numbers of images of which there are not as many to draw."""
-    there = _of(train.dataset, "").with_objects
+    there = len(with_objects(train.dataset))
     too_many = [f"{size:,}" for size in sizes if size > there]
     if too_many:
         raise DataError(
@@ -129,7 +130,7 @@ def training_data(
     `built` has the recorded datasets of jobs, by identity, for those that were removed since; data not built yet gets a
     placeholder digest.
     """
-    of_all = _of(train.dataset, "").trainable(keep_empty)
+    of_all = trainable(train, keep_empty=keep_empty)
     found: dict[tuple[str, int, int], Data] = {
         key: _as_they_are(item, item.images or of_all) for key, item in plan.originals.items()
     }
@@ -158,9 +159,12 @@ def read_built(folder: Path, known: Built | None = None) -> Built:
     return _of(coco.read(folder / "annotations" / "instances.json").dataset, digest(sums))
 
 
+def trainable(split: Split, *, keep_empty: bool) -> int:
+    return _of(split.dataset, "").trainable(keep_empty)
+
+
 def _of(dataset: Dataset, sums: str) -> Built:
-    objects = {item.image_id for item in dataset.annotations if not item.iscrowd}
-    return Built(sums, len(dataset.images), len(objects))
+    return Built(sums, len(dataset.images), len(with_objects(dataset)))
 
 
 def keeps_empty(config: dict[str, Any]) -> bool:

@@ -68,16 +68,8 @@ def main(
         click.echo("\n".join(listing(ladder)))
         return
     with cli.progress_bar("job") as progress:
-        run_ladder(ladder, _say, progress)
+        run_ladder(ladder, cli.above_progress, progress)
     click.echo(f"{folder}.md: the table; {folder}.json: the same for programs")
-
-
-def _say(text: str) -> None:
-    """Print a line above the progress bar."""
-    from tqdm import tqdm
-
-    tqdm.write(text, file=sys.stdout)
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from scripts.experiments.environment import Environment
+from scripts.experiments import made_with
+from scripts.experiments.made_with import MadeWith
 
 
 class About(NamedTuple):
     """What the footnotes are about.
 
     `iterations` are those of the rungs that train, `on_test` the paper's AP of rungs that it measured on test, `raw`
-    the rungs with raw predictions; `machines`, `versions`, `commits` and `jobs` the distinct environments of the shown
-    numbers.
+    the rungs with raw predictions.
     """
 
     data: str
@@ -26,26 +25,11 @@ class About(NamedTuple):
     batch: int
     on_test: dict[str, float]
     raw: list[str]
-    machines: list[str]
-    versions: list[str]
-    commits: list[str]
-    jobs: list[int]
+    made_with: MadeWith
     command: str
 
     def as_json(self) -> dict[str, Any]:
-        return self._asdict()
-
-
-def different(environments: Iterable[Environment]) -> dict[str, list[Any]]:
-    """The distinct machines, versions, commits and numbers of parallel jobs, for About."""
-    found = list(environments)
-    versions = (", ".join(f"{name} {version}" for name, version in item.versions.items()) for item in found)
-    return {
-        "machines": sorted({item.machine for item in found}),
-        "versions": sorted(set(versions)),
-        "commits": sorted({item.commit or "none, no checkout" for item in found}),
-        "jobs": sorted({item.jobs for item in found}),
-    }
+        return {**self._asdict(), **self.made_with._asdict()}
 
 
 def notes(about: About) -> list[str]:
@@ -74,14 +58,7 @@ def notes(about: About) -> list[str]:
             "0.9 instead of 0.5, and are 300 an image instead of 100. What that gains alone counts as the gain of "
             f"{about.raw[0]}."
         )
-    return [
-        *lines,
-        f"Made with, each that differs among the numbers above: machine {_each(about.machines)}. Versions: "
-        f"{_each(about.versions)}. Commit: {_each(about.commits)}. Commands at a time: {_each(about.jobs)}.",
-        "A change of code, of libraries or of the machine runs nothing again; where numbers above are of several, they "
-        "may differ by that.",
-        f"Command: `{about.command}`",
-    ]
+    return [*lines, *made_with.notes(about.made_with, about.command)]
 
 
 def _iterations(found: dict[str, int]) -> str:
@@ -90,7 +67,3 @@ def _iterations(found: dict[str, int]) -> str:
         return f"{next(iter(found.values())):,} for every rung"
     names = {count: [name for name, other in found.items() if other == count] for count in found.values()}
     return "; ".join(f"{count:,} for {', '.join(those)}" for count, those in names.items())
-
-
-def _each(found: Sequence[object]) -> str:
-    return "; ".join(map(str, found)) or "-"

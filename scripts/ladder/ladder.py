@@ -12,8 +12,9 @@ from scripts.experiments import experiment
 from scripts.experiments.arms import Composed, base_of, compose, find_settings, load_arms
 from scripts.experiments.experiment import Experiment
 from scripts.experiments.jobs import Trial
+from scripts.experiments.made_with import different
 from scripts.ladder import table
-from scripts.ladder.footnotes import About, different, notes
+from scripts.ladder.footnotes import About, notes
 
 RUNGS = Path(__file__).parent / "rungs"
 SETTINGS = Path(__file__).parent / "settings"
@@ -88,7 +89,7 @@ class Ladder:
             on_test={name: paper.ap for name, paper in papers.items() if paper and paper.split == "test"},
             raw=[rung.name for rung in self.rungs if rung.raw],
             command=self.request.experiment.command,
-            **different(self.experiment.environments(shown)),
+            made_with=different(self.experiment.environments(shown)),
         )
 
     def _seconds(self, trial: Trial) -> float:

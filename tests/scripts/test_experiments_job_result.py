@@ -19,7 +19,8 @@ from scripts.experiments.environment import Environment, Gpu, visible
 from scripts.experiments.job_result import JobResult, Outcome
 from scripts.experiments.jobs import Data, Job, Originals, data_job
 from scripts.experiments.numbers import METRICS
-from scripts.ladder.footnotes import About, different, notes
+from scripts.experiments.made_with import different
+from scripts.ladder.footnotes import About, notes
 
 BALANCED = Recipe("balanced", "text", shipped=True)
 MADE = Environment(machine="2 CPU cores", versions={"scarcedet": "0", "torch": "1"}, commit="abc", jobs=2)
@@ -192,7 +193,7 @@ def test_the_notes_name_everything_that_the_numbers_were_made_with() -> None:
         on_test={"expanded": 25.2, "deeper": 29.9},
         raw=["soft-nms", "tta"],
         command="python -m scripts.ladder",
-        **different([MADE, other, MADE]),
+        made_with=different([MADE, other, MADE]),
     )
     text = "\n".join(notes(about))
     assert "machine 1 x H100; 2 CPU cores. Versions: scarcedet 0, torch 1; scarcedet 0, torch 2." in text
@@ -200,5 +201,5 @@ def test_the_notes_name_everything_that_the_numbers_were_made_with() -> None:
     assert "Iterations: 90,000 for bn, gn; 227,199 for deeper; batch 16." in text
     assert "The paper's 25.2 (expanded) and 29.9 (deeper) are not comparable" in text
     assert "What that gains alone counts as the gain of soft-nms." in text
-    nothing = about._replace(machines=[], versions=[], commits=[], jobs=[])
+    nothing = about._replace(made_with=different([]))
     assert "machine -. Versions: -." in "\n".join(notes(nothing))
