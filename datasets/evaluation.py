@@ -20,7 +20,7 @@ MAX_DETS = 100
 
 
 class Interval(NamedTuple):
-    """A range of AP, from 0 to 1, that holds 95 % of what other images like these would give."""
+    """A range of AP, or of a difference of two, as fractions: 95 % of what other images like these would give."""
 
     low: float
     high: float
@@ -102,10 +102,7 @@ def evaluate(
     DataError, which calls the results `name` and the dataset `truth`, where results have ids that the dataset lacks,
     and where masks are missing or of another size than their image.
     """
-    image_ids, category_ids = _sorted_ids(dataset)
-    problems = unknown_ids(results, image_ids, category_ids)
-    if problems:
-        raise DataError(f"{name}: {len(problems)} id(s) that the annotation file does not have", problems)
+    image_ids, category_ids = _checked_ids(dataset, results, name)
     compared = None
     if masks:
         of_objects = evaluated_masks.of_objects(dataset, truth)
@@ -128,23 +125,28 @@ class _Masks(NamedTuple):
     of_detections: list[evaluated_masks.Runs]
 
 
-def matched(dataset: Dataset, results: Results, max_dets: int = MAX_DETS) -> list[dict[str, Any]]:
+def matched(
+    dataset: Dataset, results: Results, max_dets: int = MAX_DETS, *, name: str = "results"
+) -> list[dict[str, Any]]:
     """COCOeval's matches of detections and objects of any size: an entry for each image and category with either.
 
-    Ids are ranks: those of images among the sorted image ids, those of categories likewise.
+    Ids are ranks: those of images among the sorted image ids, those of categories likewise. Raises DataError, which
+    calls the results `name`, where these have ids that the dataset lacks.
     """
-    evaluation = _prepared(dataset, results, *_sorted_ids(dataset), max_dets)
+    evaluation = _prepared(dataset, results, *_checked_ids(dataset, results, name), max_dets)
     evaluation.params.area_rng, evaluation.params.area_rng_lbl = evaluation.params.area_rng[:1], ["all"]
     evaluation.evaluate()
     return [entry for entry in evaluation.eval_imgs if entry is not None]
 
 
-def _sorted_ids(dataset: Dataset) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Of images, and of categories."""
-    return (
-        np.array(sorted(image.id for image in dataset.images), dtype=np.int64),
-        np.array(sorted(category.id for category in dataset.categories), dtype=np.int64),
-    )
+def _checked_ids(dataset: Dataset, results: Results, name: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The sorted ids of images, and of categories. Raises DataError where results have others."""
+    image_ids = np.array(sorted(image.id for image in dataset.images), dtype=np.int64)
+    category_ids = np.array(sorted(category.id for category in dataset.categories), dtype=np.int64)
+    problems = unknown_ids(results, image_ids, category_ids)
+    if problems:
+        raise DataError(f"{name}: {len(problems)} id(s) that the annotation file does not have", problems)
+    return image_ids, category_ids
 
 
 def _curves(

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from datasets.evaluation import MAX_DETS, Interval, matched
 from datasets.records import Dataset
 from datasets.results import Results
+from datasets.subsets import with_objects
 
 RESAMPLES = 300
 CONFIDENCE = 0.95
@@ -52,34 +53,39 @@ def ap_interval(
     the AP: a drawing has fewer different images, of which AP is higher on average. Drawings without any object have no
     AP and are left out.
     """
-    images = len(dataset.images)
-    if len({item.image_id for item in dataset.annotations if not item.iscrowd}) < 2:
+    if len(with_objects(dataset)) < 2:
         return None
-    draws = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=resamples)
-    ap, *drawn = resampled_aps(dataset, results, np.vstack([np.ones_like(draws[:1]), draws]), max_dets=max_dets)
+    ap, *drawn = resampled_aps(dataset, results, all_and_drawn(len(dataset.images), resamples, seed), max_dets=max_dets)
     if np.isnan(ap):
         return None
     return around(float(ap), np.array(drawn))
 
 
-def around(ap: float, drawn: npt.NDArray[np.float64]) -> Interval:
-    """The interval of `ap`, by the APs that were drawn; NaN is none."""
+def all_and_drawn(images: int, resamples: int, seed: int) -> Counts:
+    """(1 + B, N) how often each image counts: once in the first row, in the others as often as it was drawn."""
+    draws = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=resamples)
+    return np.vstack([np.ones_like(draws[:1]), draws])
+
+
+def around(estimate: float, drawn: npt.NDArray[np.float64], bounds: tuple[float, float] = (0.0, 1.0)) -> Interval:
+    """The interval of an estimate within `bounds`, by what was drawn, moved to its mean; NaN is none."""
     defined = drawn[~np.isnan(drawn)]
     if not defined.size:
-        return Interval(0.0, 1.0)
+        return Interval(*bounds)
     quantiles = np.quantile(defined, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    low, high = np.clip(ap + quantiles - defined.mean(), 0, 1).tolist()
-    return Interval(min(low, ap), max(high, ap))
+    low, high = np.clip(estimate + quantiles - defined.mean(), *bounds).tolist()
+    return Interval(min(low, estimate), max(high, estimate))
 
 
 def resampled_aps(
-    dataset: Dataset, results: Results, draws: Counts, *, max_dets: int = MAX_DETS
+    dataset: Dataset, results: Results, draws: Counts, *, max_dets: int = MAX_DETS, name: str = "results"
 ) -> npt.NDArray[np.float64]:
     """(B,) the AP with each image counted as often as a row of `draws`, (B, N) in the order of image ids, has it.
 
-    NaN where a resample has no object.
+    NaN where a resample has no object. Raises DataError, which calls the results `name`, where these have ids that the
+    dataset lacks.
     """
-    categories = _categories(matched(dataset, results, max_dets), draws.shape[1])
+    categories = _categories(matched(dataset, results, max_dets, name=name), draws.shape[1])
     # (categories, B)
     aps = np.array([_aps_in_blocks(category, draws) for category in categories]).reshape(-1, len(draws))
     defined = ~np.isnan(aps)

@@ -70,65 +70,65 @@ def test_images_without_an_object_are_drawn_where_that_is_asked_for() -> None:
         subsets.first(whole, 4, seed=0, include_empty=True)
 
 
-def drawn(annotations: Path, output: Path, *more: object) -> Ended:
-    options = ["--annotations", annotations, "--output", output, *more]
+def drawn(source: Path, output: Path, *more: object) -> Ended:
+    options = ["--annotations", source, "--output", output, *more]
     return in_shell(main, "python -m datasets", "subset", *options)
 
 
 @pytest.fixture
-def annotations(document: dict[str, Any], tmp_path: Path) -> Path:
+def source(document: dict[str, Any], tmp_path: Path) -> Path:
     path = tmp_path / "instances.json"
     path.write_text(json.dumps(document))
     return path
 
 
-def test_the_command_writes_what_coco_has(annotations: Path, tmp_path: Path) -> None:
+def test_the_command_writes_what_coco_has(source: Path, tmp_path: Path) -> None:
     output = tmp_path / "one.json"
-    code, out, err = drawn(annotations, output, "--count", 1)
+    code, out, err = drawn(source, output, "--count", 1)
     assert (code, err) == (0, "")
     assert out == f"{output}: 1 of 2 images, 2 annotations\n"
-    whole, part = coco.read(annotations).dataset, coco.read(output).dataset
+    whole, part = coco.read(source).dataset, coco.read(output).dataset
     assert (part.info, part.licenses, part.categories) == (whole.info, whole.licenses, whole.categories)
-    # The document's first image has both annotations.
+    # The document's first image has both source.
     assert part.images == whole.images[:1]
     assert [item.bbox for item in part.annotations] == [item.bbox for item in whole.annotations]
 
 
-def test_the_command_says_what_the_subset_lacks(document: dict[str, Any], annotations: Path, tmp_path: Path) -> None:
+def test_the_command_says_what_the_subset_lacks(document: dict[str, Any], source: Path, tmp_path: Path) -> None:
     document["categories"].append({"id": 20, "name": "cat"})
-    annotations.write_text(json.dumps(document))
-    assert "warning: 1 of 3 categories have no object: cat\n" in drawn(annotations, tmp_path / "b", "--count", 1).out
+    source.write_text(json.dumps(document))
+    assert "warning: 1 of 3 categories have no object: cat\n" in drawn(source, tmp_path / "b", "--count", 1).out
 
 
-def test_the_same_command_gives_the_same_bytes(annotations: Path, tmp_path: Path) -> None:
+def test_the_same_command_gives_the_same_bytes(source: Path, tmp_path: Path) -> None:
     for name in "ab":
-        drawn(annotations, tmp_path / name, "--count", 2, "--seed", 3, "--include-empty")
+        drawn(source, tmp_path / name, "--count", 2, "--seed", 3, "--include-empty")
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_too_few_images_are_refused_and_an_earlier_output_stays(annotations: Path, tmp_path: Path) -> None:
+def test_too_few_images_are_refused_and_an_earlier_output_stays(source: Path, tmp_path: Path) -> None:
     output = tmp_path / "earlier.json"
     output.write_text("earlier")
-    code, out, err = drawn(annotations, output, "--count", 1000)
+    code, out, err = drawn(source, output, "--count", 1000)
     assert (code, out) == (1, "")
-    assert err.startswith(f"error: {annotations}: expected at least 1,000 images with an object")
+    assert err.startswith(f"error: {source}: expected at least 1,000 images with an object")
     assert output.read_text() == "earlier"
     assert {path.name for path in tmp_path.iterdir()} == {"earlier.json", "instances.json"}
 
 
-def test_the_input_is_not_replaced(annotations: Path) -> None:
-    before = annotations.read_bytes()
-    code, _, err = drawn(annotations, annotations, "--count", 1)
+def test_the_input_is_not_replaced(source: Path) -> None:
+    before = source.read_bytes()
+    code, _, err = drawn(source, source, "--count", 1)
     assert code == 1
     assert "would replace an input" in err
-    assert annotations.read_bytes() == before
+    assert source.read_bytes() == before
 
 
-def test_variants_of_a_build_are_not_drawn(annotations: Path, tmp_path: Path) -> None:
+def test_variants_of_a_build_are_not_drawn(source: Path, tmp_path: Path) -> None:
     build = tmp_path / "built"
     (build / "annotations").mkdir(parents=True)
     (build / "manifest.json").write_text("{}")
-    annotations.rename(build / "annotations" / "instances.json")
+    source.rename(build / "annotations" / "instances.json")
     code, _, err = drawn(build / "annotations" / "instances.json", tmp_path / "out.json", "--count", 1)
     assert code == 1
     assert "draw a subset of what it was built from" in err
@@ -136,7 +136,7 @@ def test_variants_of_a_build_are_not_drawn(annotations: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("count", ["0", "-1", "some"])
-def test_a_count_is_a_number_of_images(annotations: Path, tmp_path: Path, count: str) -> None:
-    code, _, err = drawn(annotations, tmp_path / "out.json", "--count", count)
+def test_a_count_is_a_number_of_images(source: Path, tmp_path: Path, count: str) -> None:
+    code, _, err = drawn(source, tmp_path / "out.json", "--count", count)
     assert code == 2
     assert "--count" in err
