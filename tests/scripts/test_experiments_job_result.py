@@ -18,8 +18,8 @@ from scripts.experiments.arms import Recipe
 from scripts.experiments.environment import Environment, Gpu, visible
 from scripts.experiments.job_result import JobResult, Outcome
 from scripts.experiments.jobs import Data, Job, Originals, data_job
-from scripts.experiments.numbers import METRICS
 from scripts.experiments.made_with import different
+from scripts.experiments.numbers import METRICS
 from scripts.ladder.footnotes import About, notes
 
 BALANCED = Recipe("balanced", "text", shipped=True)
