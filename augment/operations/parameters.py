@@ -149,6 +149,8 @@ class Paste(Operation, frozen=True, tag="paste"):
     """Pixels inside an object's outline over which it fades in; 0 for a hard edge."""
     boxes: bool = False
     """Objects without a mask are pasted too, with all that is in their box."""
+    optional: bool = False
+    """Where no object has a mask there is no variant, in place of an error."""
 
     def __post_init__(self) -> None:
         _check_number("count", self.count, 1, MOST_VARIANTS)

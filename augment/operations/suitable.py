@@ -37,11 +37,15 @@ def check_tiles(recipe: Recipe, images: Iterable[tuple[str, Image]]) -> None:
 
 def check_masks(recipe: Recipe, donors: Donors, name: str) -> None:
     """Raises DataError, which calls the dataset `name`, where a recipe pastes objects by masks that none has."""
-    pastes = [operation for operation in recipe.operations if isinstance(operation, Paste)]
-    if len(donors.masked) and not donors.masked.any() and not all(operation.boxes for operation in pastes):
+    needing = [
+        operation
+        for operation in recipe.operations
+        if isinstance(operation, Paste) and not (operation.boxes or operation.optional)
+    ]
+    if len(donors.masked) and not donors.masked.any() and needing:
         raise DataError(
             f"{name}: expected objects with a segmentation, by which recipe {recipe.name} cuts out what it pastes, "
             f"found none among {len(donors.masked):,} objects",
-            advice="leave the operation paste out of the recipe; or have whole boxes pasted, background and all: "
-            "`boxes: true`, which may do harm",
+            advice="leave the operation paste out of the recipe, or have it left out where there are no masks: "
+            "`optional: true`; or have whole boxes pasted, background and all: `boxes: true`, which may do harm",
         )
