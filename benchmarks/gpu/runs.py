@@ -40,9 +40,10 @@ BEST = 20
 
 
 def _size(settings: Settings) -> tuple[str, ...]:
-    """Keys of the runs that are compared; they need not learn."""
+    """Keys of the runs that are compared; they need not learn. In fp16, whose loss scale must be resumed too."""
     if settings.on_gpu:
-        return ("SOLVER.IMS_PER_BATCH", "4", "SOLVER.AMP.ENABLED", "True", "DATALOADER.NUM_WORKERS", "2")
+        precision = ("SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.DTYPE", "fp16")
+        return ("SOLVER.IMS_PER_BATCH", "4", *precision, "DATALOADER.NUM_WORKERS", "2")
     sizes = ("INPUT.MIN_SIZE_TRAIN", "[48,64]", "INPUT.MIN_SIZE_TEST", "64", "INPUT.MAX_SIZE_TEST", "96")
     return (*sizes, "DATALOADER.NUM_WORKERS", "1")
 
