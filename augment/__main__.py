@@ -61,7 +61,7 @@ def request_options(command: options.Command) -> options.Command:
             metavar="NAME|FILE",
             default="expanded",
             show_default=True,
-            help="expanded, balanced, everything, scarce, or a YAML file.",
+            help="expanded, balanced, everything, scarce, scarce-turned, or a YAML file.",
         ),
         click.option("--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", help="Overrides the recipe's seed."),
         click.option("--limit", type=click.IntRange(1), metavar="N", help="Take the first N source images only."),

@@ -54,6 +54,17 @@ def test_help_imports_nothing_that_takes_time(python: Python) -> None:
     assert (done.returncode, done.stdout.split()) == (0, [])
 
 
+def test_data_without_masks_is_built_by_scarce_without_pasted_objects(cli: Cli, draw: Draw, tmp_path: Path) -> None:
+    boxes = draw(tmp_path / "boxes", masks=False)
+    code, _, err = cli("build", *given(boxes), "--recipe", "scarce", "--output", tmp_path / "out")
+    made = json.loads((tmp_path / "out" / "annotations" / "instances.json").read_bytes())["images"]
+    operations = {image["operation"] for image in made}
+    assert (code, operations) == (0, {"original", "random_crop", "mosaic"})
+    assert "by paste: the others found no object" in err
+    code, _, err = cli("verify", tmp_path / "out")
+    assert code == 0, err
+
+
 def test_plan_prints_tables_and_writes_nothing(cli: Cli, source: Input, tree: Tree, tmp_path: Path) -> None:
     before = tree(tmp_path)
     code, out, err = cli("plan", *given(source))

@@ -49,15 +49,16 @@ def refusal(text: str) -> str:
     return str(caught.value)
 
 
-def test_four_recipes_ship() -> None:
-    assert recipe.shipped() == ["balanced", "everything", "expanded", "scarce"]
+def test_five_recipes_ship() -> None:
+    assert recipe.shipped() == ["balanced", "everything", "expanded", "scarce", "scarce-turned"]
 
 
-def test_scarce_makes_six_images_of_each_source_and_writes_out_the_defaults_of_paste() -> None:
-    """So that the file is a page to learn from."""
-    operations = recipe.load("scarce").operations
-    assert sum(getattr(operation, "count", 1) for operation in operations) == 6
-    assert operations[-1] == Paste(count=2)
+@pytest.mark.parametrize(("name", "images"), [("scarce", 7), ("scarce-turned", 9)])
+def test_as_many_images_of_each_source_as_the_file_says_and_the_defaults_of_paste(name: str, images: int) -> None:
+    """`scarce` writes them out, so that the file is a page to learn from."""
+    operations = recipe.load(name).operations
+    assert sum(getattr(operation, "count", 1) for operation in operations) == images
+    assert operations[-1] == Paste(count=2, optional=True)
 
 
 @pytest.mark.parametrize(
@@ -78,6 +79,7 @@ def test_scarce_makes_six_images_of_each_source_and_writes_out_the_defaults_of_p
         ("paste, edge: -1", "edge: expected 0 to 100"),
         ("paste, choose: common", "`$.operations[0].choose`"),
         ("paste, boxes: 1", "Expected `bool`"),
+        ("paste, optional: 1", "Expected `bool`"),
         ("mosaic, center: [0.3, 1.7]", "center: expected [low, high] above 0 and up to 1"),
         ("mosaic, scale: [0.5, 11]", "scale: expected"),
         ("tile, size: 8", "size: expected 16 to 65500, found 8"),
@@ -154,12 +156,14 @@ def test_a_recipe_survives_the_manifest(name: str) -> None:
 
 
 def test_a_name_that_is_neither_recipe_nor_file_is_answered_with_the_names() -> None:
-    with pytest.raises(DataError, match=r"^--recipe expandet: .*balanced, everything, expanded, scarce"):
+    with pytest.raises(DataError, match=r"^--recipe expandet: .*balanced, everything, expanded, scarce, scarce-turned"):
         recipe.load("expandet")
 
 
 def test_a_folder_is_no_recipe(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="expected a YAML file or one of balanced, everything, expanded, scarce"):
+    with pytest.raises(
+        DataError, match="expected a YAML file or one of balanced, everything, expanded, scarce, scarce-turned"
+    ):
         recipe.load(str(tmp_path))
 
 

@@ -215,7 +215,8 @@ def test_a_recipe_that_pastes_by_masks_is_refused_for_boxes(draw: Draw, tmp_path
     boxes = draw(tmp_path, masks=False)
     with pytest.raises(DataError, match=r"annotations\.json: expected objects with a segmentation, by which"):
         data(boxes, Recipe(name="mine", operations=(Pixel(), Paste())))
-    assert data(boxes, Recipe(name="mine", operations=(Pixel(), Paste(boxes=True)))).online
+    for paste in (Paste(boxes=True), Paste(optional=True)):
+        assert data(boxes, Recipe(name="mine", operations=(Pixel(), paste))).online
 
 
 def test_an_image_of_thousands_of_tiles_is_refused(drawn: Input, monkeypatch: pytest.MonkeyPatch) -> None:
