@@ -56,11 +56,11 @@ def test_help_imports_nothing_that_takes_time(python: Python) -> None:
 
 def test_data_without_masks_is_built_by_scarce_without_pasted_objects(cli: Cli, draw: Draw, tmp_path: Path) -> None:
     boxes = draw(tmp_path / "boxes", masks=False)
-    code, _, err = cli("build", *given(boxes), "--recipe", "scarce", "--output", tmp_path / "out")
+    code, out, _ = cli("build", *given(boxes), "--recipe", "scarce", "--output", tmp_path / "out")
     made = json.loads((tmp_path / "out" / "annotations" / "instances.json").read_bytes())["images"]
     operations = {image["operation"] for image in made}
     assert (code, operations) == (0, {"original", "random_crop", "mosaic"})
-    assert "by paste: the others found no object" in err
+    assert "by paste: the others found no object" in out
     code, _, err = cli("verify", tmp_path / "out")
     assert code == 0, err
 
