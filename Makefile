@@ -2,16 +2,19 @@
 # Run `make` for the list.
 
 DATA ?= sample
-RECIPE ?= expanded
-MODEL ?= $(if $(filter sample,$(DATA)),tiny,r101)
-SCHEDULE ?= $(if $(filter sample,$(DATA)),sample,paper)
+# What is chosen where nothing is: $(call by_data,for the sample,for the paper's data,for one's own data).
+by_data = $(if $(filter sample,$(DATA)),$(1),$(if $(filter vipriors coco-small,$(DATA)),$(2),$(3)))
+# For one's own data, what docs/evidence.md supports.
+RECIPE ?= $(call by_data,expanded,expanded,scarce)
+MODEL ?= $(call by_data,tiny,r101,r18)
+SCHEDULE ?= $(call by_data,sample,paper,small)
 # Data whose split `val` a training is validated on; VAL= for none.
 VAL ?= $(DATA)
 # A recipe of which each epoch draws variants of DATA itself, in place of a compiled dataset.
 ONLINE ?=
 # The models whose predictions are fused.
-MODELS ?= $(if $(filter sample,$(DATA)),tiny tiny-cascade,r50 r101)
-# Seeds of each rung of the ladder.
+MODELS ?= $(call by_data,tiny tiny-cascade,r50 r101,r18 r18-cascade)
+# Seeds of each training of `ladder` and `evidence`.
 SEEDS ?= 3
 # Trainings and predictions at a time in `submit`: those of the sample are small, and run best with some cores each.
 JOBS ?= $(if $(filter sample,$(DATA)),2,1)
@@ -65,13 +68,13 @@ SHARE := $(if $(filter-out 1,$(JOBS)),OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$$($(H
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dataset train submit ladder test lint format bench bench-scale bench-train bench-ensemble bench-all gpu-check torture clean
+.PHONY: help setup dataset train submit ladder evidence test lint format bench bench-scale bench-train bench-ensemble bench-all gpu-check torture clean
 .DELETE_ON_ERROR:
 # make would remove the marks of complete runs.
 .SECONDARY:
 
 help:  ## List the targets
-	@echo "usage: make TARGET [DATA=sample] [RECIPE=expanded] [MODEL=tiny] [PYTHON=python3]"
+	@echo "usage: make TARGET [DATA=sample|mine.yaml] [RECIPE=scarce] [MODEL=r18] [PYTHON=python3]"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-15s %s\n", $$1, $$2 }'
 
 setup: $(LIGHT) $(TRAIN) $(DEV)  ## Make .venv with the exact versions of constraints.txt
@@ -143,6 +146,10 @@ $(SUBMISSION).json: $(SUBMISSION)/recipe.yaml $(MODELS:%=$(SUBMISSION)/%_test.js
 # Goes on where an earlier one was stopped, and runs only what a change affects.
 ladder: $(TRAIN) $(if $(filter sample,$(DATA)),datasets/sample)  ## Run the paper's ladder on DATA, SEEDS times: runs/DATA/ladder.md
 	$(PYTHON) -m scripts.ladder --data $(DATA) --seeds $(SEEDS) --output $(RUNS)/ladder $(ARGS)
+
+# The same, for arms on subsets of the images.
+evidence: $(TRAIN) $(if $(filter sample,$(DATA)),datasets/sample)  ## Compare ways to make training data and to train: runs/DATA/evidence.md
+	$(PYTHON) -m scripts.evidence --data $(DATA) --seeds $(SEEDS) --output $(RUNS)/evidence $(ARGS)
 
 test: $(DEV)  ## Run the tests
 	$(PYTHON) -m pytest -n auto --dist worksteal $(ARGS)

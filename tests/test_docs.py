@@ -24,6 +24,7 @@ ARGS_OF = {
     "train": "train fit",
     "submit": "train fit",
     "ladder": "scripts.ladder",
+    "evidence": "scripts.evidence",
     "gpu-check": "benchmarks.gpu_check",
     "torture": "benchmarks.torture",
     "bench": "benchmarks/bench_augment.py run",

@@ -14,7 +14,7 @@ from datasets import cli
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.option("--data", default="bccd", show_default=True, metavar="NAME|FILE", help="Data in datasets/specs/.")
+@click.option("--data", default="sample", show_default=True, metavar="NAME|FILE", help="Data in datasets/specs/.")
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Seeds 0, 1, ... of each training.")
 @click.option(
     "--list",
