@@ -142,11 +142,11 @@ class Evidence:
             self._aps[key] = comparison.measured(self.experiment.val.dataset, results)
         return self._aps[key]
 
-    def notes(self) -> list[str]:
+    def notes(self, tables: Tables) -> list[str]:
         """Lines of Markdown below the tables."""
         solver = self.arms[0].config["SOLVER"]
         shown = [trial for trial in self.experiment.trials if self.experiment.measured(trial) is not None]
-        several = max((cell.seeds for cell in self.tables().cells), default=0)
+        several = max((cell.seeds for cell in tables.cells), default=0)
         return [
             f"Data: {self.request.experiment.data_name}; AP on the {len(self.experiment.val.dataset.images)} images of "
             f"its split `{self.request.experiment.split}`. Subsets of the training images are drawn with the seed of "
@@ -182,7 +182,8 @@ def run_evidence(evidence: Evidence, say: Callable[[str], None], progress: Progr
 
 def write_page(evidence: Evidence) -> None:
     """Write the page, its data and its pictures beside the experiment's folder."""
-    tables, notes, path = evidence.tables(), evidence.notes(), evidence.page
+    tables, path = evidence.tables(), evidence.page
+    notes = evidence.notes(tables)
     drawn = pictures.draw(tables) if tables.cells else {}
     shown = [(about, f"{path.name}-{name}.svg") for name, (about, _) in drawn.items()]
     title = f"Evidence on {evidence.request.experiment.data_name}"
