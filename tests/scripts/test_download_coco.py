@@ -29,6 +29,7 @@ import pytest
 
 from datasets import cli
 from datasets.errors import DataError
+from scripts.downloading import transfer
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "download_coco.py"
 NOW = (0.0, 0.0, 0.0, 0.0)  # back-off of no seconds: 4 waits, so 5 attempts
@@ -305,7 +306,7 @@ def test_back_off_grows(server: Server, out: Path, monkeypatch: pytest.MonkeyPat
 def test_stalled_connection_times_out_and_is_resumed(
     server: Server, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(coco, "TIMEOUT", 0.2)
+    monkeypatch.setattr(transfer, "TIMEOUT", 0.2)
     server.tricks = [Trick(cut=0, stall=True)]
     started = time.monotonic()
     fetch(server, out)
@@ -315,8 +316,8 @@ def test_stalled_connection_times_out_and_is_resumed(
 
 
 def test_break_after_the_last_byte_is_no_failure(server: Server, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coco, "TIMEOUT", 0.2)
-    monkeypatch.setattr(coco, "CHUNK", 1_000)
+    monkeypatch.setattr(transfer, "TIMEOUT", 0.2)
+    monkeypatch.setattr(transfer, "CHUNK", 1_000)
     body = zipped({"train2017/a.jpg": noise(5, 3_000)})
     whole = body + b"\0" * (-len(body) % 1_000)  # a multiple of the chunk, so that all of it is read before the stall
     server.tricks = [Trick(body=whole, stall=True, headers={"Content-Length": None})]
@@ -730,7 +731,7 @@ def test_choose_keeps_the_order_of_the_table() -> None:
 def test_header_names_in_any_case_and_an_unknown_total() -> None:
     headers = Message()
     headers["content-range"] = "bytes 5-9/*"
-    assert coco.body_start(206, headers, 5, 10, "url") == 5
+    assert transfer.body_start(206, headers, 5, transfer.Remote("name", "url", 10)) == 5
 
 
 def test_the_table_is_the_sites() -> None:
