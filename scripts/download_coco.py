@@ -117,7 +117,7 @@ def unpack(path: Path, archive: Archive, output: Path) -> None:
     """Unpack to OUTPUT/FOLDER, which appears whole or not at all. Raises DataError, also for a wrong CRC."""
     scratch = output / f".{archive.folder}.unpacking"
     try:
-        with opened(path) as file:
+        with opened(path, str(path)) as file:
             members = file.infolist()
             check_members(members, archive.name, archive.folder, BOMB * archive.unpacked)
             with progress(f"{archive.folder}: unpacking", sum(member.file_size for member in members)) as bar:

@@ -41,8 +41,10 @@ def check_members(members: Sequence[ZipInfo], name: str, folder: str, limit: int
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[ZipFile]:
-    """The zip file, open for reading. Raises DataError for damage in it, also for a wrong CRC within the block."""
+def opened(path: Path, name: str) -> Iterator[ZipFile]:
+    """The zip file, open for reading. Raises DataError about `name` for damage in it, also for a wrong CRC that shows
+    within the block.
+    """
     import zipfile
     import zlib
 
@@ -50,4 +52,4 @@ def opened(path: Path) -> Iterator[ZipFile]:
         with zipfile.ZipFile(path) as file:
             yield file
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # the last: encrypted, or unknown method
-        raise DataError(f"{path}: cannot be unpacked: {error}") from error
+        raise DataError(f"{name}: cannot be unpacked: {error}") from error
