@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,9 +14,13 @@ from datasets.errors import DataError, Problems
 if TYPE_CHECKING:  # imported where they are used, to keep --help fast
     from zipfile import ZipFile, ZipInfo
 
+COMPRESSIONS = (0, 8)  # zipfile's ZIP_STORED and ZIP_DEFLATED
+
 
 def member_problem(member: ZipInfo, folder: str) -> str | None:
-    """Why a member must not be unpacked: a path outside `folder`, or neither a file nor a directory."""
+    """Why a member must not be unpacked: a path outside `folder`, neither a file nor a directory, or a compression that
+    no zip tool uses unasked.
+    """
     path = PurePosixPath(member.filename)
     kind = stat.S_IFMT(member.external_attr >> 16)  # 0 where the archiver recorded none
     inside = path.parts[:1] == (folder,) and ".." not in path.parts and (len(path.parts) > 1 or member.is_dir())
@@ -23,6 +28,8 @@ def member_problem(member: ZipInfo, folder: str) -> str | None:
         return f"{member.filename!r}: expected a path in {folder}/"
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         return f"{member.filename!r}: expected a file or a directory, found {'a link' if stat.S_ISLNK(kind) else kind}"
+    if member.compress_type not in COMPRESSIONS:
+        return f"{member.filename!r}: expected it stored or deflated, found compression {member.compress_type}"
     return None
 
 
@@ -48,8 +55,14 @@ def opened(path: Path, name: str) -> Iterator[ZipFile]:
     import zipfile
     import zlib
 
+    # RuntimeError: encrypted, or packed in a way that is unknown. UnicodeDecodeError: in a name.
+    damage = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, UnicodeDecodeError)
     try:
         with zipfile.ZipFile(path) as file:
             yield file
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # the last: encrypted, or unknown method
+    except damage as error:
         raise DataError(f"{name}: cannot be unpacked: {error}") from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # of a seek to where no file has bytes
+            raise
+        raise DataError(f"{name}: cannot be unpacked: positions in it are wrong") from error
