@@ -120,8 +120,8 @@ def _listed(repository: Repository, splits: Iterable[str]) -> dict[str, list[str
     for split in splits:
         path = f"BCCD/ImageSets/Main/{split}.txt"
         try:
-            text = repository.read(path, LIST).decode()
-        except ValueError as error:  # UnicodeDecodeError among them
+            text = repository.read(path, LIST).decode(errors="replace")
+        except ValueError as error:
             raise DataError(f"{repository.name}: {error}") from None
         listed[split] = names_listed(text, f"{repository.name}: {path}")
         for other in listed.keys() - {split}:
