@@ -137,12 +137,12 @@ def _pictures(repository: Repository, names: Iterable[str], folder: Path, proble
         xml, jpeg = f"BCCD/Annotations/{name}.xml", f"BCCD/JPEGImages/{name}.jpg"
         try:
             data = repository.read(jpeg, JPEG)
-            size = _jpeg_size(data, jpeg)
-            yield _marked(repository.read(xml, XML), xml, f"{name}.jpg", size)
+            marked = _marked(repository.read(xml, XML), xml, f"{name}.jpg", _jpeg_size(data, jpeg))
         except ValueError as error:
             problems.add(str(error))
         else:
-            (folder / f"{name}.jpg").write_bytes(data)
+            (folder / marked.file_name).write_bytes(data)
+            yield marked
 
 
 def _jpeg_size(data: bytes, path: str) -> tuple[int, int]:

@@ -136,6 +136,7 @@ def test_entities_are_refused_in_any_encoding(data: bytes) -> None:
         (xml(item(box=(1, 2, "1e400", 3))), "expected <bndbox/xmax> to be a number, found '1e400'"),
         (xml(item(box=(1, 2, "9" * 5000, 3))), f"to be a number, found '{'9' * 40}'"),
         (xml(item(box=(30, 2, 10, 3))), "expected xmin <= xmax and ymin <= ymax, found 30, 2, 10, 3"),
+        (xml(item(box=(1, 20, 3, 10))), "expected xmin <= xmax and ymin <= ymax, found 1, 20, 3, 10"),
     ],
 )
 def test_what_cannot_be_used_is_named(data: bytes, said: str) -> None:
