@@ -6,29 +6,20 @@ final name only once it is whole. Sizes and positions are in bytes throughout.
 
 from __future__ import annotations
 
-import re
 import shutil
-import stat
 import sys
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it also runs without PYTHONPATH
 
 from datasets import cli
-from datasets.errors import DataError, Problems
-
-if TYPE_CHECKING:  # imported where they are used, to keep --help fast
-    from email.message import Message
-    from http.client import HTTPResponse
-    from urllib.error import HTTPError
-    from zipfile import ZipInfo
-
-    from tqdm import tqdm
+from datasets.errors import DataError
+from scripts.downloading.archives import check_members, opened
+from scripts.downloading.transfer import CHUNK, WAITS, Remote, download, length_of, progress
 
 
 class Archive(NamedTuple):
@@ -64,19 +55,7 @@ ARCHIVES = (
     ),
 )
 BASE_URL = "http://images.cocodataset.org"
-WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds between attempts without progress; one more ends the run
-TIMEOUT = 60.0  # seconds without a byte
-CHUNK = 1 << 16
-MAY_PASS = (408, 429, 500, 502, 503, 504)  # HTTP statuses of a server in temporary trouble
 BOMB = 2  # how many times the expected size an archive may declare
-
-
-class TransferError(Exception):
-    """An attempt failed in a way that a retry may fix."""
-
-
-class ResumeError(TransferError):
-    """The server cannot resume our partial file; only a new download helps."""
 
 
 def choose(parts: str, archives: Sequence[Archive]) -> list[Archive]:
@@ -98,124 +77,6 @@ def room_needed(work: Iterable[tuple[Archive, int]], keep: bool) -> int:
         peak = max(peak, used)
         used -= 0 if keep else archive.size
     return peak
-
-
-def body_start(status: int, headers: Message, offset: int, size: int, url: str) -> int:
-    """The file position of a response's body, after a request for the bytes from `offset` on.
-
-    Raises DataError where the server lacks the file, TransferError where a retry may help.
-    """
-    span, length = headers.get("Content-Range", ""), headers.get("Content-Length", "")
-    match = re.fullmatch(r"bytes (?:([0-9]+)-[0-9]+|\*)/([0-9]+|\*)", span)
-    if status in (206, 416) and match and match[2] not in ("*", str(size)):
-        raise DataError(f"{url}: expected a file of {size} bytes, found Content-Range: {span} (HTTP status {status})")
-    if status == 416:
-        raise ResumeError("HTTP status 416 (it does not continue a download)")
-    if status in MAY_PASS:
-        raise TransferError(f"HTTP status {status}")
-    if status not in (200, 206):
-        raise DataError(f"{url}: expected HTTP status 200 or 206, found {status}")
-    if status == 206 and (not match or match[1] != str(offset)):
-        raise TransferError(f"expected the bytes from {offset} on, found Content-Range: {span or 'none'}")
-    start = offset if status == 206 else 0
-    if re.fullmatch(r"[0-9]+", length) and (start + int(length) > size or (status == 200 and int(length) != size)):
-        raise DataError(f"{url}: expected {size - start} bytes, found Content-Length: {length}")
-    return start
-
-
-def length_of(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
-
-
-def progress(label: str, total: int, initial: int = 0) -> tqdm[NoReturn]:
-    """A progress bar in bytes on stderr; none where that is not a terminal."""
-    from tqdm import tqdm
-
-    return tqdm(desc=label, total=total, initial=initial, unit="B", unit_scale=True, disable=None)
-
-
-def open_at(url: str, offset: int) -> HTTPResponse | HTTPError:
-    """The response, whatever its status, to a request for the bytes from `offset` on. Raises DataError or
-    TransferError.
-    """
-    import http.client
-    import urllib.error
-    import urllib.request
-
-    headers = {"User-Agent": "scarcedet", **({"Range": f"bytes={offset}-"} if offset else {})}
-    try:
-        response: HTTPResponse = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
-    except urllib.error.HTTPError as answer:
-        return answer
-    except (ValueError, http.client.InvalidURL) as error:
-        raise DataError(f"{url}: not a usable URL: {error}") from None
-    except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", None) or str(error) or type(error).__name__
-        raise TransferError(f"no answer ({reason})") from None
-    return response
-
-
-def chunks(response: HTTPResponse | HTTPError) -> Iterator[bytes]:
-    """The body in pieces. Network errors become TransferError; a full disk raises in the caller."""
-    import http.client
-
-    try:
-        while chunk := response.read(CHUNK):
-            yield chunk
-    except (OSError, http.client.HTTPException) as error:
-        raise TransferError(f"the connection broke ({str(error) or type(error).__name__})") from None
-
-
-def fetch_rest(archive: Archive, url: str, part: Path) -> None:
-    """One request for the missing part of `part`. Raises DataError, or TransferError if it is still incomplete."""
-    offset = length_of(part)
-    with open_at(url, offset) as response:
-        have = body_start(response.status or 0, response.headers, offset, archive.size, url)
-        # A server that ignores Range sends everything, hence "wb".
-        with part.open("ab" if have else "wb") as file, progress(archive.name, archive.size, have) as bar:
-            for chunk in chunks(response):
-                have += len(chunk)
-                if have > archive.size:
-                    part.unlink()
-                    raise DataError(f"{url}: expected {archive.size} bytes, found more; {part} was removed")
-                file.write(chunk)
-                bar.update(len(chunk))
-    if have < archive.size:
-        raise TransferError(f"the connection ended after {have} of {archive.size} bytes")
-
-
-def attempt(archive: Archive, url: str, part: Path) -> str:
-    """One request for the missing part of `part`; the reason why it is still incomplete, or "". Raises DataError."""
-    try:
-        fetch_rest(archive, url, part)
-    except ResumeError as failure:
-        part.unlink(missing_ok=True)
-        return str(failure)
-    except TransferError as failure:
-        return str(failure)
-    return ""
-
-
-def download(archive: Archive, url: str, part: Path, waits: Sequence[float]) -> None:
-    """Complete `part`, in as many requests as needed.
-
-    `waits` are the seconds between attempts without progress; raises DataError after len(waits) + 1 of them in a row.
-    Progress means more bytes than ever in this run, so that no server can make us restart forever.
-    """
-    best, failures = length_of(part), 0
-    # A connection that breaks after the last byte is no failure.
-    while (reason := attempt(archive, url, part)) and (have := length_of(part)) < archive.size:
-        best, failures = max(best, have), 0 if have > best else failures + 1
-        if failures > len(waits):
-            remedies = [
-                reason,
-                f"{have} of {archive.size} bytes are in {part}: the same command continues from there",
-                f"or download {url} by hand, save it as {part.with_suffix('')} and run the same command again",
-            ]
-            raise DataError(f"{url}: no progress in {failures} attempts", remedies)
-        wait = waits[max(failures, 1) - 1] if waits else 0.0
-        click.echo(f"{archive.name}: {reason}; trying again in {wait:g} s", err=True)
-        time.sleep(wait)
 
 
 def verify(path: Path, archive: Archive) -> None:
@@ -245,52 +106,25 @@ def obtain(archive: Archive, output: Path, base_url: str, waits: Sequence[float]
         click.echo(f"{part}: expected {archive.size} bytes, found {length_of(part)}: starting over", err=True)
         part.unlink()
     if length_of(part) < archive.size:
-        download(archive, f"{base_url.rstrip('/')}/{archive.path}", part, waits)
+        by_hand = f"save it as {path} and run the same command again"
+        url = f"{base_url.rstrip('/')}/{archive.path}"
+        download(Remote(archive.name, url, archive.size, by_hand=by_hand), part, waits)
     verify(part, archive)
     return part.rename(path)
 
 
-def member_problem(member: ZipInfo, folder: str) -> str | None:
-    """Why a member must not be unpacked: a path outside `folder`, or neither a file nor a directory."""
-    path = PurePosixPath(member.filename)
-    kind = stat.S_IFMT(member.external_attr >> 16)  # 0 where the archiver recorded none
-    inside = path.parts[:1] == (folder,) and ".." not in path.parts and (len(path.parts) > 1 or member.is_dir())
-    if not inside or "\\" in member.filename:
-        return f"{member.filename!r}: expected a path in {folder}/"
-    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        return f"{member.filename!r}: expected a file or a directory, found {'a link' if stat.S_ISLNK(kind) else kind}"
-    return None
-
-
-def check_members(members: Sequence[ZipInfo], archive: Archive) -> None:
-    """Raise DataError for members that must not be unpacked, and for far more bytes than expected (a zip bomb)."""
-    problems = Problems()
-    for member in members:
-        if problem := member_problem(member, archive.folder):
-            problems.add(problem)
-    problems.raise_if_any(f"{archive.name}: refused, for {{n}} of its members")
-    total, limit = sum(member.file_size for member in members), BOMB * archive.unpacked
-    if not 0 < total <= limit:
-        raise DataError(f"{archive.name}: refused, expected 1 to {limit} bytes once unpacked, found {total}")
-
-
 def unpack(path: Path, archive: Archive, output: Path) -> None:
     """Unpack to OUTPUT/FOLDER, which appears whole or not at all. Raises DataError, also for a wrong CRC."""
-    import zipfile
-    import zlib
-
     scratch = output / f".{archive.folder}.unpacking"
     try:
-        with zipfile.ZipFile(path) as file:
-            check_members(file.infolist(), archive)
-            total = sum(member.file_size for member in file.infolist())
-            with progress(f"{archive.folder}: unpacking", total) as bar:
-                for member in file.infolist():
+        with opened(path, str(path)) as file:
+            members = file.infolist()
+            check_members(members, archive.name, archive.folder, BOMB * archive.unpacked)
+            with progress(f"{archive.folder}: unpacking", sum(member.file_size for member in members)) as bar:
+                for member in members:
                     file.extract(member, scratch)
                     bar.update(member.file_size)
         (scratch / archive.folder).rename(output / archive.folder)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # the last: encrypted, or unknown method
-        raise DataError(f"{path}: cannot be unpacked: {error}") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

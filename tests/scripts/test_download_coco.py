@@ -11,27 +11,25 @@ import shutil
 import signal
 import socket
 import stat
-import struct
 import subprocess
 import sys
-import threading
 import time
 import zipfile
 from collections.abc import Iterator
 from email.message import Message
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 import pytest
 
 from datasets import cli
 from datasets.errors import DataError
+from scripts.downloading import transfer
+from tests.scripts.web import NOW, Server, Trick, serving, zipped
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "download_coco.py"
-NOW = (0.0, 0.0, 0.0, 0.0)  # back-off of no seconds: 4 waits, so 5 attempts
 
 
 def load() -> ModuleType:
@@ -62,14 +60,6 @@ PATHS = {
 }
 
 
-def zipped(members: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
-        for name, content in members.items():
-            file.writestr(zipfile.ZipInfo(name), content)
-    return buffer.getvalue()
-
-
 def entry(folder: str, body: bytes, unpacked: int = 60_000) -> Any:
     """A row of the table for an archive whose bytes are `body`."""
     return coco.Archive(folder, PATHS[folder], len(body), hashlib.md5(body).hexdigest(), unpacked)
@@ -84,89 +74,11 @@ TRAIN = TABLE[0]
 BODY = BODIES["train2017"]
 
 
-class Trick(NamedTuple):
-    """How one answer differs from a good server's."""
-
-    status: int = 0  # answer this and no file
-    cut: int | None = None  # close the connection after so many bytes of the body
-    reset: bool = False  # ... with a TCP reset
-    stall: bool = False  # ... but only when the test is over
-    whole: bool = False  # ignore Range
-    headers: dict[str, str | None] | None = None  # in place of the right ones; None: leave it out
-    body: bytes | None = None  # the whole file, in place of the right one
-
-
-class Server(ThreadingHTTPServer):
-    """Serves `files` with Range; `tricks` are used up one a request; `seen` has (path, Range) of every request."""
-
-    daemon_threads = False  # so that closing the server waits for its threads and their sockets
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.files = {f"/{PATHS[folder]}": body for folder, body in BODIES.items()}
-        self.tricks: list[Trick] = []
-        self.seen: list[tuple[str, str | None]] = []
-        self.over = threading.Event()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-    @property
-    def ranges(self) -> list[str | None]:
-        return [span for _path, span in self.seen]
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that leaves early is what some tests are about."""
-        if not isinstance(sys.exc_info()[1], ConnectionError):
-            super().handle_error(request, client_address)
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is http.server's
-        pass
-
-    def do_GET(self) -> None:
-        span = self.headers["Range"]
-        self.server.seen.append((self.path, span))
-        trick = self.server.tricks.pop(0) if self.server.tricks else Trick()
-        body = self.server.files.get(self.path) if trick.body is None else trick.body
-        start = int(span.removeprefix("bytes=").removesuffix("-")) if span and not trick.whole else 0
-        if body is None or trick.status:
-            self.answer(trick.status or 404, {"Content-Length": "0"}, trick)
-            return
-        headers = {"Content-Length": str(len(body) - start)}
-        if start:
-            headers["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
-        self.answer(206 if start else 200, headers, trick)
-        self.wfile.write(body[start:][: trick.cut])
-        if trick.stall:
-            self.server.over.wait(20)
-        if trick.reset:
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.connection.close()
-
-    def answer(self, status: int, headers: dict[str, str], trick: Trick) -> None:
-        self.send_response(status)
-        for name, value in {**headers, **(trick.headers or {})}.items():
-            if value is not None:
-                self.send_header(name, value)
-        self.end_headers()
-
-
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with Server() as running:
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    files = {f"/{PATHS[folder]}": body for folder, body in BODIES.items()}
+    with serving(files, monkeypatch) as running:
         yield running
-        running.over.set()
-        running.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -305,7 +217,7 @@ def test_back_off_grows(server: Server, out: Path, monkeypatch: pytest.MonkeyPat
 def test_stalled_connection_times_out_and_is_resumed(
     server: Server, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(coco, "TIMEOUT", 0.2)
+    monkeypatch.setattr(transfer, "TIMEOUT", 0.2)
     server.tricks = [Trick(cut=0, stall=True)]
     started = time.monotonic()
     fetch(server, out)
@@ -315,8 +227,8 @@ def test_stalled_connection_times_out_and_is_resumed(
 
 
 def test_break_after_the_last_byte_is_no_failure(server: Server, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coco, "TIMEOUT", 0.2)
-    monkeypatch.setattr(coco, "CHUNK", 1_000)
+    monkeypatch.setattr(transfer, "TIMEOUT", 0.2)
+    monkeypatch.setattr(transfer, "CHUNK", 1_000)
     body = zipped({"train2017/a.jpg": noise(5, 3_000)})
     whole = body + b"\0" * (-len(body) % 1_000)  # a multiple of the chunk, so that all of it is read before the stall
     server.tricks = [Trick(body=whole, stall=True, headers={"Content-Length": None})]
@@ -730,7 +642,7 @@ def test_choose_keeps_the_order_of_the_table() -> None:
 def test_header_names_in_any_case_and_an_unknown_total() -> None:
     headers = Message()
     headers["content-range"] = "bytes 5-9/*"
-    assert coco.body_start(206, headers, 5, 10, "url") == 5
+    assert transfer.body_start(206, headers, 5, transfer.Remote("name", "url", 10)) == 5
 
 
 def test_the_table_is_the_sites() -> None:
