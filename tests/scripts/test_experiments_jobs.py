@@ -152,7 +152,7 @@ ARMS = {
     "a": Arm(about="", data="original"),
     "b": Arm(about="", data={"operations": [{"operation": "original"}]}),
     "c": Arm(about="", base="b", online=True),
-    "d": Arm(about="", base="a", predict=Predict(config={"INPUT": {"MIN_SIZE_TEST": 64}})),
+    "d": Arm(about="", base="a", predict=Predict(ema=False, config={"INPUT": {"MIN_SIZE_TEST": 64}})),
 }
 
 
@@ -206,7 +206,8 @@ def test_an_arm_that_only_predicts_in_another_way_trains_nothing() -> None:
     plain, other = (found.jobs[item] for item in found.measured.values())
     assert len(set(found.trainings.values())) == 1
     assert other.needs == plain.needs
-    assert other.arguments[-2:] == ("INPUT.MIN_SIZE_TEST", "64")
+    assert other.arguments[-3:] == ("--no-ema", "INPUT.MIN_SIZE_TEST", "64")
+    assert "--no-ema" not in plain.arguments
 
 
 def fake(name: str, *arguments: str, needs: tuple[str, ...] = ()) -> Job:
