@@ -85,7 +85,7 @@ def test_hotcoco_loads_it(folder: Path, read: Read) -> None:
 
 @pytest.mark.parametrize("force_masks", [True, False])
 def test_supervision_loads_it(folder: Path, read: Read, force_masks: bool) -> None:
-    supervision: Any = pytest.importorskip("supervision", reason="it comes with setup.cfg's extra `train`")
+    supervision: Any = pytest.importorskip("supervision", reason="it comes with setup.cfg's extra `draw`")
 
     dataset = read(folder)
     loaded = supervision.DetectionDataset.from_coco(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -38,6 +39,12 @@ class Plan(NamedTuple):
     artist: Artist
     score: float
     """The lowest that is drawn."""
+
+
+def check_installed() -> None:
+    """Raises DataError where the library that draws is not installed; it is not needed for anything else."""
+    if importlib.util.find_spec("supervision") is None:
+        raise DataError("--draw: expected the package supervision, which draws, found none; pip install supervision")
 
 
 def check_folder(folder: Path, pictures: Path, results: Path) -> None:

@@ -89,6 +89,7 @@ def prepare(request: Request, progress: cli.Progress | None) -> Job:
     device = devices.device_of(cfg)
     output = _output_of(request, asked)
     if request.draw is not None:
+        drawings.check_installed()
         drawings.check_folder(request.draw, request.images, output)
     checked = pictures.check(asked, progress, skip_bad=request.skip_bad)
     records = checked.records

@@ -128,3 +128,10 @@ def test_jpegs_keep_thin_lines() -> None:
     white[:, 15] = (0, 0x72, 0xB2)
     decoded = np.asarray(PillowImage.open(io.BytesIO(drawings.encoded(white, "a.jpg"))))
     assert np.abs(decoded[:, 15].astype(int) - (0, 0x72, 0xB2)).max() < 20
+
+
+def test_what_draws_need_not_be_installed_where_nothing_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawings.check_installed()
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(DataError, match="--draw: expected the package supervision, .*; pip install supervision"):
+        drawings.check_installed()
