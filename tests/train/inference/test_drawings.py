@@ -133,5 +133,5 @@ def test_jpegs_keep_thin_lines() -> None:
 def test_what_draws_need_not_be_installed_where_nothing_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     drawings.check_installed()
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(DataError, match="--draw: expected the package supervision, .*; pip install supervision"):
+    with pytest.raises(DataError, match=r"--draw: expected the package supervision, .*; pip install supervision"):
         drawings.check_installed()
