@@ -37,6 +37,11 @@ from datasets import cli
 )
 @click.option("--jobs", type=click.IntRange(1), help="Commands at a time.  [default: CPU cores, 1 with a GPU]")
 @click.option("--gpus", type=click.IntRange(1), default=1, show_default=True, help="GPUs of each training.")
+@click.option(
+    "--remove-checkpoints",
+    is_flag=True,
+    help="... once all that was asked for has been predicted by them: 150 MB each.",
+)
 @click.option("--dry-run", is_flag=True, help="List the jobs and which are done; run nothing.")
 def main(
     data: str,
@@ -50,6 +55,7 @@ def main(
     output: Path | None,
     jobs: int | None,
     gpus: int,
+    remove_checkpoints: bool,
     dry_run: bool,
 ) -> None:
     """Train arms, each a way to make the data or to train, on 25, 50, 100 and all images, for equally many steps, and
@@ -69,7 +75,8 @@ def main(
     name = Path(data).stem if Path(data).suffix else Path(data).name
     folder = (output or Path("runs") / name / "evidence").resolve()
     command = shlex.join(["python", "-m", "scripts.evidence", *sys.argv[1:]])
-    common = experiment.Request(data, name, folder, jobs, gpus, command, "evidence", split)  # type: ignore[arg-type]
+    keep = not remove_checkpoints
+    common = experiment.Request(data, name, folder, jobs, gpus, command, "evidence", split, keep)  # type: ignore[arg-type]
     asked = Request(
         common, arms_list, settings, seeds, arms, _numbers(images, "--images"), _numbers(lengths, "--lengths")
     )

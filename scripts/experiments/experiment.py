@@ -21,7 +21,8 @@ from scripts.experiments.numbers import said_of
 class Request(NamedTuple):
     """What is run: `data` (its name, where it is a file, is `data_name`), in the folder `output`, at most `jobs`
     commands at a time (None: as many as fit), `gpus` of each training, by the command line `command`. `work` names the
-    experiment in messages, `split` is what it is measured on.
+    experiment in messages, `split` is what it is measured on. Checkpoints that nothing is to be predicted by any more
+    are kept unless `keep_checkpoints` is false.
     """
 
     data: str
@@ -32,6 +33,7 @@ class Request(NamedTuple):
     command: str
     work: str
     split: spec.SplitName = "val"
+    keep_checkpoints: bool = True
 
 
 class Experiment:
@@ -96,6 +98,12 @@ class Experiment:
                 left.append(job)
                 needed.update(job.needs)
         return left[::-1]
+
+    def spent(self, trials: Iterable[Trial]) -> list[Job]:
+        """The finished trainings whose checkpoints no unfinished job of these trials needs."""
+        needed = {need for job in self.left(trials) for need in job.needs}
+        trainings = [job for job in self.wanted(trials) if job.step == "train" and job.identity in self.done]
+        return [job for job in trainings if job.identity not in needed]
 
     def measured(self, trial: Trial) -> JobResult | None:
         return self.done.get(self.plan.measured[trial])
@@ -177,6 +185,9 @@ class _Climb(NamedTuple):
         count, total = self._show()
         self.say(f"[{count}/{total}] {job}: {_said(job, outcome, seconds)}")
         self.write_page()
+        if not experiment.request.keep_checkpoints:
+            for training in experiment.spent(self.trials):
+                job_result.remove_checkpoints(experiment.output, training)
 
     def _show(self) -> tuple[int, int]:
         """Show and return how many jobs are done, of how many."""

@@ -91,8 +91,13 @@ def make_way(folder: Path, job: Job) -> None:
     """
     job_folder = folder / job.folder
     if job.step == "train" and not has_output(folder, job):
-        for path in (job_folder / NAME, *job_folder.glob("model_*.pth")):
-            path.unlink(missing_ok=True)
+        (job_folder / NAME).unlink(missing_ok=True)
+        remove_checkpoints(folder, job)
+
+
+def remove_checkpoints(folder: Path, job: Job) -> None:
+    for path in (folder / job.folder).glob("model_*.pth"):
+        path.unlink(missing_ok=True)
 
 
 def write(folder: Path, job: Job, outcome: Outcome, seconds: float, environment: Environment) -> JobResult:

@@ -76,6 +76,17 @@ def test_two_arms_on_two_numbers_of_images_and_again(
     assert (tmp_path / "runs/own.md").read_text(encoding="utf-8") == page
 
 
+def test_checkpoints_are_removed_once_nothing_needs_them_and_that_is_all(arguments: list[str], tmp_path: Path) -> None:
+    run_evidence(arguments, "--images", "0", "--remove-checkpoints")
+    folder = tmp_path / "runs" / "evidence"
+    assert list(folder.rglob("*.pth")) == []
+    assert len(list(folder.rglob("results.json"))) == 2
+    assert run_evidence(arguments, "--images", "0", "--dry-run").output.splitlines()[-1] == "3 of 3 jobs are done"
+    next(folder.glob("02-mean/*/results.json")).unlink()
+    listed = run_evidence(arguments, "--images", "0", "--dry-run").output.splitlines()
+    assert [line.split()[-2] for line in listed if line.startswith("to do")] == ["train", "predict"]
+
+
 def test_what_is_asked_for_is_run_and_nothing_else(arguments: list[str]) -> None:
     listed = run_evidence(arguments, "--arms", "original", "--images", "3", "--dry-run").output.splitlines()
     assert [line.split()[-2] for line in listed[:-1]] == ["subset", "train", "predict"]
