@@ -14,6 +14,8 @@ VAL ?= $(DATA)
 ONLINE ?=
 # The models whose predictions are fused.
 MODELS ?= $(call by_data,tiny tiny-cascade,r50 r101,r18 r18-cascade)
+# The ensemble recipe that tuning starts from.
+FUSION ?= $(call by_data,per-category,paper,per-category)
 # Seeds of each training of `ladder` and `evidence`.
 SEEDS ?= 3
 # Trainings and predictions at a time in `submit`: those of the sample are small, and run best with some cores each.
@@ -137,7 +139,7 @@ $(SUBMISSION)/%_test.json: $(RUNS)/%/complete
 	$(call timed,predict test with $*,$(PYTHON) -m train predict --run $(<D) --split test --data $(DATA) --raw --output $@)
 
 $(SUBMISSION)/recipe.yaml: $(MODELS:%=$(SUBMISSION)/%_val.json)
-	$(call timed,tune,$(PYTHON) -m ensemble tune --data $(DATA) --split val $(^:%=--results %) --if-seen keep --output $@)
+	$(call timed,tune,$(PYTHON) -m ensemble tune --data $(DATA) --split val $(^:%=--results %) --recipe $(FUSION) --if-seen keep --output $@)
 
 $(SUBMISSION).json: $(SUBMISSION)/recipe.yaml $(MODELS:%=$(SUBMISSION)/%_test.json)
 	$(call timed,fuse,$(PYTHON) -m ensemble fuse --data $(DATA) --split test --recipe $< $(MODELS:%=--results $(SUBMISSION)/%_test.json) --output $@)

@@ -105,7 +105,7 @@ def _examined(models: list[Model], chosen: Recipe, images: Images, *, trust: boo
     multiple=True,
     help="A model's results; one option each. NAME: as the recipe calls the model, if the file's name does not tell.",
 )
-@click.option("--recipe", default="paper", show_default=True, help="paper or a YAML file.")
+@click.option("--recipe", default="per-category", show_default=True, help="per-category, paper or a YAML file.")
 @click.option("--output", type=options.PATH, required=True, help="COCO results file to write.")
 @options.trained_on
 @reading
@@ -184,7 +184,7 @@ def fuse(
     help="A model's results on it; one option each. NAME: as the recipe to start from calls the model.",
 )
 @click.option("--output", type=options.PATH, required=True, help="Recipe to write.")
-@click.option("--recipe", default="paper", show_default=True, help="Recipe to start from.")
+@click.option("--recipe", default="per-category", show_default=True, help="Recipe to start from.")
 @options.trained_on
 @reading
 @click.option("--trials", type=click.IntRange(1), default=60, show_default=True, help="Recipes to try.")

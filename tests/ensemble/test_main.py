@@ -207,7 +207,8 @@ def test_fuse_replaces_an_older_output_and_makes_its_folder(folder: Path) -> Non
 def test_the_recipe_s_results_are_taken_beside_it_where_none_are_given(
     folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert fuse(folder, "test").code == 0
+    # A recipe that says nothing of suppression and fusion has the paper's.
+    assert fuse(folder, "test", "--recipe", "paper").code == 0
     expected = (folder / "out.json").read_bytes()
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
     for where in (folder, folder / "sub"):
@@ -234,7 +235,7 @@ def test_the_weights_of_a_recipe_belong_to_the_names_of_its_files(order: str, fo
     assert (code, err) == (0, "")
     assert f"{folder / 'a_test.json'}: weight 0, left out" in out.splitlines()
     alone = (folder / "out.json").read_bytes()
-    assert fuse(folder, "test", names=("b",)).code == 0
+    assert fuse(folder, "test", "--recipe", "paper", names=("b",)).code == 0
     assert (folder / "out.json").read_bytes() == alone
 
 

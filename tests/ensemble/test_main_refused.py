@@ -239,7 +239,7 @@ def test_a_file_that_is_not_there_is_named(folder: Path, refused: Refused) -> No
         given = [*options(folder, "good.json")[2:], "--annotations", none]
         assert refused(command, *given) == f"{none}: the annotation file {missing}"
         assert refused(command, *options(folder, "good.json"), "--recipe", none) == (
-            f"--recipe {none}: expected a YAML file or one of paper, found neither"
+            f"--recipe {none}: expected a YAML file or one of paper, per-category, found neither"
         )
         given = [*options(folder, "good.json")[2:], "--data", none]
         assert refused(command, *given).startswith(

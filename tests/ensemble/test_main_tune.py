@@ -261,11 +261,12 @@ def test_tune_may_keep_the_recipe_where_images_were_seen(folder: Path) -> None:
     code, out, err = tuned(folder, output, "--if-seen", "keep")
 
     assert (code, err) == (0, "")
-    assert out.splitlines()[-1] == f"{output}: the recipe paper as it is"
-    assert output.read_text().startswith("# The recipe paper as it is; on the validation data:\n")
+    assert out.splitlines()[-1] == f"{output}: the recipe per-category as it is"
+    assert output.read_text().startswith("# The recipe per-category as it is; on the validation data:\n")
     chosen = recipe.load(output)
     assert [model.results for model in chosen.models] == ["a.json", "b.json"]
-    assert (chosen.suppress, chosen.fuse) == (Recipe().suppress, Recipe().fuse)
+    begun = recipe.load(recipe.find("per-category"))
+    assert (chosen.suppress, chosen.fuse) == (begun.suppress, begun.fuse)
     # On images that nobody was trained on, it searches.
     for name in ("a", "b"):
         know(folder, name)

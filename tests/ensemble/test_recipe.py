@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 
@@ -27,8 +28,8 @@ def write(tmp_path: Path) -> Write:
     return write
 
 
-def test_the_recipe_that_ships_is_the_paper_s() -> None:
-    assert recipe.shipped() == ["paper"]
+def test_two_recipes_ship_the_papers_and_the_same_by_category() -> None:
+    assert recipe.shipped() == ["paper", "per-category"]
     assert recipe.load(recipe.find("paper")) == Recipe(
         models=(),
         # All boxes of an image compete, whatever their category; the decayed scores are the output.
@@ -37,6 +38,12 @@ def test_the_recipe_that_ships_is_the_paper_s() -> None:
         # As many as a submission may have.
         detections_per_image=100,
     )
+
+
+def test_untuned_boxes_of_other_categories_do_not_compete() -> None:
+    paper = recipe.load(recipe.find("paper"))
+    suppress = SoftNms(kind="gaussian", class_agnostic=False, sigma=0.5, score_threshold=0.001)
+    assert recipe.load(recipe.find("per-category")) == msgspec.structs.replace(paper, suppress=suppress)
 
 
 def test_a_recipe_that_says_nothing_is_the_paper_s_too(write: Write) -> None:
@@ -216,7 +223,9 @@ def test_neither_a_name_nor_a_file_is_refused_with_the_names(tmp_path: Path) -> 
     for name in ("papers", str(tmp_path), str(tmp_path / "none.yaml")):
         with pytest.raises(DataError) as caught:
             recipe.find(name)
-        assert str(caught.value) == f"--recipe {name}: expected a YAML file or one of paper, found neither"
+        assert (
+            str(caught.value) == f"--recipe {name}: expected a YAML file or one of paper, per-category, found neither"
+        )
 
 
 def test_a_recipe_without_models_weighs_all_the_same() -> None:
