@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from datasets import cli
+from scripts.experiments import options
+
+if TYPE_CHECKING:
+    from datasets.spec import SplitName
+    from scripts.experiments import experiment
 
 # Heavy imports are inside the command: `--help` must answer at once.
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.option("--data", default="sample", show_default=True, metavar="NAME|FILE", help="Data in datasets/specs/.")
-@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Seeds 0, 1, ... of each training.")
+@options.of_experiment("evidence", "training")
 @click.option(
     "--list",
     "arms_list",
@@ -30,31 +32,19 @@ from datasets import cli
 @click.option("--split", type=click.Choice(["val", "test"]), default="val", show_default=True, help="Measured on.")
 @click.option("--settings", metavar="NAME|FILE", help="bccd, sample, small or a YAML file; else by the data.")
 @click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Folder of all runs; the pages lie beside it.  [default: runs/DATA/evidence]",
-)
-@click.option("--jobs", type=click.IntRange(1), help="Commands at a time.  [default: CPU cores, 1 with a GPU]")
-@click.option("--gpus", type=click.IntRange(1), default=1, show_default=True, help="GPUs of each training.")
-@click.option(
     "--remove-checkpoints",
     is_flag=True,
     help="... once all that was asked for has been predicted by them: 150 MB each.",
 )
-@click.option("--dry-run", is_flag=True, help="List the jobs and which are done; run nothing.")
 def main(
-    data: str,
+    request: experiment.Request,
     seeds: int,
     arms_list: str,
     arms: str,
     images: str,
     lengths: str,
-    split: str,
+    split: SplitName,
     settings: str | None,
-    output: Path | None,
-    jobs: int | None,
-    gpus: int,
     remove_checkpoints: bool,
     dry_run: bool,
 ) -> None:
@@ -70,19 +60,13 @@ def main(
       python -m scripts.evidence --data mine.yaml --settings small --images 100,0 --dry-run
     """
     from scripts.evidence.evidence import Evidence, Request, run_evidence
-    from scripts.experiments import experiment
+    from scripts.experiments.experiment import listing
 
-    name = Path(data).stem if Path(data).suffix else Path(data).name
-    folder = (output or Path("runs") / name / "evidence").resolve()
-    command = shlex.join(["python", "-m", "scripts.evidence", *sys.argv[1:]])
-    keep = not remove_checkpoints
-    common = experiment.Request(data, name, folder, jobs, gpus, command, "evidence", split, keep)  # type: ignore[arg-type]
-    asked = Request(
-        common, arms_list, settings, seeds, arms, _numbers(images, "--images"), _numbers(lengths, "--lengths")
-    )
-    evidence = Evidence(asked)
+    request = request._replace(split=split, keep_checkpoints=not remove_checkpoints)
+    counts, times = _numbers(images, "--images"), _numbers(lengths, "--lengths")
+    evidence = Evidence(Request(request, arms_list, settings, seeds, arms, counts, times))
     if dry_run:
-        click.echo("\n".join(experiment.listing(evidence.experiment, evidence.chosen)))
+        click.echo("\n".join(listing(evidence.experiment, evidence.chosen)))
         return
     with cli.progress_bar("job") as progress:
         run_evidence(evidence, cli.above_progress, progress)
