@@ -13,11 +13,12 @@ from datasets.comparison import Difference
 from datasets.errors import DataError
 from scripts.evidence import page, pictures
 from scripts.evidence.page import ArmAbout, Cell, Doubled, Tables
-from scripts.experiments import experiment, made_with
+from scripts.experiments import experiment, made_with, splits
 from scripts.experiments.arms import Composed, base_of, compose, find_settings, load_arms
 from scripts.experiments.experiment import Experiment
 from scripts.experiments.jobs import Trial
 from scripts.experiments.numbers import spread
+from scripts.experiments.splits import Split
 
 HERE = Path(__file__).parent
 SETTINGS = HERE / "settings"
@@ -48,22 +49,26 @@ class Evidence:
         folder = _list_folder(request.list)
         self.name = common.output.name if request.list == LISTS[0] else folder.name
         self.arms = compose(load_arms(folder), self.settings, base_of(self.settings))
-        images = _asked(request.images, self.settings.images, "--images")
-        lengths = _asked(request.lengths, self.settings.lengths, "--lengths")
-        # One seed after the other, so that there is a whole table early.
-        trials = [
-            Trial(arm.name, count, length, seed)
-            for seed in range(request.seeds)
-            for length in self.settings.lengths
-            for count in self.settings.images
-            for arm in self.arms
-        ]
-        self.experiment = Experiment(common, self.arms, trials)
         names = {arm.name for arm in experiment.chosen(self.arms, request.arms, "--arms")}
+        lengths = _asked(request.lengths, self.settings.lengths, "--lengths")
+        self.experiment = Experiment(common, self.arms, self._trials)
+        images = _asked(request.images, self.counts, "--images")
+        trials = self.experiment.trials
         self.chosen = [
             item for item in trials if item.arm in names and item.images in images and item.length in lengths
         ]
         self._aps: dict[tuple[str, ...], comparison.Arm] = {}
+
+    def _trials(self, train: Split) -> list[Trial]:
+        """One seed after the other, so that there is a whole table early."""
+        self.counts = splits.drawable(self.settings.images, train)
+        return [
+            Trial(arm.name, count, length, seed)
+            for seed in range(self.request.seeds)
+            for length in self.settings.lengths
+            for count in self.counts
+            for arm in self.arms
+        ]
 
     @property
     def page(self) -> Path:
@@ -76,7 +81,7 @@ class Evidence:
         cells = [
             cell
             for length in self.settings.lengths
-            for count in self.settings.images
+            for count in self.counts
             for arm in self.arms
             if (cell := self._cell(arm, count, length)) is not None
         ]
@@ -109,7 +114,7 @@ class Evidence:
         )
 
     def _doubled(self, headline: Composed) -> list[Doubled]:
-        known = {self._images(count): count for count in self.settings.images}
+        known = {self._images(count): count for count in self.counts}
         found = []
         for length in self.settings.lengths:
             for images, count in sorted(known.items()):
@@ -170,7 +175,8 @@ def _list_folder(name: str) -> Path:
 def _asked(asked: tuple[int, ...], known: tuple[int, ...], option: str) -> tuple[int, ...]:
     if unknown := [str(number) for number in asked if number not in known]:
         raise DataError(
-            f"{option}: expected some of the settings' ({', '.join(map(str, known))}), found {', '.join(unknown)}"
+            f"{option}: expected some of the settings' that the data allow ({', '.join(map(str, known))}), found "
+            f"{', '.join(unknown)}"
         )
     return asked or known
 

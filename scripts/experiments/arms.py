@@ -29,13 +29,15 @@ class Paper(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 class Predict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Options of `python -m train predict`, and keys of the configuration that it alone changes; omitted ones are
-    inherited. `ema` is whether it takes the moving average of weights where a training keeps one, as it does by itself.
+    inherited. `ema` is whether it takes the moving average of weights where a training keeps one, as it does by itself;
+    `part` names keys that the settings define.
     """
 
     raw: bool | None = None
     tta: bool | None = None
     ema: bool | None = None
     config: Tree = {}
+    part: str | None = None
 
 
 class Arm(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -64,9 +66,10 @@ class Arm(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How the arms run on a kind of data: the model and schedule to start from (names in train/configs/) with `config`
-    over them; iterations of a training, and from some arm on; the arms' `part`s.
+    over them; iterations of a training, and from some arm on; the arms' `part`s, as what depends on the size of images.
 
-    Each arm is trained on each number of `images` (0 for all), for each of `lengths` times its iterations.
+    Each arm is trained on each number of `images` (0 for all) of which there are as many, for each of `lengths` times its
+    iterations.
     """
 
     about: str
@@ -166,6 +169,7 @@ def _composed(folder: str, arm: Arm, below: Composed, settings: Settings) -> Com
     config = merged(below.config, arm.config)
     if arm.part is not None:
         config = merged(config, settings.parts[arm.part])
+    predicted = settings.parts[arm.predict.part] if arm.predict.part is not None else {}
     name = name_of(folder)
     return Composed(
         folder=folder,
@@ -179,7 +183,7 @@ def _composed(folder: str, arm: Arm, below: Composed, settings: Settings) -> Com
         raw=below.raw if arm.predict.raw is None else arm.predict.raw,
         tta=below.tta if arm.predict.tta is None else arm.predict.tta,
         ema=below.ema if arm.predict.ema is None else arm.predict.ema,
-        predict_config=merged(below.predict_config, arm.predict.config),
+        predict_config=merged(merged(below.predict_config, predicted), arm.predict.config),
         ensemble=merged(below.ensemble, arm.ensemble),
         trains=bool(arm.config or arm.part or arm.data or arm.online is not None) or not below.name,
     )
@@ -214,9 +218,10 @@ def _problems(arm: Arm, settings: Settings, before: list[str]) -> list[str]:
     problems = []
     if arm.base is not None and arm.base not in before:
         problems.append(f"base: {expected}, found {arm.base!r}")
-    if arm.part is not None and arm.part not in settings.parts:
-        known = ", ".join(settings.parts) or "none"
-        problems.append(f"part: expected one of the settings' parts ({known}), found {arm.part!r}")
+    known = ", ".join(settings.parts) or "none"
+    for key, part in (("part", arm.part), ("predict: part", arm.predict.part)):
+        if part is not None and part not in settings.parts:
+            problems.append(f"{key}: expected one of the settings' parts ({known}), found {part!r}")
     if isinstance(arm.data, str) and arm.data not in (ORIGINAL, *yaml_files.shipped(RECIPES)):
         known = ", ".join((ORIGINAL, *yaml_files.shipped(RECIPES)))
         problems.append(f"data: expected one of {known}, or a recipe's keys, found {arm.data!r}")

@@ -16,6 +16,7 @@ from scripts.experiments.environment import Environment
 from scripts.experiments.job_result import JobResult, Outcome
 from scripts.experiments.jobs import DATA_STEPS, Job, Plan, Planner, Trial
 from scripts.experiments.numbers import said_of
+from scripts.experiments.splits import Split
 
 
 class Request(NamedTuple):
@@ -37,20 +38,20 @@ class Request(NamedTuple):
 
 
 class Experiment:
-    """Arms and their trials, read and planned. Raises DataError for unusable data.
+    """Arms and their trials, which may depend on the training split, read and planned. Raises DataError for unusable
+    data.
 
     `done` has the results of finished jobs by identity; data and trainings count even if their output was removed.
     """
 
-    def __init__(self, request: Request, arms: list[Composed], trials: list[Trial]) -> None:
+    def __init__(self, request: Request, arms: list[Composed], trials: Callable[[Split], list[Trial]]) -> None:
         self.request = request
         self.output = request.output
         self.arms = {arm.name: arm for arm in arms}
-        self.trials = trials
         self.train = splits.read_split(request.data, "train")
         self.val = splits.read_split(request.data, request.split)
-        splits.check_sizes({trial.images for trial in trials}, self.train)
-        self.data = splits.plan_data(request.data, self.train, self.arms, trials)
+        self.trials = trials(self.train)
+        self.data = splits.plan_data(request.data, self.train, self.arms, self.trials)
         self.done: dict[str, JobResult] = {}
         self.plan_again()
 

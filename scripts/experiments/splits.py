@@ -79,15 +79,10 @@ def val_of(split: Split) -> Val:
     return Val(str(split.files.annotations), str(split.files.images), split.digest)
 
 
-def check_sizes(sizes: Iterable[int], train: Split) -> None:
-    """Raises DataError naming the numbers of images of which there are not as many to draw."""
+def drawable(sizes: Iterable[int], train: Split) -> tuple[int, ...]:
+    """The numbers of images of which there are more to draw from, and 0, which is all."""
     there = len(with_objects(train.dataset))
-    too_many = [f"{size:,}" for size in sizes if size > there]
-    if too_many:
-        raise DataError(
-            f"settings: images: expected at most {there:,}, the images of {train.files.annotations} with an object, "
-            f"found {', '.join(too_many)}"
-        )
+    return tuple(size for size in sizes if size < there)
 
 
 def plan_data(name: str, train: Split, arms: Mapping[str, Composed], trials: Iterable[Trial]) -> DataPlan:

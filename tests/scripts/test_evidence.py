@@ -96,8 +96,8 @@ def test_what_is_asked_for_is_run_and_nothing_else(arguments: list[str]) -> None
     ("options", "found"),
     [
         (("--arms", "none"), "--arms: expected some of original, mean, found none"),
-        (("--images", "4"), r"--images: expected some of the settings' \(3, 0\), found 4"),
-        (("--lengths", "9"), r"--lengths: expected some of the settings' \(1\), found 9"),
+        (("--images", "4"), r"--images: expected some of the settings' that the data allow \(3, 0\), found 4"),
+        (("--lengths", "9"), r"--lengths: expected some of the settings' that the data allow \(1\), found 9"),
         (
             ("--list", "nowhere"),
             "--list nowhere: expected a folder of YAML files or one of arms, causes, found neither",
@@ -109,10 +109,15 @@ def test_what_is_not_there_is_refused(arguments: list[str], options: tuple[str, 
         run_evidence(arguments, *options)
 
 
-def test_more_images_than_there_are_to_draw_are_refused(arguments: list[str], tmp_path: Path) -> None:
-    (tmp_path / "wee.yaml").write_text(WEE.replace("[3, 0]", "[3, 8, 900]"), encoding="utf-8")
-    with pytest.raises(DataError, match=r"settings: images: expected at most 7, the images of .*, found 8, 900"):
-        run_evidence(arguments)
+def test_subsets_as_large_as_the_data_are_left_out_and_refused_where_they_are_asked_for(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    # Seven of the drawn images have an object that is no crowd.
+    (tmp_path / "wee.yaml").write_text(WEE.replace("[3, 0]", "[3, 7, 900, 0]"), encoding="utf-8")
+    listed = run_evidence(arguments, "--arms", "original", "--dry-run").output.splitlines()
+    assert [line for line in listed if "subset" in line] == [listed[0]]
+    with pytest.raises(DataError, match=r"that the data allow \(3, 0\), found 900"):
+        run_evidence(arguments, "--images", "900")
 
 
 def test_numbers_are_numbers(arguments: list[str]) -> None:

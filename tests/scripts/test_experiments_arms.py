@@ -16,6 +16,7 @@ from scripts.experiments.arms import (
     RECIPES,
     Arm,
     Composed,
+    Predict,
     Settings,
     base_of,
     compose,
@@ -206,13 +207,14 @@ def test_a_rung_that_says_something_else_is_refused_by_file_and_key(text: str, f
 def test_rungs_that_do_not_fit_the_settings_are_refused_all_at_once() -> None:
     settings = Settings(about="", model="tiny", schedule="sample", iterations=5, iterations_from={"last": 3})
     rungs = {
-        "01-a": Arm(about="", section="", part="deeper"),
+        "01-a": Arm(about="", section="", part="deeper", predict=Predict(part="larger")),
         "02-b": Arm(about="", base="z", fuse=("c",), data="all"),
     }
     with pytest.raises(DataError) as caught:
         compose(rungs, settings, {})
     assert str(caught.value).splitlines()[1:] == [
         "  01-a: part: expected one of the settings' parts (none), found 'deeper'",
+        "  01-a: predict: part: expected one of the settings' parts (none), found 'larger'",
         "  02-b: base: expected one before it (a), found 'z'",
         f"  02-b: data: expected one of original, {', '.join(shipped(RECIPES))}, or a recipe's keys, found 'all'",
         "  02-b: fuse: expected one before it (a), found 'c'",
