@@ -68,8 +68,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """How the arms run on a kind of data: the model and schedule to start from (names in train/configs/) with `config`
     over them; iterations of a training, and from some arm on; the arms' `part`s, as what depends on the size of images.
 
-    Each arm is trained on each number of `images` (0 for all) of which there are as many, for each of `lengths` times its
-    iterations.
+    Each arm is trained on each number of `images` (0 for all) of which there are as many, for each of `lengths` times
+    its iterations.
     """
 
     about: str
