@@ -90,10 +90,13 @@ $(VENV)/light.stamp: setup.cfg constraints.txt | $(VENV)/bin/python
 	$(call timed,set-up: the compiler and the ensemble stage,$(PIP) .)
 	@touch $@
 
+# A comma would end an argument of `timed`.
+EXTRAS := .[train,draw]
+
 # torch and what Detectron2 needs; then Detectron2 itself, as pure Python.
 $(VENV)/train.stamp: setup.cfg constraints.txt scripts/install_detectron2.py $(VENV)/light.stamp
 	@echo "torch with what it needs: 5.5 GB, some minutes"
-	$(call timed,set-up: torch and Detectron2,$(PIP) .[train,draw] && $(VENV)/bin/python scripts/install_detectron2.py)
+	$(call timed,set-up: torch and Detectron2,$(PIP) "$(EXTRAS)" && $(VENV)/bin/python scripts/install_detectron2.py)
 	@touch $@
 
 $(VENV)/dev.stamp: setup.cfg constraints.txt $(VENV)/train.stamp
