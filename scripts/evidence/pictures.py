@@ -48,14 +48,30 @@ def _steps(cell: Cell) -> int:
 
 
 def _lines(tables: Tables, cells: Sequence[Cell], at: Callable[[Cell], int]) -> Sequence[Line]:
-    """A line for each arm that has some of the cells; the reference and the headline stand out."""
-    bold = {tables.reference, tables.headline}
+    """A line for each arm that is shown and has some of the cells; the reference and the headline stand out."""
+    bold, shown = {tables.reference, tables.headline}, _shown(tables)
     lines = []
     for arm in tables.arms:
+        if arm.name not in shown:
+            continue
         of_arm = sorted((cell for cell in cells if cell.arm == arm.name), key=at)
         if of_arm:
             lines.append(Line(arm.name, [_point(cell, at(cell)) for cell in of_arm], arm.name in bold))
     return lines
+
+
+def _shown(tables: Tables) -> set[str]:
+    """The reference, the headline and what it is based on: a picture of every arm is a thicket. All arms where there is
+    no headline.
+    """
+    bases = {arm.name: arm.base for arm in tables.arms}
+    if not tables.headline:
+        return set(bases)
+    shown, name = {tables.reference}, tables.headline
+    while name:
+        shown.add(name)
+        name = bases[name]
+    return shown
 
 
 def _point(cell: Cell, at: int) -> Point:

@@ -25,6 +25,13 @@ def test_a_picture_by_images_has_a_panel_for_each_length_and_one_by_steps_for_ea
     assert "25 images: original: 50.0 (49.0 to 51.0) at 6, 50.0 (49.0 to 51.0) at 24." in found["steps"][1]
 
 
+def test_only_what_leads_to_the_headline_is_shown() -> None:
+    found = tables(*((arm, images, 6) for arm in ("original", "other", "more") for images in (25, 50)))
+    found = found._replace(arms=[ARMS[0], ArmAbout("other", "", "original"), ARMS[1]])
+    assert "other" not in draw(found)["images"][1]
+    assert "other" in draw(found._replace(headline=""))["images"][1]
+
+
 def test_a_picture_of_single_points_is_left_out() -> None:
     assert list(draw(tables(("original", 25, 6), ("more", 25, 6)))) == []
     assert list(draw(tables(("original", 25, 6), ("original", 50, 6)))) == ["images"]
