@@ -34,7 +34,7 @@ RESAMPLES = 1000
 Fractions = npt.NDArray[np.float64]
 
 
-class Arm(NamedTuple):
+class ArmAps(NamedTuple):
     """The APs of an arm, as fractions: what all its comparisons need, so that results are matched once."""
 
     aps: Fractions
@@ -89,7 +89,7 @@ def measured(
     max_dets: int = MAX_DETS,
     name: str = "results",
     truth: str = "annotations",
-) -> Arm:
+) -> ArmAps:
     """The APs of an arm's results, one for each seed of its trainings.
 
     `seed` is that of the resamples. Raises DataError, which calls the results `name` and the dataset `truth`, where
@@ -100,29 +100,29 @@ def measured(
         raise DataError(f"{truth}: expected at least 2 images with an object that is not a crowd, found {images}")
     draws = all_and_drawn(len(dataset.images), resamples, seed)
     aps = np.array([resampled_aps(dataset, item, draws, max_dets=max_dets, name=name) for item in results])
-    return Arm(aps[:, 0], aps[:, 1:], seed)
+    return ArmAps(aps[:, 0], aps[:, 1:], seed)
 
 
-def mean(arm: Arm) -> Mean:
+def mean(arm: ArmAps) -> Mean:
     """The mean AP of an arm, with its interval over images and seeds."""
     ap = float(arm.aps.mean())
     return Mean(ap, around(ap, _drawn(arm)), len(arm.aps))
 
 
-def difference(arm: Arm, base: Arm) -> Difference:
+def difference(arm: ArmAps, base: ArmAps) -> Difference:
     """`arm` less `base`, seed by seed: their results must be of the same seeds in the same order.
 
     Raises ValueError for arms with different numbers of seeds, or different resamples.
     """
     if arm.resampled.shape != base.resampled.shape or arm.seed != base.seed:
         raise ValueError(f"not paired: {arm.resampled.shape}, {arm.seed} and {base.resampled.shape}, {base.seed}")
-    paired = Arm(arm.aps - base.aps, arm.resampled - base.resampled, arm.seed)
+    paired = ArmAps(arm.aps - base.aps, arm.resampled - base.resampled, arm.seed)
     found = float(paired.aps.mean())
     interval = around(found, _drawn(paired), bounds=(-1.0, 1.0))
     return Difference(float(arm.aps.mean()), float(base.aps.mean()), found, interval, len(arm.aps))
 
 
-def _drawn(arm: Arm) -> Fractions:
+def _drawn(arm: ArmAps) -> Fractions:
     """(B,) the mean over seeds with images and seeds drawn; over images alone for one seed."""
     seeds, resamples = arm.resampled.shape
     over_images: Fractions = arm.resampled.mean(axis=0)

@@ -18,7 +18,6 @@ from scripts.experiments.arms import Composed, base_of, compose, find_settings, 
 from scripts.experiments.experiment import Experiment
 from scripts.experiments.jobs import Trial
 from scripts.experiments.numbers import spread
-from scripts.experiments.splits import Split
 
 HERE = Path(__file__).parent
 SETTINGS = HERE / "settings"
@@ -51,17 +50,18 @@ class Evidence:
         self.arms = compose(load_arms(folder), self.settings, base_of(self.settings))
         names = {arm.name for arm in experiment.chosen(self.arms, request.arms, "--arms")}
         lengths = _asked(request.lengths, self.settings.lengths, "--lengths")
-        self.experiment = Experiment(common, self.arms, self._trials)
+        train, val = experiment.read_splits(common)
+        self.counts = splits.drawable(self.settings.images, train)
         images = _asked(request.images, self.counts, "--images")
-        trials = self.experiment.trials
+        trials = self._trials()
+        self.experiment = Experiment(common, self.arms, train, val, trials)
         self.chosen = [
             item for item in trials if item.arm in names and item.images in images and item.length in lengths
         ]
-        self._aps: dict[tuple[str, ...], comparison.Arm] = {}
+        self._aps: dict[tuple[str, ...], comparison.ArmAps] = {}
 
-    def _trials(self, train: Split) -> list[Trial]:
+    def _trials(self) -> list[Trial]:
         """One seed after the other, so that there is a whole table early."""
-        self.counts = splits.drawable(self.settings.images, train)
         return [
             Trial(arm.name, count, length, seed)
             for seed in range(self.request.seeds)
@@ -139,7 +139,7 @@ class Evidence:
             return None
         return comparison.difference(self._aps_of(one, seeds), self._aps_of(other, seeds))
 
-    def _aps_of(self, place: tuple[str, int, int], seeds: list[int]) -> comparison.Arm:
+    def _aps_of(self, place: tuple[str, int, int], seeds: list[int]) -> comparison.ArmAps:
         trials = [Trial(*place, seed) for seed in seeds]
         key = tuple(self.experiment.plan.measured[trial] for trial in trials)
         if key not in self._aps:

@@ -193,8 +193,7 @@ def _recipe(data: str | Tree, name: str) -> Recipe | None:
     if data == ORIGINAL:
         return None
     if isinstance(data, str):
-        path = yaml_files.find(data, RECIPES, option=f"{name}: data", names=yaml_files.shipped(RECIPES))
-        return Recipe(data, path.read_text(encoding="utf-8"), shipped=True)
+        return Recipe(data, (RECIPES / f"{data}.yaml").read_text(encoding="utf-8"), shipped=True)
     return Recipe(name, yaml.safe_dump({"name": name, **data}, sort_keys=False), shipped=False)
 
 
@@ -218,13 +217,13 @@ def _problems(arm: Arm, settings: Settings, before: list[str]) -> list[str]:
     problems = []
     if arm.base is not None and arm.base not in before:
         problems.append(f"base: {expected}, found {arm.base!r}")
-    known = ", ".join(settings.parts) or "none"
+    parts = ", ".join(settings.parts) or "none"
     for key, part in (("part", arm.part), ("predict: part", arm.predict.part)):
         if part is not None and part not in settings.parts:
-            problems.append(f"{key}: expected one of the settings' parts ({known}), found {part!r}")
-    if isinstance(arm.data, str) and arm.data not in (ORIGINAL, *yaml_files.shipped(RECIPES)):
-        known = ", ".join((ORIGINAL, *yaml_files.shipped(RECIPES)))
-        problems.append(f"data: expected one of {known}, or a recipe's keys, found {arm.data!r}")
+            problems.append(f"{key}: expected one of the settings' parts ({parts}), found {part!r}")
+    known = (ORIGINAL, *yaml_files.shipped(RECIPES))
+    if isinstance(arm.data, str) and arm.data not in known:
+        problems.append(f"data: expected one of {', '.join(known)}, or a recipe's keys, found {arm.data!r}")
     problems += [f"fuse: {expected}, found {name!r}" for name in arm.fuse if name not in before]
     if arm.fuse and not arm.ensemble:
         problems.append("ensemble: expected how to fuse, found nothing")

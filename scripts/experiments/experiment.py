@@ -38,19 +38,18 @@ class Request(NamedTuple):
 
 
 class Experiment:
-    """Arms and their trials, which may depend on the training split, read and planned. Raises DataError for unusable
-    data.
+    """Arms and their trials on the splits `train` and `val`, planned. Raises DataError for unusable data.
 
     `done` has the results of finished jobs by identity; data and trainings count even if their output was removed.
     """
 
-    def __init__(self, request: Request, arms: list[Composed], trials: Callable[[Split], list[Trial]]) -> None:
+    def __init__(self, request: Request, arms: list[Composed], train: Split, val: Split, trials: list[Trial]) -> None:
         self.request = request
         self.output = request.output
         self.arms = {arm.name: arm for arm in arms}
-        self.train = splits.read_split(request.data, "train")
-        self.val = splits.read_split(request.data, request.split)
-        self.trials = trials(self.train)
+        self.train = train
+        self.val = val
+        self.trials = trials
         self.data = splits.plan_data(request.data, self.train, self.arms, self.trials)
         self.done: dict[str, JobResult] = {}
         self.plan_again()
@@ -122,6 +121,11 @@ class Experiment:
         return [self.done[job.identity].environment for job in jobs if job.identity in self.done]
 
 
+def read_splits(request: Request) -> tuple[Split, Split]:
+    """What is trained on, and what is measured on. Raises DataError for data that is missing or invalid."""
+    return splits.read_split(request.data, "train"), splits.read_split(request.data, request.split)
+
+
 def chosen(arms: Sequence[Composed], names: str, option: str) -> list[Composed]:
     """The arms named with commas between them, all where there are none. Raises DataError naming unknown ones."""
     wanted = [part.strip() for part in names.split(",") if part.strip()]
@@ -156,14 +160,14 @@ def run(
             return
         found = environment.gpus()
         ran_on = environment.describe(found, experiment.request.jobs or (1 if found else parallel.cores()))
-        climb = _Climb(experiment, trials, ran_on, write_page, say, progress)
-        climb.run([job for job in experiment.left(trials) if job.step in DATA_STEPS])
+        work = _Work(experiment, trials, ran_on, write_page, say, progress)
+        work.run([job for job in experiment.left(trials) if job.step in DATA_STEPS])
         experiment.plan_again()
-        climb.run(experiment.left(trials))
+        work.run(experiment.left(trials))
         write_page()
 
 
-class _Climb(NamedTuple):
+class _Work(NamedTuple):
     experiment: Experiment
     trials: Sequence[Trial]
     ran_on: Environment

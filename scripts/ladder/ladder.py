@@ -43,7 +43,8 @@ class Ladder:
         self.settings = find_settings(self.settings_name, SETTINGS)
         self.rungs = compose(load_arms(RUNGS), self.settings, base_of(self.settings))
         self.chosen = experiment.chosen(self.rungs, request.rungs, "--rungs")
-        self.experiment = Experiment(request.experiment, self.rungs, lambda _: self.trials(self.rungs))
+        train, val = experiment.read_splits(request.experiment)
+        self.experiment = Experiment(request.experiment, self.rungs, train, val, self.trials(self.rungs))
 
     @property
     def seeds(self) -> range:

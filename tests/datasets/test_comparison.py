@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from datasets.comparison import Arm, Difference, Mean, difference, mean, measured
+from datasets.comparison import ArmAps, Difference, Mean, difference, mean, measured
 from datasets.errors import DataError
 from datasets.evaluation import Interval
 from datasets.intervals import ap_interval
@@ -84,9 +84,9 @@ def test_the_limit_of_detections_is_obeyed() -> None:
 APS = arrays.arrays(np.float64, st.tuples(st.integers(1, 4), st.integers(2, 9)), elements=st.floats(0, 1))
 
 
-def arm_of(aps: npt.NDArray[np.float64]) -> Arm:
+def arm_of(aps: npt.NDArray[np.float64]) -> ArmAps:
     """An arm with the first column on all images and the others on resamples."""
-    return Arm(aps[:, 0], aps[:, 1:], seed=0)
+    return ArmAps(aps[:, 0], aps[:, 1:], seed=0)
 
 
 @given(aps=APS)
@@ -113,8 +113,8 @@ def test_an_interval_holds_its_estimate_within_bounds(aps: npt.NDArray[np.float6
 
 def test_seeds_widen_the_interval() -> None:
     """Images that are all alike: of the differences 0, 3 and 6 % the seeds' deviations are all there is."""
-    arm = Arm(np.array([0.0, 0.03, 0.06]), np.full((3, 1000), 0.03), seed=0)
-    base = Arm(np.zeros(3), np.zeros((3, 1000)), seed=0)
+    arm = ArmAps(np.array([0.0, 0.03, 0.06]), np.full((3, 1000), 0.03), seed=0)
+    base = ArmAps(np.zeros(3), np.zeros((3, 1000)), seed=0)
     found = difference(arm, base)
     # Three times the same seed is drawn in 1 of 27: more than the 2.5 % on each side.
     assert found.interval == pytest.approx((0.03 - np.sqrt(3 / 2) * 0.03, 0.03 + np.sqrt(3 / 2) * 0.03), abs=2e-3)
@@ -125,16 +125,16 @@ def test_seeds_widen_the_interval() -> None:
 def test_80_of_100_intervals_of_3_seeds_hold_the_truth_where_seeds_are_the_only_noise() -> None:
     """As the module says: two standard deviations of a share of 400 are 4 %."""
     rng = np.random.default_rng(0)
-    zero = Arm(np.zeros(3), np.zeros((3, 200)), seed=0)
+    zero = ArmAps(np.zeros(3), np.zeros((3, 200)), seed=0)
     aps = rng.normal(0, 0.01, (400, 3))
-    arms = [Arm(row, np.full((3, 200), row.mean()), seed=at) for at, row in enumerate(aps)]
+    arms = [ArmAps(row, np.full((3, 200), row.mean()), seed=at) for at, row in enumerate(aps)]
     held = [not difference(arm, zero._replace(seed=arm.seed)).excludes_zero for arm in arms]
     assert np.mean(held) == pytest.approx(0.80, abs=0.04)
 
 
 def test_resamples_without_an_object_count_for_neither() -> None:
-    arm = Arm(np.array([0.5]), np.array([[0.4, np.nan, 0.6]]), seed=0)
-    base = Arm(np.array([0.2]), np.array([[0.2, np.nan, 0.2]]), seed=0)
+    arm = ArmAps(np.array([0.5]), np.array([[0.4, np.nan, 0.6]]), seed=0)
+    base = ArmAps(np.array([0.2]), np.array([[0.2, np.nan, 0.2]]), seed=0)
     # 0.2 and 0.4, from 2.5 % to 97.5 % of the way, around 0.3.
     assert difference(arm, base).interval == pytest.approx((0.3 - 0.095, 0.3 + 0.095))
 
