@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import shutil
 import subprocess
@@ -11,13 +10,13 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from datasets import coco, spec
 from datasets.errors import DataError
 from datasets.images import encode_jpeg, encode_png
+from scripts import download_bccd as script
 from scripts.downloading import bccd
 from tests.command_line import Ended, in_shell
 from tests.conftest import picture
@@ -27,18 +26,6 @@ SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "download_bccd.py"
 ROOT = "BCCD_Dataset-d272fb1"
 PATH = "/archive/d272fb1.zip"
 WIDTH, HEIGHT = 32, 24
-
-
-def load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("download_bccd", SCRIPT)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-script = load()
 
 
 def xml(*objects: tuple[str, int, int, int, int]) -> bytes:

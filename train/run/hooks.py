@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from datasets import percent
+from datasets import cli, percent
 from datasets.evaluation import Evaluation
 from datasets.seen import seen_note
 from train import compat  # noqa: F401 - compat before detectron2
@@ -182,8 +181,7 @@ class ReportHook(HookBase):  # type: ignore[misc]
 
     def say(self, text: str) -> None:
         """Print a line above the progress line."""
-        tqdm.write(f"{self._label}{text}", file=sys.stdout)
-        sys.stdout.flush()
+        cli.above_progress(f"{self._label}{text}")
 
     def after_step(self) -> None:
         done = self.trainer.iter + 1
