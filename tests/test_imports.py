@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 # What each room may import of ours. A room is a package, or a subpackage that this names.
 FLOORS = {
+    "datasets.pages": {"datasets"},
     "datasets": {"datasets"},
     "augment.operations": {"datasets"},
     "augment.compiler": {"augment.operations", "datasets"},

@@ -1,6 +1,6 @@
 """How the lines of a chart look: in all panels alike, and no two of them.
 
-Colours are Okabe and Ito's, which the colour-blind can tell apart; markers and dashes differ too.
+Markers and dashes differ too, not the colours alone.
 """
 
 from __future__ import annotations
@@ -8,12 +8,10 @@ from __future__ import annotations
 from itertools import cycle
 from typing import Any, NamedTuple
 
+from datasets.pages.figures import COLOURS, FAINT, GREY
 from scripts.evidence import chart_layout as layout
 from scripts.evidence.chart_layout import Chart
 
-# Without yellow, which is hard to see on white.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-GREY, TEXT, FAINT, RULE = "#8C8C8C", "#333333", "#666666", "#DDDDDD"
 # Names are darker than their lines, since letters are thin.
 DARKER = 0.7
 # Above this number, bands cover each other.

@@ -5,35 +5,18 @@ On a white ground, since pages show them in light and in dark. Text stays text, 
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
-from xml.sax.saxutils import escape
 
+from datasets.pages import figures
+from datasets.pages.figures import FAINT, RULE
 from scripts.evidence import chart_layout as layout
 from scripts.evidence.chart_layout import Chart, Line, Panel
-from scripts.evidence.chart_styles import FAINT, GREY, RULE, TEXT, Style, styles
+from scripts.evidence.chart_styles import Style, styles
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-SETTINGS = {
-    "svg.fonttype": "none",
-    # Ids are counted from this instead of drawn.
-    "svg.hashsalt": "scarcedet",
-    # Names may have a $.
-    "text.parse_math": False,
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans", "sans-serif"],
-    "font.size": 10,
-    **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), TEXT),
-    "axes.edgecolor": GREY,
-}
-
-# With dates or versions, the same data would not give the same bytes.
-NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 # Inches.
 HEIGHT, WIDTH_OF_ONE, WIDTH_OF_MANY = 3.0, 4.6, 2.5
@@ -43,25 +26,7 @@ ABOVE, TITLE, BELOW, LEGEND_ROW, NOTE = 0.15, 0.35, 0.65, 0.22, 0.25
 
 def svg(chart: Chart) -> str:
     """The chart as an SVG document, the same for the same data and version of matplotlib."""
-    # matplotlib takes a while to import.
-    import matplotlib.style
-
-    text = io.StringIO()
-    # Whatever the user has set for other charts.
-    with matplotlib.style.context(["default", SETTINGS]):
-        _figure(chart).savefig(text, format="svg", metadata=NO_METADATA | {"Title": chart.title})
-    return _accessible(_compact(text.getvalue()), layout.description(chart))
-
-
-def _accessible(document: str, description: str) -> str:
-    """With a description beside matplotlib's title, for screen readers."""
-    document = document.replace("<svg ", '<svg role="img" ', 1)
-    return document.replace("</title>", f"</title>\n<desc>{escape(description)}</desc>", 1)
-
-
-def _compact(document: str) -> str:
-    """Without indentation, and without matplotlib's turns by no angle."""
-    return re.sub(r' transform="rotate\(-0 [^"]*\)"', "", re.sub(r"\n +", "\n", document))
+    return figures.document(lambda: _figure(chart), chart.title, layout.description(chart))
 
 
 class _Frame(NamedTuple):

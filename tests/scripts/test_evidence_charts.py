@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datasets.pages.figures import COLOURS, GREY
 from scripts.evidence import chart_layout as layout
 from scripts.evidence.chart_layout import Chart, Line, Panel, Point
-from scripts.evidence.chart_styles import COLOURS, GREY, darker, styles
+from scripts.evidence.chart_styles import darker, styles
 from scripts.evidence.charts import svg
 
 ROOT = Path(__file__).parents[2]

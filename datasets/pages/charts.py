@@ -1,0 +1,212 @@
+"""Charts of a page: bars, lines, histograms and points, each with its numbers as a table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from datasets.pages import figures
+from datasets.pages.figures import COLOURS, FAINT, GROUND, RULE
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Inches.
+WIDTH, HEIGHT = 6.0, 3.2
+ROW, LETTER = 0.22, 0.085
+MOST_LETTERS = 28
+BINS = 24
+# Points of a line that are marked, and points whose names do not cover each other.
+FEW, NAMED = 60, 15
+
+
+class Chart(NamedTuple):
+    """A chart as SVG, and what it shows as a table, without rows where that would be no use."""
+
+    title: str
+    svg: Markup
+    header: list[str]
+    rows: list[list[str]]
+
+
+class Line(NamedTuple):
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+
+
+class Axis(NamedTuple):
+    label: str
+    log: bool = False
+
+
+def number(value: float) -> str:
+    """`64,914`, `0.25`, `1.2e-05`; a whole number without a point, `-` for none."""
+    if not math.isfinite(value):
+        return "-"
+    return f"{value:,.0f}" if value == round(value) and abs(value) < 1e15 else f"{value:,.4g}"
+
+
+def shortened(text: str) -> str:
+    return text if len(text) <= MOST_LETTERS else f"{text[: MOST_LETTERS - 1]}\N{HORIZONTAL ELLIPSIS}"
+
+
+def bars(name: str, title: str, rows: Sequence[tuple[str, Sequence[float]]], series: Sequence[str], x: Axis) -> Chart:
+    """A horizontal bar of each series for each row, as (label, values); the first row on top."""
+
+    def make() -> Figure:
+        height = 0.9 + ROW * max(1, len(rows)) * (1 if len(series) == 1 else 1.35)
+        left = 0.3 + LETTER * max((len(shortened(label)) for label, _ in rows), default=0)
+        figure, ax = _axes(WIDTH, height + (0.25 if len(series) > 1 else 0), left, top=0.3 if len(series) > 1 else 0.1)
+        each = 0.8 / len(series)
+        for at, of_series in enumerate(series):
+            places = [row + (at - (len(series) - 1) / 2) * each for row in range(len(rows))]
+            ax.barh(places, [values[at] for _, values in rows], each, color=COLOURS[at], label=of_series, linewidth=0)
+        ax.set_yticks(range(len(rows)), [shortened(label) for label, _ in rows])
+        ax.set_ylim(len(rows) - 0.4, -0.6)
+        ax.tick_params(axis="y", length=0)
+        _scale(ax, "x", x, [value for _, values in rows for value in values])
+        _finish(figure, ax, "x", len(series))
+        return figure
+
+    table = [[label, *map(number, values)] for label, values in rows]
+    return _chart(name, title, make, ["", *series], table, f"{x.label}: {_few(table)}")
+
+
+def lines(name: str, title: str, shown: Sequence[Line], x: Axis, y: Axis) -> Chart:
+    """Lines on shared axes; values that are not finite are gaps."""
+
+    def make() -> Figure:
+        figure, ax = _axes(WIDTH, HEIGHT, 0.75, top=0.35)
+        for at, line in enumerate(shown):
+            marker = "o" if len(line.x) <= FEW else ""
+            colour = COLOURS[at % len(COLOURS)]
+            ax.plot(line.x, line.y, color=colour, label=line.name, linewidth=1.6, marker=marker, markersize=4)
+        _scale(ax, "x", x, [value for line in shown for value in line.x])
+        _scale(ax, "y", y, [value for line in shown for value in line.y])
+        _finish(figure, ax, "y", len(shown))
+        return figure
+
+    table = [[line.name, *_ends(line)] for line in shown]
+    header = ["", "first", "last", "lowest", "highest"]
+    return _chart(name, title, make, header, table, f"{y.label} by {x.label}: {_few(table)}")
+
+
+def histograms(name: str, title: str, values: Mapping[str, Sequence[float]], x: Axis) -> Chart:
+    """The share of each series in bins that all have in common, as outlines."""
+    finite = {key: [value for value in items if math.isfinite(value)] for key, items in values.items()}
+    edges = _edges([value for items in finite.values() for value in items], x.log)
+
+    def make() -> Figure:
+        import numpy as np
+
+        figure, ax = _axes(WIDTH, HEIGHT, 0.75, top=0.35)
+        for at, (key, items) in enumerate(finite.items()):
+            counts, _ = np.histogram(items, edges)
+            shares = 100 * counts / max(1, len(items))
+            ax.stairs(shares, edges, color=COLOURS[at % len(COLOURS)], label=key, linewidth=1.8)
+            ax.stairs(shares, edges, color=COLOURS[at % len(COLOURS)], fill=True, alpha=0.12)
+        _scale(ax, "x", x, edges)
+        _scale(ax, "y", Axis("% of them"), [0.0])
+        _finish(figure, ax, "y", len(finite))
+        return figure
+
+    table = [[key, f"{len(items):,}", *map(number, _quartiles(items))] for key, items in finite.items()]
+    header = ["", "number", "a quarter below", "median", "three quarters below"]
+    return _chart(name, title, make, header, table, f"{x.label}: {_few(table)}")
+
+
+def points(
+    name: str, title: str, shown: Sequence[tuple[str, float, float]], x: Axis, y: Axis, line: Sequence[float] = ()
+) -> Chart:
+    """Points, as (name, x, y), with their names where there is room; `line` has the ends of a dashed diagonal."""
+
+    def make() -> Figure:
+        figure, ax = _axes(WIDTH, HEIGHT, 0.75, top=0.1)
+        if line:
+            ax.plot(line, line, color=FAINT, linestyle=(0, (4, 3)), linewidth=1)
+        kind: dict[str, Any] = {"color": COLOURS[0], "markeredgecolor": GROUND, "markeredgewidth": 0.6}
+        ax.plot([item[1] for item in shown], [item[2] for item in shown], "o", markersize=6, **kind)
+        _scale(ax, "x", x, [item[1] for item in shown])
+        _scale(ax, "y", y, [item[2] for item in shown])
+        for label, at, value in shown if len(shown) <= NAMED else ():
+            # Towards the middle, where there is room.
+            right = ax.transLimits.transform(ax.transScale.transform((at, value)))[0] > 0.6
+            side: dict[str, Any] = {"xytext": (-5 if right else 5, 3), "ha": "right" if right else "left"}
+            ax.annotate(shortened(label), (at, value), textcoords="offset points", fontsize=8, color=FAINT, **side)
+        _finish(figure, ax, "both", 1)
+        return figure
+
+    table = [[label, number(at), number(value)] for label, at, value in shown]
+    return _chart(name, title, make, ["", x.label, y.label], table, f"{y.label} by {x.label}: {_few(table)}")
+
+
+def _axes(width: float, height: float, left: float, top: float) -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure
+
+    figure = Figure((width, height))
+    figure.patch.set_visible(False)
+    below, right = 0.55, 0.2
+    ax = figure.add_axes(
+        (left / width, below / height, (width - left - right) / width, (height - below - top) / height)
+    )
+    ax.patch.set_visible(False)
+    return figure, ax
+
+
+def _scale(ax: Axes, which: str, axis: Axis, values: Sequence[float]) -> None:
+    set_scale, set_label, set_limits = (getattr(ax, f"set_{which}{part}") for part in ("scale", "label", "lim"))
+    set_label(axis.label)
+    positive = [value for value in values if value > 0 and math.isfinite(value)]
+    if axis.log and positive:
+        set_scale("log")
+        set_limits(min(positive) / 1.6, max(positive) * 1.6)
+        getattr(ax, f"{which}axis").set_major_formatter(lambda value, _: number(value))
+        ax.minorticks_off()
+    elif values and min(values) >= 0:
+        set_limits(0)
+        getattr(ax, f"{which}axis").set_major_formatter(lambda value, _: number(round(value, 10)))
+
+
+def _finish(figure: Figure, ax: Axes, grid: str, series: int) -> None:
+    ax.grid(axis=grid, color=RULE, linewidth=0.8)  # type: ignore[arg-type]
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
+    if series > 1:
+        figure.legend(loc="upper left", ncols=min(series, 4), frameon=False, borderaxespad=0, handlelength=1.5)
+
+
+def _edges(values: Sequence[float], log: bool) -> list[float]:
+    positive = [value for value in values if value > 0] if log else list(values)
+    low, high = (min(positive), max(positive)) if positive else (1.0, 2.0)
+    if low == high:
+        low, high = (low / 2, high * 2) if log else (low - 0.5, high + 0.5)
+    if log:
+        return [low * (high / low) ** (at / BINS) for at in range(BINS + 1)]
+    return [low + (high - low) * at / BINS for at in range(BINS + 1)]
+
+
+def _quartiles(values: Sequence[float]) -> list[float]:
+    import numpy as np
+
+    return [float(value) for value in np.percentile(values, (25, 50, 75))] if values else [math.nan] * 3
+
+
+def _ends(line: Line) -> list[str]:
+    finite = [value for value in line.y if math.isfinite(value)]
+    return [number(value) for value in (finite[0], finite[-1], min(finite), max(finite))] if finite else ["-"] * 4
+
+
+def _few(table: Sequence[Sequence[str]]) -> str:
+    """The first rows in words, for screen readers; all are in the table."""
+    rows = [" ".join(row) for row in table[:8]]
+    return "; ".join([*rows, f"and {len(table) - 8:,} more"] if len(table) > 8 else rows)
+
+
+def _chart(
+    name: str, title: str, make: Callable[[], Figure], header: list[str], table: list[list[str]], description: str
+) -> Chart:
+    return Chart(title, figures.inline(make, name, title, description), header, table)

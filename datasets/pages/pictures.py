@@ -1,0 +1,90 @@
+"""Small pictures of a page, with outlines of objects drawn over them as SVG."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from datasets.images import Pixels, encode_jpeg
+from datasets.masks import rle_to_mask
+from datasets.records import Annotation, BoxXYWH, Rle
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+# Of a thumbnail's longer side, and its JPEG quality: 12 kB each.
+SIDE, QUALITY = 320, 72
+# Of an outline, in px of the thumbnail: what nobody would see.
+TOLERANCE = 0.6
+
+
+class Shape(NamedTuple):
+    """An object over a picture: its outlines, in pixels of the picture, or its box where it has none.
+
+    `kind` is one of the classes that page.css has a stroke for: kept, ignored, dropped, pasted, truth, predicted,
+    wrong, missed. `about` is what the pointer shows.
+    """
+
+    kind: str
+    box_xywh: BoxXYWH
+    about: str
+    outlines: Sequence[npt.NDArray[np.float64]] = ()
+
+
+def thumbnail(pixels: Pixels, side: int = SIDE) -> bytes:
+    """A JPEG of an RGB picture whose longer side is at most `side` px."""
+    height, width = pixels.shape[:2]
+    scale = side / max(height, width)
+    if scale < 1:
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    return bytes(encode_jpeg(pixels, QUALITY))
+
+
+def outlines_of(annotation: Annotation) -> list[npt.NDArray[np.float64]]:
+    """The outlines of an object's mask, (N, 2) each, in pixels; of runs those of their regions, without holes."""
+    mask = annotation.segmentation
+    if mask is None:
+        return []
+    if not isinstance(mask, Rle):
+        return [np.asarray(piece, dtype=np.float64).reshape(-1, 2) for piece in mask]
+    found, _ = cv2.findContours(rle_to_mask(mask).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    # A contour runs through the middles of pixels.
+    return [contour.reshape(-1, 2).astype(np.float64) + 0.5 for contour in found if len(contour) > 2]
+
+
+def picture(jpeg: bytes, height: int, width: int, shapes: Sequence[Shape], about: str) -> Markup:
+    """A thumbnail of an H x W picture with shapes over it; `about` is for those who cannot see it."""
+    from markupsafe import Markup, escape
+
+    tolerance = TOLERANCE * max(height, width) / SIDE
+    drawn = "".join(_drawn(shape, tolerance) for shape in shapes)
+    data = base64.b64encode(jpeg).decode("ascii")
+    return Markup(
+        f'<svg class="picture" role="img" viewBox="0 0 {width} {height}"><title>{escape(about)}</title>'
+        f'<image width="{width}" height="{height}" preserveAspectRatio="none" href="data:image/jpeg;base64,{data}"/>'
+        f"{drawn}</svg>"
+    )
+
+
+def _drawn(shape: Shape, tolerance: float) -> str:
+    from markupsafe import escape
+
+    about = f"<title>{escape(shape.about)}</title>"
+    x, y, width, height = shape.box_xywh
+    box = f'x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"'
+    rectangle = f'<rect class="halo" {box}/><rect class="shape {shape.kind}" {box}>{about}</rect>'
+    path = "".join(_path(outline, tolerance) for outline in shape.outlines)
+    return f'<path class="shape mask {shape.kind}" d="{path}">{about}</path>{rectangle}' if path else rectangle
+
+
+def _path(outline: npt.NDArray[np.float64], tolerance: float) -> str:
+    simple = cv2.approxPolyDP(outline.astype(np.float32), tolerance, closed=True).reshape(-1, 2)
+    if len(simple) < 3:
+        return ""
+    return f"M{'L'.join(f'{x:.1f} {y:.1f}' for x, y in simple.tolist())}Z"

@@ -1,0 +1,164 @@
+"""Pages: what datasets name cannot become elements, charts have their numbers, pictures their outlines."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from datasets.errors import DataError
+from datasets.images import decode, examine
+from datasets.masks import mask_to_rle
+from datasets.pages import charts, page, pictures
+from datasets.pages.charts import Axis, Chart, Line
+from datasets.records import Annotation
+from tests.browser import check_page, chromium
+
+HOSTILE = "<script>alert('#0072b2')</script>"
+TEMPLATE = """{% extends "page.html" %}
+{% import "parts.html" as parts %}
+{% block title %}{{ name }}{% endblock %}
+{% block summary %}{{ parts.numbers(numbers) }}{% endblock %}
+{% block sections %}{{ parts.link("charts", "Charts") }}{% endblock %}
+{% block content %}
+<section id="charts"><h2>Charts</h2>
+{% for item in charts %}{{ parts.chart(item) }}{% endfor %}
+{{ parts.matrix(name, ["", name], [(name, [("3", 0.5)])]) }}
+{{ parts.filters("pictures", [choice]) }}
+<ul data-gallery="pictures">
+{% for item in pictures %}<li data-kind="{{ loop.cycle("even", "odd") }}">{{ item }}</li>{% endfor %}
+</ul>
+</section>
+{% endblock %}
+"""
+
+
+def every_chart() -> list[Chart]:
+    two = [(HOSTILE, [3, 5]), ("cup", [10, 200])]
+    return [
+        charts.bars("a", "Boxes", two, ["before", "after"], Axis("boxes")),
+        charts.bars("b", "Boxes, log", two, ["before", "after"], Axis("boxes", log=True)),
+        charts.lines(
+            "c", "AP", [Line(HOSTILE, [1, 2], [0.5, 0.75]), Line("b", [1, 2], [math.nan, 1])], Axis("x"), Axis("y")
+        ),
+        charts.histograms("d", "Sizes", {"before": [1, 2, 2, 4], "after": []}, Axis("px", log=True)),
+        charts.points("e", "AP by boxes", [(HOSTILE, 3, 50), ("cup", 100, 20)], Axis("boxes", log=True), Axis("AP")),
+    ]
+
+
+def made(tmp_path: Path) -> Path:
+    (tmp_path / "test.html").write_text(TEMPLATE, encoding="utf-8")
+    jpeg = pictures.thumbnail(np.zeros((30, 40, 3), np.uint8))
+    shown = [pictures.picture(jpeg, 30, 40, [pictures.Shape("kept", (1, 2, 3, 4), HOSTILE)], HOSTILE) for _ in range(3)]
+    content = {
+        "name": HOSTILE,
+        "numbers": [page.Number("64,914", "images")],
+        "charts": every_chart(),
+        "pictures": shown,
+    }
+    choice = page.Choice("kind", "Kind", [("even", "Even"), ("odd", "Odd")])
+    page.write(tmp_path / "page.html", page.render(tmp_path, "test.html", choice=choice, **content))
+    return tmp_path / "page.html"
+
+
+def test_names_from_datasets_stay_text(tmp_path: Path) -> None:
+    text = made(tmp_path).read_text(encoding="utf-8")
+    # The page's own.
+    assert text.count("<script>") == 1
+    # In the title and the heading, as a label of the chart, in its table, for screen readers, over the pictures ...
+    assert text.count("&lt;script&gt;alert(") > 10
+    # A colour in a name is no colour of the page's.
+    assert "var(--series-1)')" not in text
+
+
+def test_nothing_is_fetched(tmp_path: Path) -> None:
+    text = made(tmp_path).read_text(encoding="utf-8")
+    addresses = re.findall(r'(?:src|href)="([^"#]*)', text)
+    assert all(address.startswith("data:") for address in addresses if address)
+    assert "@import" not in text
+
+
+def test_in_a_browser(tmp_path: Path) -> None:
+    written = made(tmp_path)
+    with chromium(tmp_path / "profile") as browser:
+        check_page(browser, written)
+        shown = "[...document.querySelectorAll('[data-gallery] > *')].filter((item) => item.offsetParent).length"
+        told = "document.querySelector('output').textContent"
+        assert (browser.ask(shown), browser.ask(told)) == (3, "3 of 3 shown")
+        browser.driver.find_element(By.CSS_SELECTOR, "option[value=even]").click()
+        assert (browser.ask(shown), browser.ask(told)) == (2, "2 of 3 shown")
+        select = browser.driver.find_element(By.CSS_SELECTOR, "select")
+        select.send_keys(Keys.ARROW_DOWN)
+        assert (browser.ask(shown), browser.ask(told)) == (1, "1 of 3 shown")
+
+
+@pytest.mark.parametrize("chart", every_chart(), ids=lambda chart: chart.title)
+def test_charts_are_sound_and_described(chart: Chart) -> None:
+    root = ElementTree.fromstring(chart.svg)
+    assert root.get("role") == "img"
+    title, description = root[0].text, root[1].text
+    assert title == chart.title
+    assert chart.rows[0][0] in (description or "")
+    assert not re.search(r"\b(nan|inf)\b", str(chart.svg))
+    assert all(len(row) == len(chart.header) for row in chart.rows)
+
+
+def test_ids_are_the_charts_own() -> None:
+    both = [charts.bars(name, "Boxes", [("cup", [3])], ["boxes"], Axis("boxes")) for name in ("one", "two")]
+    ids = [set(re.findall(r' id="([^"]*)"', str(chart.svg))) for chart in both]
+    assert ids[0]
+    assert not ids[0] & ids[1]
+    for chart, own in zip(both, ids, strict=True):
+        assert set(re.findall(r"(?:url\(#|href=\"#)([^\")]+)", str(chart.svg))) == own
+
+
+def test_tables_of_charts() -> None:
+    bars, _, line, histogram, points = every_chart()
+    assert bars.rows == [[HOSTILE, "3", "5"], ["cup", "10", "200"]]
+    # First, last, lowest, highest; what is no number is left out.
+    assert line.rows == [[HOSTILE, "0.5", "0.75", "0.5", "0.75"], ["b", "1", "1", "1", "1"]]
+    # Quartiles of 1, 2, 2, 4, between them as numpy has it.
+    assert histogram.rows[0] == ["before", "4", "1.75", "2", "2.5"]
+    assert histogram.rows[1][:2] == ["after", "0"]
+    assert points.rows[1] == ["cup", "100", "20"]
+
+
+def test_nothing_to_show() -> None:
+    empty = [
+        charts.bars("a", "None", [], ["boxes"], Axis("boxes", log=True)),
+        charts.lines("b", "None", [], Axis("x"), Axis("y")),
+        charts.histograms("c", "None", {"before": [], "after": []}, Axis("px", log=True)),
+        charts.points("d", "None", [], Axis("x"), Axis("y")),
+    ]
+    assert all(ElementTree.fromstring(chart.svg).get("role") == "img" for chart in empty)
+
+
+def test_thumbnails_keep_their_shape() -> None:
+    jpeg = pictures.thumbnail(np.zeros((300, 600, 3), np.uint8), side=100)
+    assert decode(jpeg, examine(jpeg, 100, 50)).shape == (50, 100, 3)
+    small = pictures.thumbnail(np.zeros((3, 6, 3), np.uint8))
+    assert decode(small, examine(small, 6, 3)).shape == (3, 6, 3)
+
+
+def test_outlines_of_runs_go_around_their_pixels() -> None:
+    mask = np.zeros((10, 10), np.uint8)
+    mask[2:6, 3:8] = 1
+    rle = mask_to_rle(mask)
+    crowd = Annotation(id=1, image_id=1, category_id=1, bbox=(3, 2, 5, 4), area=20, iscrowd=1, segmentation=rle)
+    (outline,) = pictures.outlines_of(crowd)
+    # From the middle of the first pixel to that of the last.
+    assert (outline.min(axis=0).tolist(), outline.max(axis=0).tolist()) == ([3.5, 2.5], [7.5, 5.5])
+
+
+def test_a_page_never_replaces_what_it_was_made_from(tmp_path: Path) -> None:
+    source = tmp_path / "manifest.json"
+    source.write_text("{}", encoding="utf-8")
+    with pytest.raises(DataError, match="would replace an input"):
+        page.write(source, "<p>", (source,))
+    assert source.read_text(encoding="utf-8") == "{}"
