@@ -102,11 +102,11 @@ def evaluate(
     DataError, which calls the results `name` and the dataset `truth`, where results have ids that the dataset lacks,
     and where masks are missing or of another size than their image.
     """
-    image_ids, category_ids = _checked_ids(dataset, results, name)
+    image_ids, category_ids = checked_ids(dataset, results, name)
     compared = None
     if masks:
         of_objects = evaluated_masks.of_objects(dataset, truth)
-        compared = _Masks(of_objects, evaluated_masks.of_detections(results, dataset, name))
+        compared = Masks(of_objects, evaluated_masks.of_detections(results, dataset, name))
     curves = _curves(dataset, results, image_ids, category_ids, max_dets, compared)
     numbers: dict[str, Any] = {
         key: _mean(curves[metric.curve][metric.thresholds, ..., metric.area, metric.limit])
@@ -118,7 +118,7 @@ def evaluate(
     return Evaluation(**numbers, per_category=per_category, max_dets=max_dets)
 
 
-class _Masks(NamedTuple):
+class Masks(NamedTuple):
     """The masks of a dataset's annotations and of the detections, in their orders."""
 
     of_objects: list[evaluated_masks.Runs]
@@ -133,13 +133,13 @@ def matched(
     Ids are ranks: those of images among the sorted image ids, those of categories likewise. Raises DataError, which
     calls the results `name`, where these have ids that the dataset lacks.
     """
-    evaluation = _prepared(dataset, results, *_checked_ids(dataset, results, name), max_dets)
+    evaluation = prepared(dataset, results, *checked_ids(dataset, results, name), max_dets)
     evaluation.params.area_rng, evaluation.params.area_rng_lbl = evaluation.params.area_rng[:1], ["all"]
     evaluation.evaluate()
     return [entry for entry in evaluation.eval_imgs if entry is not None]
 
 
-def _checked_ids(dataset: Dataset, results: Results, name: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def checked_ids(dataset: Dataset, results: Results, name: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """The sorted ids of images, and of categories. Raises DataError where results have others."""
     image_ids = np.array(sorted(image.id for image in dataset.images), dtype=np.int64)
     category_ids = np.array(sorted(category.id for category in dataset.categories), dtype=np.int64)
@@ -155,13 +155,13 @@ def _curves(
     image_ids: npt.NDArray[np.int64],
     category_ids: npt.NDArray[np.int64],
     max_dets: int,
-    masks: _Masks | None,
+    masks: Masks | None,
 ) -> dict[str, npt.NDArray[np.float64]]:
     """COCOeval's `precision` (thresholds, recall, categories, areas, limits) and `recall` (without the second axis).
 
     Categories are in the order of `category_ids`; -1 means that there is no object.
     """
-    evaluation = _prepared(dataset, results, image_ids, category_ids, max_dets, masks)
+    evaluation = prepared(dataset, results, image_ids, category_ids, max_dets, masks)
     evaluation.evaluate()
     evaluation.accumulate()
     # Not summarize(), which prints.
@@ -170,13 +170,13 @@ def _curves(
     return {"precision": curves["precision"], "recall": curves["recall"]}
 
 
-def _prepared(
+def prepared(
     dataset: Dataset,
     results: Results,
     image_ids: npt.NDArray[np.int64],
     category_ids: npt.NDArray[np.int64],
     max_dets: int,
-    masks: _Masks | None = None,
+    masks: Masks | None = None,
 ) -> Any:
     """hotcoco's COCOeval, not yet evaluated."""
     # hotcoco takes no negative ids, so it gets ranks instead, which preserve the order.
