@@ -61,6 +61,11 @@ class ValidationData(NamedTuple):
     seen: int
     """The number of images that were trained on."""
     notes: list[str]
+    source: Input
+    sha256: str
+    """Of the annotation file."""
+    skipped: tuple[int, ...] = ()
+    """Ids of images that were left out."""
 
 
 def read_training(
@@ -225,7 +230,8 @@ def read_validation(
     measured_on = Records(
         to_record(item, data.categories, masks=False, on_stored_pixels=stored) for item in read.sources
     )
-    return ValidationData(measured_on, _truth(read), count, notes)
+    skipped = tuple(item.id for item in read.skipped)
+    return ValidationData(measured_on, _truth(read), count, notes, source, read.sha256[0], skipped)
 
 
 def _examine(read: Inputs, progress: Progress | None, leniency: Leniency) -> bool:

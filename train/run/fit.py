@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from datasets import __version__, cli
 from datasets.errors import DataError
+from datasets.results import Results
 from datasets.seen import SeenImages
 from train import config, config_checks, cpu, devices
 from train.checkpoints import checkpoint, lineage, weights
@@ -28,7 +29,7 @@ from train.model.build import build_network
 from train.model.cpu_layers import use_faster_layers
 from train.precision import load_scaler, precision_of
 from train.processes.signals import leave, stop_on_signal
-from train.run import checks, ema, loggers, patience, resume, small, solver
+from train.run import best_results, checks, ema, loggers, patience, resume, small, solver
 from train.run.best import Best
 from train.run.endings import NoBetterError, StoppedError
 from train.run.hooks import EpochHook, ReportHook
@@ -36,7 +37,7 @@ from train.run.report import besides, diverged, out_of_memory, plan, quicker, su
 from train.run.request import Request
 from train.run.schedule import Schedule
 from train.run.trainer import DivergedError, Trainer
-from train.run.validate import validate
+from train.run.validate import measured_on, validate
 
 # isort: split
 from detectron2.utils import comm
@@ -63,8 +64,9 @@ class _Run(NamedTuple):
 def fit(request: Request) -> None:
     """Train, in every process of the world. Raises DataError for everything that users can act on.
 
-    Written to `request.output`: config.yaml, model_last.pth, model_best.pth, model_epoch_*.pth, metrics.json, what
-    LOGGERS write, and init.log where the weights come from another checkpoint.
+    Written to `request.output`: config.yaml, model_last.pth, model_best.pth, model_epoch_*.pth, metrics.json,
+    val_results.json with the detections of the best epoch, what LOGGERS write, and init.log where the weights come from
+    another checkpoint.
     """
     main = comm.is_main_process()
     say: Callable[[str], None] = partial(_print, request.prefix) if main else _silent
@@ -197,6 +199,7 @@ def _train(run: _Run) -> None:
         schedule,
         evaluate=partial(validate, validated, cfg, run.data, validation) if validation else None,
         content=content,
+        keep_results=_keep_results(run),
         best=start.best,
         period=cfg.SOLVER.CHECKPOINT_PERIOD,
         max_to_keep=cfg.SOLVER.MAX_TO_KEEP,
@@ -251,6 +254,14 @@ def _constant(run: _Run, start: _Start) -> dict[str, Any]:
         # Several where a run was resumed with other code.
         "code": [*earlier, *([] if now in earlier[-1:] else [now])],
     }
+
+
+def _keep_results(run: _Run) -> Callable[[Results, int], None]:
+    """What keeps the detections of the best epoch."""
+    if run.validation is None:
+        return lambda _found, _epoch: None
+    of = measured_on(run.data, run.validation, run.request.leniency)
+    return partial(best_results.write, run.request.output, of)
 
 
 def _loads(run: _Run) -> list[shared_memory.Load]:

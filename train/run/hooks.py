@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from datasets import cli, percent
 from datasets.evaluation import Evaluation
+from datasets.results import Results
 from datasets.seen import seen_note
 from train import compat  # noqa: F401 - compat before detectron2
 from train.checkpoints import checkpoint
@@ -23,6 +24,7 @@ from train.run.best import Best
 from train.run.endings import NoBetterError, StoppedError
 from train.run.schedule import Schedule, pace, validation_cost
 from train.run.trainer import DivergedError
+from train.run.validate import Validated
 
 # isort: split
 from detectron2.engine.train_loop import HookBase
@@ -42,7 +44,8 @@ class EpochHook(HookBase):  # type: ignore[misc]
     """At the end of each epoch: validate, save, keep the best. Also saves every `period` iterations, and on signals.
 
     `evaluate`, given the best AP so far, runs in every process and returns the result in the first one, on `images`
-    images, `seen` of which were trained on. `content` returns the content of a checkpoint.
+    images, `seen` of which were trained on. `content` returns the content of a checkpoint. `keep_results` gets the
+    detections of the best epoch and its number, in the first process.
     """
 
     def __init__(
@@ -50,8 +53,9 @@ class EpochHook(HookBase):  # type: ignore[misc]
         folder: Path,
         schedule: Schedule,
         *,
-        evaluate: Callable[[float], Evaluation | None] | None,
+        evaluate: Callable[[float], Validated | None] | None,
         content: Callable[[int, Best], dict[str, Any]],
+        keep_results: Callable[[Results, int], None],
         best: Best,
         period: int,
         max_to_keep: int,
@@ -68,6 +72,7 @@ class EpochHook(HookBase):  # type: ignore[misc]
         self._ends = set(schedule.epoch_ends())
         self._evaluate = evaluate
         self._content = content
+        self._keep_results = keep_results
         self._period = period
         self._max_to_keep = max_to_keep
         self._patience = patience_epochs
@@ -97,30 +102,40 @@ class EpochHook(HookBase):  # type: ignore[misc]
         _check_weights(self.trainer.model, done)
         epoch = self._schedule.epoch_of(done)
         begun = time.monotonic()
-        evaluation = self._evaluate(self.best.ap) if self._evaluate else None
-        is_best = evaluation is not None and evaluation.ap is not None and evaluation.ap > self.best.ap
-        if evaluation is not None:
-            # In percent, as usual in the field.
-            scalars = {f"bbox/{key}": 100 * value for key, value in evaluation.numbers().items() if value is not None}
-            scalars["bbox/images_seen_in_training"] = self._seen
-            if evaluation.interval is not None:
-                scalars |= {f"bbox/ap_{side}": 100 * value for side, value in evaluation.interval._asdict().items()}
-            self.trainer.storage.put_scalars(**scalars, smoothing_hint=False)
-            aps = f"AP {percent.precision(evaluation.ap)}  AP50 {percent.precision(evaluation.ap50)}"
-            said = f"  {self._note}" if self._note else ""
-            self._say(f"epoch {epoch}: {aps}{said}" + (" (best)" * is_best))
+        validated = self._evaluate(self.best.ap) if self._evaluate else None
+        better = None
+        if validated is not None:
+            better = self._better(epoch, validated.evaluation)
+            self._report(epoch, validated.evaluation, is_best=better is not None)
             self._tell_cost(done, time.monotonic() - begun)
-        if is_best and evaluation is not None and evaluation.ap is not None:
-            self.best = Best(epoch, evaluation.ap, self._seen, self._images, *(evaluation.interval or ()))
+        self.best = better or self.best
         self.trainer.storage.put_scalars(**self.best.scalars(), smoothing_hint=False)
         # The last checkpoint is written last, so that whatever it says of the best one is true of the files.
         with signals.SAVING:
             path = self._save(checkpoint.epoch_name(epoch), done)
             if path is not None:
-                if is_best:
+                if better is not None and validated is not None:
                     checkpoint.keep(path, checkpoint.BEST)
+                    self._keep_results(validated.found, epoch)
                 checkpoint.keep(path, checkpoint.LAST)
                 checkpoint.forget_old_epochs(self._folder, self._max_to_keep)
+
+    def _better(self, epoch: int, evaluation: Evaluation) -> Best | None:
+        """The epoch as the best one; None where it is not."""
+        if evaluation.ap is None or evaluation.ap <= self.best.ap:
+            return None
+        return Best(epoch, evaluation.ap, self._seen, self._images, *(evaluation.interval or ()))
+
+    def _report(self, epoch: int, evaluation: Evaluation, *, is_best: bool) -> None:
+        # In percent, as usual in the field.
+        scalars = {f"bbox/{key}": 100 * value for key, value in evaluation.numbers().items() if value is not None}
+        scalars["bbox/images_seen_in_training"] = self._seen
+        if evaluation.interval is not None:
+            scalars |= {f"bbox/ap_{side}": 100 * value for side, value in evaluation.interval._asdict().items()}
+        self.trainer.storage.put_scalars(**scalars, smoothing_hint=False)
+        aps = f"AP {percent.precision(evaluation.ap)}  AP50 {percent.precision(evaluation.ap50)}"
+        said = f"  {self._note}" if self._note else ""
+        self._say(f"epoch {epoch}: {aps}{said}" + (" (best)" * is_best))
 
     def _tell_cost(self, done: int, seconds: float) -> None:
         """Print, once, how long the validations take that are left."""

@@ -15,12 +15,15 @@ import pytest
 import torch
 import yaml
 
+from datasets import coco, result_reading
+from datasets.digests import sha256_file
 from datasets.errors import DataError
+from datasets.evaluation import evaluate
 from datasets.sources import Input
 from datasets.spec import input_of
 from tests.protocols import Draw
 from train.checkpoints import checkpoint
-from train.run import fit, resume
+from train.run import best_results, fit, resume
 from train.run.request import Request
 
 ROOT = Path(__file__).parents[3]
@@ -104,7 +107,8 @@ def test_what_a_run_writes(whole: Path) -> None:
     names = {path.name for path in whole.iterdir() if not path.name.startswith("events.")}
     # 3 epochs of 3.5 iterations end after 3, 7 and 10.
     epochs = {checkpoint.epoch_name(epoch) for epoch in (1, 2, 3)}
-    assert names == {"config.yaml", "metrics.json", ".lock", checkpoint.LAST, checkpoint.BEST, *epochs}
+    kept = {best_results.RESULTS, best_results.DATA}
+    assert names == {"config.yaml", "metrics.json", ".lock", checkpoint.LAST, checkpoint.BEST, *kept, *epochs}
     assert [checkpoint.read(whole / checkpoint.epoch_name(epoch)).content["iteration"] for epoch in (1, 2, 3)] == [
         3,
         7,
@@ -121,6 +125,28 @@ def test_metrics_have_losses_rate_and_ap(whole: Path) -> None:
         assert {"lr", "bbox/ap", "bbox/ap50", "time", "data_time"} <= line.keys()
         # Trained and measured on the same images.
         assert line["bbox/images_seen_in_training"] == 8
+
+
+def kept_ap(output: Path) -> float:
+    """The AP of the kept detections on the data that they name, in percent."""
+    of = best_results.read_measured_on(output)
+    assert of is not None
+    found = result_reading.read(output / best_results.RESULTS)
+    ap = evaluate(coco.read(Path(of.annotations)).dataset, found).ap
+    assert ap is not None
+    return 100 * ap
+
+
+def test_the_detections_of_the_best_epoch_are_kept(whole: Path, drawn: Input) -> None:
+    of = best_results.read_measured_on(whole)
+    epoch, *_ = checkpoint.read(whole / checkpoint.LAST).content["best"]
+    assert of is not None
+    assert (of.epoch, Path(of.annotations), Path(of.images)) == (epoch, drawn.annotations, drawn.images)
+    assert of.annotations_sha256 == sha256_file(drawn.annotations)
+    # Persons: 1 + 2 + 1 + 1 + 9, without a crowd; cars: 1 + 1 + 1 + 9.
+    assert of.trained_objects == {1: 14, 3: 12, 18: 0, 90: 1}
+    lines = [json.loads(line) for line in (whole / "metrics.json").read_text().splitlines()]
+    assert kept_ap(whole) == pytest.approx(max(line["bbox/ap"] for line in lines), abs=1e-9)
 
 
 def test_a_checkpoint_says_where_it_comes_from(whole: Path, drawn: Input) -> None:
@@ -388,6 +414,9 @@ def test_two_processes_train_and_evaluate(spec: str, tmp_path: Path) -> None:
     assert "on 2 x CPU" in done.stdout
     # Said once, not by each.
     assert done.stdout.count("epoch 1: AP") == 1
+    (line,) = (json.loads(line) for line in (output / "metrics.json").read_text().splitlines())
+    # Of all images, by the first process.
+    assert kept_ap(output) == pytest.approx(line["bbox/ap"], abs=1e-9)
     assert checkpoint.read(output / checkpoint.LAST).content["processes"] == 2
 
 

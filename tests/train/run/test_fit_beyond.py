@@ -15,7 +15,7 @@ from datasets.sources import Input
 from tests.protocols import Draw
 from tests.train.run.test_fit import assert_same, overrides
 from train.checkpoints import checkpoint, lineage
-from train.run import fit
+from train.run import best_results, fit
 from train.run.request import Request
 from train.run.trainer import Trainer
 
@@ -67,6 +67,8 @@ def test_a_killed_run_goes_on_to_the_very_same_weights(
     assert_same(killed.content["ema"], whole.content["ema"])
     # The AP of every epoch, too: it is that of the moving average.
     assert metrics(tmp_path / "killed") == metrics(tmp_path / "whole")
+    for name in (best_results.RESULTS, best_results.DATA):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert "online: each epoch draws each image anew by the recipe online: pixel, paste, mosaic, turn" in said
     assert "paste and mosaic until 1 epochs before the end" in said
     assert "validated and predicted with the moving average of the weights" in said

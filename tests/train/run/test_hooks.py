@@ -7,18 +7,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from datasets import result_reading
 from datasets.evaluation import METRICS, Evaluation
+from datasets.results import Results
 from train import compat  # noqa: F401 - compat before detectron2
 from train.checkpoints import checkpoint
+from train.run import best_results
 from train.run.best import Best
+from train.run.best_results import MeasuredOn
 from train.run.endings import StoppedError
 from train.run.hooks import EpochHook
 from train.run.schedule import Schedule, derive
 from train.run.trainer import DivergedError
+from train.run.validate import Validated
 
 # isort: split
 from detectron2.engine.train_loop import TrainerBase
@@ -49,9 +56,15 @@ class Loop(TrainerBase):  # type: ignore[misc]
         self._act(self, done)
 
 
-def evaluation(ap: float | None, ap50: float | None = 0.5) -> Evaluation:
-    numbers: dict[str, Any] = {**dict.fromkeys(METRICS), "ap": ap, "ap50": ap50}
-    return Evaluation(**numbers, per_category={})
+def validated(epoch: int, ap: float | None) -> Validated:
+    """An AP, and one detection, in the image that has the epoch's number."""
+    numbers: dict[str, Any] = {**dict.fromkeys(METRICS), "ap": ap, "ap50": 0.5}
+    one = np.ones(1, dtype=np.int64)
+    found = Results(image_ids=epoch * one, category_ids=one, boxes_xywh=np.ones((1, 4)), scores=np.ones(1))
+    return Validated(Evaluation(**numbers, per_category={}), found)
+
+
+MEASURED_ON = MeasuredOn(annotations="val.json", annotations_sha256="0", images="val", trained_objects={1: 5})
 
 
 def read(folder: Path, name: str) -> dict[str, Any]:
@@ -60,7 +73,19 @@ def read(folder: Path, name: str) -> dict[str, Any]:
 
 
 def names(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
+    """Of the checkpoints."""
+    kept = {best_results.RESULTS, best_results.DATA}
+    return {path.name for path in folder.iterdir()} - kept
+
+
+def kept_epoch(folder: Path) -> int:
+    """The epoch whose detections are kept, and for which they say so."""
+    about = best_results.read_measured_on(folder)
+    assert about is not None
+    assert about == msgspec.structs.replace(MEASURED_ON, results_sha256=about.results_sha256, epoch=about.epoch)
+    found = result_reading.read(folder / best_results.RESULTS)
+    assert found.image_ids.tolist() == [about.epoch]
+    return about.epoch
 
 
 APS = {1: 0.1, 2: 0.3, 3: 0.3, 4: None}
@@ -87,14 +112,16 @@ class Run:
                 "iteration": done,
                 "best": tuple(best),
             },
+            keep_results=lambda found, epoch: best_results.write(folder, MEASURED_ON, found, epoch),
             best=Best(*before.get("best", ())),
             say=self.said.append,
             **settings,
         )
         self.loop.register_hooks([self.hook])
 
-    def evaluate(self, _best: float) -> Evaluation | None:
-        return evaluation(APS[(self.loop.iter + 1) // EPOCH])
+    def evaluate(self, _best: float) -> Validated | None:
+        epoch = (self.loop.iter + 1) // EPOCH
+        return validated(epoch, APS[epoch])
 
     def train(self) -> Run:
         self.loop.train(self.first, self.schedule.last)
@@ -122,6 +149,7 @@ def test_the_best_the_last_and_the_newest_epochs_stay(tmp_path: Path) -> None:
     assert files(tmp_path) == WHOLE
     assert (tmp_path / checkpoint.LAST).samefile(tmp_path / checkpoint.epoch_name(4))
     assert run.hook.best == Best(2, 0.3)
+    assert kept_epoch(tmp_path) == 2
     assert run.said == [
         "epoch 1: AP 10.0  AP50 50.0 (best)",
         "epoch 2: AP 30.0  AP50 50.0 (best)",
@@ -139,15 +167,17 @@ def test_ap_goes_into_the_metrics_in_percent(tmp_path: Path) -> None:
     assert "bbox/ap75" not in latest
 
 
-TOUCHED = 17
-"""4 epochs x (save, last, forget), the best of 2 of them, and 3 times in between, after 5, 10 and 15: 4 * 3 + 2 + 3."""
+TOUCHED = 19
+"""4 epochs x (save, last, forget), the best of 2 of them and its detections, and 3 times in between, after 5, 10 and
+15: 4 * 3 + 2 * 2 + 3."""
+TOUCHING = [(checkpoint, "save"), (checkpoint, "keep"), (checkpoint, "forget_old_epochs"), (best_results, "write")]
 
 
 @pytest.mark.parametrize("at", range(TOUCHED))
 def test_a_run_that_was_killed_anywhere_comes_to_the_same_files(
     at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed before the nth time that it touches a checkpoint, and begun again from what stands there."""
+    """Killed before the nth time that it touches what it keeps, and begun again from what stands there."""
     calls = 0
 
     def killed_before(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -161,8 +191,8 @@ def test_a_run_that_was_killed_anywhere_comes_to_the_same_files(
         return call
 
     with monkeypatch.context() as patch:
-        for name in ("save", "keep", "forget_old_epochs"):
-            patch.setattr(checkpoint, name, killed_before(getattr(checkpoint, name)))
+        for module, name in TOUCHING:
+            patch.setattr(module, name, killed_before(getattr(module, name)))
         with pytest.raises(KeyboardInterrupt):
             Run(tmp_path, period=5).train()
     if (tmp_path / checkpoint.LAST).exists():
@@ -175,6 +205,7 @@ def test_a_run_that_was_killed_anywhere_comes_to_the_same_files(
     # A run that only had old epochs left to forget was over, and has one too many.
     forgotten = {checkpoint.epoch_name(2)} if at == TOUCHED - 1 else set()
     assert {name: item for name, item in files(tmp_path).items() if name not in forgotten} == WHOLE
+    assert kept_epoch(tmp_path) == 2
 
 
 def test_the_last_comes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,12 +219,12 @@ def test_the_last_comes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
         return call
 
-    for name in ("save", "keep", "forget_old_epochs"):
-        monkeypatch.setattr(checkpoint, name, watched(name, getattr(checkpoint, name)))
+    for module, name in TOUCHING:
+        monkeypatch.setattr(module, name, watched(name, getattr(module, name)))
     Run(tmp_path, period=5).train()
     assert len(calls) == TOUCHED
-    assert calls[0][0] == "save"
-    assert calls[1:4] == [("keep", checkpoint.BEST), ("keep", checkpoint.LAST), ("forget_old_epochs", 2)]
+    assert [name for name, *_ in calls[:5]] == ["save", "keep", "write", "keep", "forget_old_epochs"]
+    assert (calls[1][1], calls[3][1]) == (checkpoint.BEST, checkpoint.LAST)
 
 
 @pytest.mark.parametrize(("max_to_keep", "kept"), [(0, set()), (1, {4}), (3, {2, 3, 4}), (9, {1, 2, 3, 4})])
@@ -207,6 +238,7 @@ def test_without_validation_there_is_no_best(tmp_path: Path) -> None:
     run = Run(tmp_path, validated=False).train()
     assert names(tmp_path) == {checkpoint.LAST, checkpoint.epoch_name(3), checkpoint.epoch_name(4)}
     assert (run.hook.best, run.said) == (Best(), [])
+    assert best_results.read_measured_on(tmp_path) is None
     assert files(tmp_path)[checkpoint.LAST] == (16, 16.0, [0, -1.0, 0, 0, -1.0, -1.0])
 
 
@@ -268,7 +300,7 @@ def test_an_evaluation_knows_the_best_so_far(tmp_path: Path) -> None:
     run = Run(tmp_path)
     evaluate = run.evaluate
 
-    def measured(best: float) -> Evaluation | None:
+    def measured(best: float) -> Validated | None:
         asked.append(best)
         return evaluate(best)
 
@@ -301,4 +333,4 @@ def test_other_processes_validate_and_write_nothing(tmp_path: Path, monkeypatch:
     run.hook._evaluate = lambda _best: asked.append(run.loop.iter)  # the result is the first process's
     run.train()
     assert asked == [3, 7, 11, 15]
-    assert (names(tmp_path), run.said) == (set(), [])
+    assert (list(tmp_path.iterdir()), run.said) == ([], [])
