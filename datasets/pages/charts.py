@@ -1,4 +1,4 @@
-"""Charts of a page: bars, lines, histograms and points, each with its numbers as a table."""
+"""Charts of a page: bars, lines, panels of lines, histograms and points, each with its numbers as a table."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 
 # Inches.
 WIDTH, HEIGHT = 6.0, 3.2
+PANEL = 1.75
 ROW, LETTER = 0.22, 0.085
 MOST_LETTERS = 28
 BINS = 24
+# The numbers of a line.
+ENDS = ["", "first", "last", "lowest", "highest"]
 # Points of a line that are marked, and points whose names do not cover each other.
 FEW, NAMED = 60, 15
 
@@ -41,6 +44,13 @@ class Line(NamedTuple):
 class Axis(NamedTuple):
     label: str
     log: bool = False
+
+
+class Panel(NamedTuple):
+    """One of several charts that share their x axis and the names of their lines; a line may have no point."""
+
+    y: Axis
+    lines: Sequence[Line]
 
 
 def number(value: float) -> str:
@@ -81,18 +91,44 @@ def lines(name: str, title: str, shown: Sequence[Line], x: Axis, y: Axis) -> Cha
 
     def make() -> Figure:
         figure, ax = _axes(WIDTH, HEIGHT, 0.75, top=0.35)
-        for at, line in enumerate(shown):
-            marker = "o" if len(line.x) <= FEW else ""
-            colour = COLOURS[at % len(COLOURS)]
-            ax.plot(line.x, line.y, color=colour, label=line.name, linewidth=1.6, marker=marker, markersize=4)
+        _draw(ax, shown)
         _scale(ax, "x", x, [value for line in shown for value in line.x])
         _scale(ax, "y", y, [value for line in shown for value in line.y])
         _finish(figure, ax, "y", len(shown))
         return figure
 
     table = [[line.name, *_ends(line)] for line in shown]
-    header = ["", "first", "last", "lowest", "highest"]
-    return _chart(name, title, make, header, table, f"{y.label} by {x.label}: {_few(table)}")
+    return _chart(name, title, make, ENDS, table, f"{y.label} by {x.label}: {_few(table)}")
+
+
+def panels(name: str, title: str, shown: Sequence[Panel], x: Axis) -> Chart:
+    """Lines in panels, one above the other on one x axis."""
+
+    def make() -> Figure:
+        from matplotlib.figure import Figure
+
+        height = 0.85 + PANEL * len(shown)
+        figure = Figure((WIDTH, height))
+        figure.patch.set_visible(False)
+        figure.subplots_adjust(0.75 / WIDTH, 0.5 / height, 1 - 0.2 / WIDTH, 1 - 0.35 / height, hspace=0.15)
+        axes = figure.subplots(len(shown), sharex=True, squeeze=False)[:, 0]
+        for at, (ax, panel) in enumerate(zip(axes, shown, strict=True)):
+            ax.patch.set_visible(False)
+            _draw(ax, panel.lines)
+            _scale(ax, "y", panel.y, [value for line in panel.lines for value in line.y if math.isfinite(value)])
+            # One legend for all.
+            _finish(figure, ax, "y", 1 if at else len(panel.lines))
+        _scale(axes[-1], "x", x, [value for panel in shown for line in panel.lines for value in line.x])
+        figure.align_ylabels(axes)
+        return figure
+
+    table = [
+        [panel.y.label if len(panel.lines) == 1 else f"{panel.y.label}, {line.name}", *_ends(line)]
+        for panel in shown
+        for line in panel.lines
+        if line.x
+    ]
+    return _chart(name, title, make, ENDS, table, f"by {x.label}: {_few(table)}")
 
 
 def histograms(name: str, title: str, values: Mapping[str, Sequence[float]], x: Axis) -> Chart:
@@ -155,6 +191,13 @@ def _axes(width: float, height: float, left: float, top: float) -> tuple[Figure,
     )
     ax.patch.set_visible(False)
     return figure, ax
+
+
+def _draw(ax: Axes, shown: Sequence[Line]) -> None:
+    for at, line in enumerate(shown):
+        marker = "o" if len(line.x) <= FEW else ""
+        colour = COLOURS[at % len(COLOURS)]
+        ax.plot(line.x, line.y, color=colour, label=line.name, linewidth=1.6, marker=marker, markersize=4)
 
 
 def _scale(ax: Axes, which: str, axis: Axis, values: Sequence[float]) -> None:

@@ -16,7 +16,7 @@ from datasets.errors import DataError
 from datasets.images import decode, examine
 from datasets.masks import mask_to_rle
 from datasets.pages import charts, page, pictures
-from datasets.pages.charts import Axis, Chart, Line
+from datasets.pages.charts import Axis, Chart, Line, Panel
 from datasets.records import Annotation
 from tests.browser import check_page, chromium
 
@@ -48,6 +48,15 @@ def every_chart() -> list[Chart]:
             "c", "AP", [Line(HOSTILE, [1, 2], [0.5, 0.75]), Line("b", [1, 2], [math.nan, 1])], Axis("x"), Axis("y")
         ),
         charts.histograms("d", "Sizes", {"before": [1, 2, 2, 4], "after": []}, Axis("px", log=True)),
+        charts.panels(
+            "f",
+            "AP and loss",
+            [
+                Panel(Axis("AP"), [Line(HOSTILE, [1, 2], [0.5, 0.75]), Line("b", [], [])]),
+                Panel(Axis("loss"), [Line(HOSTILE, [1, 2], [2, math.nan]), Line("b", [1], [3])]),
+            ],
+            Axis("x"),
+        ),
         charts.points("e", "AP by boxes", [(HOSTILE, 3, 50), ("cup", 100, 20)], Axis("boxes", log=True), Axis("AP")),
     ]
 
@@ -119,13 +128,19 @@ def test_ids_are_the_charts_own() -> None:
 
 
 def test_tables_of_charts() -> None:
-    bars, _, line, histogram, points = every_chart()
+    bars, _, line, histogram, panels, points = every_chart()
     assert bars.rows == [[HOSTILE, "3", "5"], ["cup", "10", "200"]]
     # First, last, lowest, highest; what is no number is left out.
     assert line.rows == [[HOSTILE, "0.5", "0.75", "0.5", "0.75"], ["b", "1", "1", "1", "1"]]
     # Quartiles of 1, 2, 2, 4, between them as numpy has it.
     assert histogram.rows[0] == ["before", "4", "1.75", "2", "2.5"]
     assert histogram.rows[1][:2] == ["after", "0"]
+    # A panel's line without points is left out.
+    assert panels.rows == [
+        [f"AP, {HOSTILE}", "0.5", "0.75", "0.5", "0.75"],
+        [f"loss, {HOSTILE}", "2", "2", "2", "2"],
+        ["loss, b", "3", "3", "3", "3"],
+    ]
     assert points.rows[1] == ["cup", "100", "20"]
 
 
@@ -133,6 +148,7 @@ def test_nothing_to_show() -> None:
     empty = [
         charts.bars("a", "None", [], ["boxes"], Axis("boxes", log=True)),
         charts.lines("b", "None", [], Axis("x"), Axis("y")),
+        charts.panels("e", "None", [Panel(Axis("y"), [])], Axis("x")),
         charts.histograms("c", "None", {"before": [], "after": []}, Axis("px", log=True)),
         charts.points("d", "None", [], Axis("x"), Axis("y")),
     ]
