@@ -143,6 +143,14 @@ def subset(images: AskedFor, count: int, seed: int, include_empty: bool, output:
 )
 @click.option("--masks", is_flag=True, help="Compare masks instead of boxes.")
 @click.option("--per-category", is_flag=True, help="Show the AP of every category too.")
+@click.option("--errors", is_flag=True, help="Show the kinds of errors, and what each costs, too.")
+@click.option("--confusion", is_flag=True, help="Show which categories are taken for others, too.")
+@click.option(
+    "--compare",
+    type=options.PATH,
+    metavar="OTHER.json",
+    help="Show by how much OTHER.json is worse, with its interval.",
+)
 @options.json_output
 def evaluate(
     images: AskedFor,
@@ -152,6 +160,9 @@ def evaluate(
     max_dets: int,
     masks: bool,
     per_category: bool,
+    errors: bool,
+    confusion: bool,
+    compare: Path | None,
     as_json: bool,
 ) -> None:
     """Show COCO's average precision (AP) and recall (AR) of boxes, or masks, in percent; "-" where there is no object
@@ -163,32 +174,33 @@ def evaluate(
     and categories by name. Those that `python -m train predict` wrote say which images had been trained on; that stands
     next to every AP.
 
+    --errors tells them apart as TIDE does (Bolya et al., 2020), at an IoU of 0.5. The interval of --compare is that of
+    a paired bootstrap over the images.
+
     \b
     Example:
       python -m datasets evaluate --annotations instances_val.json --results results.json
+      python -m datasets evaluate --data bccd --split val --results new.json --errors --confusion --compare old.json
       python -m datasets evaluate --annotations instances_val.json --results results.json --masks
     """
     import msgspec
 
-    from datasets import coco, evaluation, listed_names, plausibility, provenance, seen
+    from datasets import coco, evaluated_results, evaluation, plausibility, provenance, seen
     from datasets.build_layout import build_of
-    from datasets.result_names import Names, Numbering
-    from datasets.result_reading import read_numbered
-    from datasets.results import check_ids
+    from datasets.evaluated_analysis import Asked, analysed
+    from datasets.result_names import Numbering
 
+    if masks and (errors or confusion or compare):
+        raise click.UsageError("--errors, --confusion and --compare are of boxes; leave --masks out")
     annotations, folder, *_ = images.resolved()
     is_build = build_of(annotations) is not None
     dataset, repairs, *_ = coco.read(
         annotations, provenance=is_build, as_written=True, masks=masks, images=folder if masks else None
     )
-    category_ids = [item.id for item in dataset.categories]
-    names = Names(dataset.images, dataset.categories)
-    detections, spellings = read_numbered(results, names, msgspec.convert(numbering, Numbering), category_ids)
-    ids = listed_names.renumbering(dataset.images, detections, results)
-    detections = listed_names.renumbered(detections, ids)
-    check_ids(results, detections, [image.id for image in dataset.images], category_ids, annotations)
-    if plausibility.are_fractions(detections):
-        raise DataError(f"{results}: {plausibility.FRACTIONS}")
+    numbered = msgspec.convert(numbering, Numbering)
+    detections, spellings, ids = evaluated_results.read(results, dataset, annotations, numbered)
+    asked = Asked(errors, confusion, compare)
+    analyses = analysed(asked, dataset, detections, results, annotations, numbered, max_dets)
     known = provenance.read(results, provenance.declared_training(trained_on, dataset.images, folder), ids)
     seen_count = len(known.seen & {image.id for image in dataset.images})
     note = seen.seen_note(seen_count, len(dataset.images))
@@ -204,6 +216,7 @@ def evaluate(
         **({"iou_type": "segm"} if masks else {}),
         **evaluated.numbers(),
         **({"per_category": evaluation.category_rows(evaluated, dataset)} if per_category else {}),
+        **analyses.document,
         "repairs": repairs.places,
         "repairs_of_results": spellings.places,
         "notes": odd,
@@ -214,6 +227,7 @@ def evaluate(
     lines = [
         *evaluation.summary_table(evaluated, note),
         *(["", *evaluation.categories_table(evaluated, dataset, note)] if per_category else []),
+        *analyses.lines,
         "",
         f"{document['images']:,} images, {document['images_without_detections']:,} of them without a detection; "
         f"{document['detections']:,} detections" + ("; masks are compared" if masks else ""),

@@ -7,12 +7,15 @@ import json
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image as PillowImage
 
 from datasets import checks, provenance
 from datasets.__main__ import main
+from datasets.analysis import Confusion, Operating
+from datasets.analysis_text import confusion_table
 from datasets.digests import sha256_file
 from datasets.errors import DataError
 from tests.command_line import Ended, in_shell
@@ -106,6 +109,65 @@ def test_evaluate_prints_fractions_as_json(evaluate: Evaluate) -> None:
         "notes": [],
     }
     assert "per_category" not in json.loads(evaluate(DETECTIONS, "--json").out)
+
+
+def test_evaluate_tells_errors_and_confusions(evaluate: Evaluate) -> None:
+    # The dog as a person, and something where nothing is annotated.
+    found = [
+        {**DETECTIONS[0], "category_id": 1},
+        {"image_id": 9, "category_id": 18, "bbox": [0, 0, 5, 5], "score": 0.25},
+    ]
+    out = evaluate(found, "--errors", "--confusion").out
+
+    assert "wrong category                       1 +100.0   found in the right place" in out
+    assert "background                           1    0.0   nothing is annotated there" in out
+    # Nothing is right at any score: F1 is best without a detection.
+    assert "a score of 1.00 or more, where F1 is best (0.00)" in out
+    assert "dog                                 0            0            1\n" in out
+    told = json.loads(evaluate(DETECTIONS, "--errors", "--confusion", "--json").out)
+    assert told["errors"]["ap50"] == ALL
+    assert told["errors"]["kinds"]["Miss"] == {"count": 0, "ap50_gain": 0}
+    # A person, a dog and nothing, as each of them.
+    assert told["confusion"] == {
+        "score": 0.75,
+        "f1": 1,
+        "category_ids": [1, 18],
+        "counts": [[0] * 3, [0, 1, 0], [0] * 3],
+    }
+
+
+def test_confusions_of_many_categories_are_the_most_frequent_pairs() -> None:
+    ids = list(range(1, 13))
+    counts = np.zeros((13, 13), np.int64)
+    counts[0, 1], counts[3, 2], counts[4, 4], counts[0, -1], counts[-1, 5] = 2, 7, 9, 30, 40
+    names = {id_: f"c{id_}" for id_ in ids}
+    assert confusion_table(Confusion(ids, counts), names, Operating(0.5, 0.8, 0.8, 0.8))[1:] == [
+        "       7  c4 as c3",
+        "       2  c1 as c2",
+        "      30  objects as nothing",
+        "      40  detections of nothing",
+    ]
+
+
+def test_evaluate_compares(evaluate: Evaluate, document: dict[str, Any], tmp_path: Path) -> None:
+    # Two images with an object, of which the other results have one.
+    document["annotations"].append({**document["annotations"][0], "id": 102, "image_id": 9})
+    both = [DETECTIONS[0], {**DETECTIONS[0], "image_id": 9}]
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(DETECTIONS[:1]))
+    told = json.loads(evaluate(both, "--compare", str(other), "--json").out)["compared"]
+    # Half of the objects: recall 0.5, and precision 1 at 51 of the 101 recalls.
+    assert told["ap"] == pytest.approx(51 / 101)
+    assert told["difference"] == pytest.approx(50 / 101)
+    assert told["low"] <= 50 / 101 <= told["high"]
+    assert "other.json: AP 100.0 and 50.5, +49.5 (" in evaluate(both, "--compare", str(other)).out
+
+
+@pytest.mark.parametrize("option", [["--errors"], ["--confusion"], ["--compare", "other.json"]])
+def test_analyses_are_of_boxes(evaluate: Evaluate, option: list[str]) -> None:
+    ended = evaluate(DETECTIONS, "--masks", *option)
+    assert ended.code == 2
+    assert "are of boxes; leave --masks out" in ended.err
 
 
 def test_evaluate_says_next_to_every_ap_what_was_trained_on(evaluate: Evaluate, tmp_path: Path) -> None:
