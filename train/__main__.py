@@ -1,4 +1,4 @@
-"""python -m train models | fit | predict | choose-size | average | lineage"""
+"""python -m train models | fit | predict | choose-size | average | lineage | report"""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ def main() -> None:
       python -m train fit --model tiny --data datasets/sample-expanded --val sample --schedule sample --output runs/tiny
       python -m train predict --run runs/tiny --annotations test.json --images test --output results.json
       python -m train lineage runs/tiny
+      python -m train report runs/tiny
     """
 
 
@@ -358,6 +359,46 @@ def lineage(runs: tuple[Path, ...], epoch: str | None, as_json: bool) -> None:
         return
     for item in loaded:
         cli.show(*line.describe(item))
+
+
+@main.command(short_help="Write a page about runs: curves, mistakes, labels to check.")
+@click.argument("runs", type=options.PATH, nargs=-1, required=True, metavar="RUN...")
+@click.option("--output", type=options.PATH, help="HTML file to write.  [default: report.html in the first RUN]")
+@click.option(
+    "--results", type=options.PATH, help="Predictions to judge.  [default: those that the first RUN has kept]"
+)
+@click.option("--annotations", type=options.PATH, help="COCO annotation file of their images.")
+@click.option("--images", type=options.PATH, help="Folder of these images, to show them.")
+@click.option(
+    "--train-annotations",
+    type=options.PATH,
+    help="COCO file that RUN was trained on, where it has not kept its counts.",
+)
+def report(
+    runs: tuple[Path, ...],
+    output: Path | None,
+    results: Path | None,
+    annotations: Path | None,
+    images: Path | None,
+    train_annotations: Path | None,
+) -> None:
+    """Write a page about runs, a single HTML file: how training went, what the model gets wrong, what to label next.
+
+    Of several runs the curves are compared; the rest is about the first. Nothing is trained or predicted: a training
+    with --val keeps the detections of its best epoch, and --results names others.
+
+    \b
+    Example:
+      python -m train report runs/cells
+      python -m train report runs/r18 runs/r50 --output compared.html
+      python -m train report runs/cells --results cells_val.json --annotations val.json --images val
+    """
+    if annotations is None and (results is not None or images is not None):
+        raise click.UsageError("--results and --images go with --annotations")
+    from train.page import compose
+
+    made = compose.write(compose.Asked(runs, output, results, annotations, images, train_annotations))
+    cli.show(f"{made.path}: the page of {', '.join(map(str, runs))}", *made.notes)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ class MeasuredOn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     images: str
     clip_boxes: bool = False
     skip_bad: bool = False
+    follow_links: bool = False
     skipped: tuple[int, ...] = ()
     trained_objects: dict[int, int]
     results_sha256: str = ""

@@ -58,6 +58,7 @@ def measured_on(data: TrainingData, validation: ValidationData, leniency: Lenien
         images=shown_path(validation.source.images),
         clip_boxes=leniency.clip_boxes,
         skip_bad=leniency.skip_bad,
+        follow_links=leniency.follow_links,
         skipped=validation.skipped,
         trained_objects=dict(zip(data.categories.ids.tolist(), data.histogram.tolist(), strict=True)),
     )

@@ -1,0 +1,80 @@
+"""What came of a run, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from datasets import percent
+from train.page.runs import Run, Validation
+from train.run.schedule import duration
+
+# Validations that tell a trend, compared with as many before them.
+RECENT = 3
+# Differences of AP between epochs, as fractions, up to which it counts as level, and a share of the loss.
+LEVEL, FALL = 0.005, 0.05
+
+
+class Sentence(NamedTuple):
+    """A finding in a word or two, and what it means."""
+
+    finding: str
+    text: str
+
+
+def trained(run: Run) -> str:
+    """Which model, on what, how long."""
+    done = run.iterations
+    origin = "from scratch" if run.from_scratch else "not from scratch (see its lineage)"
+    online = run.data.get("online")
+    drawn = f", drawn anew in each epoch by the recipe {online.get('name', '-')}" if isinstance(online, dict) else ""
+    return (
+        f"{run.model}, trained {origin} on {run.data.get('images', '-')} images of "
+        f"{run.data.get('annotations', 'a dataset')} with {len(run.categories)} categories{drawn}: {done:,} "
+        f"iterations, {run.epochs(done):.1f} epochs, {duration(run.metrics.seconds)} without validations"
+    )
+
+
+def best(run: Run) -> str:
+    """The best AP, with its interval and epoch."""
+    if run.best is None:
+        return "It was not validated while it was trained, so that no AP is known: --val names data to validate on."
+    interval = f" On other images like these it would be {run.interval} in 95 % of cases." if run.interval else ""
+    return (
+        f"The best AP is {percent.precision(run.best.ap)}, in epoch {run.best.epoch}.{interval} AP, average "
+        "precision, is 100 where every object is found in its place, and nothing else is."
+    )
+
+
+def trend(validations: Sequence[Validation]) -> Sentence:
+    """Whether AP still rises: the last validations, against as many before them."""
+    if len(validations) < 2 * RECENT:
+        return Sentence("Too few validations", f"{2 * RECENT} or more tell whether AP still rises.")
+    aps = [item.ap for item in validations]
+    before, now = max(aps[-2 * RECENT : -RECENT]), max(aps[-RECENT:])
+    change = f"the best of the last {RECENT} validations has {percent.difference(now - before)} AP"
+    if now - before > LEVEL:
+        return Sentence("Still rising", f"{change} to the {RECENT} before: a longer run (SOLVER.EPOCHS) may help.")
+    if now - before < -LEVEL:
+        return Sentence("Falling", f"{change} to the {RECENT} before: fewer epochs would have done.")
+    return Sentence("Level", f"{change} to the {RECENT} before: more epochs like the last ones would change little.")
+
+
+def overfitting(validations: Sequence[Validation], losses: Sequence[tuple[float, float]]) -> Sentence:
+    """Whether the loss went on falling after the best epoch while AP fell; `losses` are (epoch, total loss)."""
+    if len(validations) < 2 or len(losses) < 2:
+        return Sentence("Overfitting is not known", "It shows in validations of several epochs.")
+    top, last = max(validations, key=lambda item: item.ap), validations[-1]
+    then = min(losses, key=lambda item: abs(item[0] - top.epochs))[1]
+    now = losses[-1][1]
+    if top.ap - last.ap <= LEVEL:
+        return Sentence("No overfitting seen", "AP has not fallen while the loss of the training images fell.")
+    fall = f"since epoch {top.epoch} AP fell from {percent.precision(top.ap)} to {percent.precision(last.ap)}"
+    if now < (1 - FALL) * then:
+        return Sentence(
+            "It overfits",
+            f"{fall}, while the loss of the training images went on falling, from {then:.3g} to {now:.3g}: it learns "
+            "these by heart. More variants (--online scarce), more images or fewer epochs help; the best checkpoint "
+            "is from before.",
+        )
+    return Sentence("AP has fallen", f"{fall}, and the loss did not fall either: no overfitting, but an unsteady run.")
