@@ -117,6 +117,7 @@ datasets/sample/annotations/instances_train.json: | datasets/sample ;
 # Goes on where an earlier one was stopped.
 train: $(TRAIN) | $(TRAINED_FILE)  ## Train MODEL on the compiled DATA, or on DATA by ONLINE=RECIPE, in runs/DATA/MODEL
 	$(PYTHON) -m train fit --model $(MODEL) $(TRAINED) $(if $(VAL),--val $(VAL)) --schedule $(SCHEDULE) --output $(RUN) --resume $(ARGS)
+	@$(PYTHON) -m train report $(RUN) || echo "The training is complete; only its page was not written."
 
 submit:  ## Train MODELS, JOBS at a time, predict, tune on val, fuse: submissions/DATA.json
 	@mkdir -p $(SUBMISSION) && : > $(SUBMISSION)/times.txt && date +%s > $(SUBMISSION)/begun.txt

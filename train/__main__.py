@@ -398,7 +398,7 @@ def report(
     from train.page import compose
 
     made = compose.write(compose.Asked(runs, output, results, annotations, images, train_annotations))
-    cli.show(f"{made.path}: the page of {', '.join(map(str, runs))}", *made.notes)
+    cli.show(f"{made.path}: the page of {', '.join(map(str, runs))}, for a browser", *made.notes)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,11 @@ WIDTH, HEIGHT = 6.0, 3.2
 PANEL = 1.75
 ROW, LETTER = 0.22, 0.085
 MOST_LETTERS = 28
+# Of a legend.
+COLUMNS = 4
 BINS = 24
+# A range on a logarithmic axis that needs more ticks than the powers of ten.
+NARROW = 100
 # The numbers of a line.
 ENDS = ["", "first", "last", "lowest", "highest"]
 # Points of a line that are marked, and points whose names do not cover each other.
@@ -90,7 +94,7 @@ def lines(name: str, title: str, shown: Sequence[Line], x: Axis, y: Axis) -> Cha
     """Lines on shared axes; values that are not finite are gaps."""
 
     def make() -> Figure:
-        figure, ax = _axes(WIDTH, HEIGHT, 0.75, top=0.35)
+        figure, ax = _axes(WIDTH, HEIGHT, 0.75, top=0.15 + 0.2 * math.ceil(len(shown) / COLUMNS))
         _draw(ax, shown)
         _scale(ax, "x", x, [value for line in shown for value in line.x])
         _scale(ax, "y", y, [value for line in shown for value in line.y])
@@ -201,12 +205,16 @@ def _draw(ax: Axes, shown: Sequence[Line]) -> None:
 
 
 def _scale(ax: Axes, which: str, axis: Axis, values: Sequence[float]) -> None:
+    from matplotlib.ticker import LogLocator
+
     set_scale, set_label, set_limits = (getattr(ax, f"set_{which}{part}") for part in ("scale", "label", "lim"))
     set_label(axis.label)
     positive = [value for value in values if value > 0 and math.isfinite(value)]
     if axis.log and positive:
         set_scale("log")
         set_limits(min(positive) / 1.6, max(positive) * 1.6)
+        if max(positive) < NARROW * min(positive):
+            getattr(ax, f"{which}axis").set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         getattr(ax, f"{which}axis").set_major_formatter(lambda value, _: number(value))
         ax.minorticks_off()
     elif values and min(values) >= 0:
@@ -219,7 +227,7 @@ def _finish(figure: Figure, ax: Axes, grid: str, series: int) -> None:
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
     if series > 1:
-        figure.legend(loc="upper left", ncols=min(series, 4), frameon=False, borderaxespad=0, handlelength=1.5)
+        figure.legend(loc="upper left", ncols=min(series, COLUMNS), frameon=False, borderaxespad=0, handlelength=1.5)
 
 
 def _edges(values: Sequence[float], log: bool) -> list[float]:

@@ -44,11 +44,10 @@ def write(asked: Asked) -> Made:
     first = found[0]
     output = asked.output or first.folder / OUTPUT
     files, reason = _files(asked, first)
-    content = _of_runs(found)
-    if files is None:
-        content |= {"measured": None, "reason": reason, "command": _command(first)}
-    else:
-        content |= _of_detections(measured.measure(files, [id_ for id_, _ in first.categories]), first)
+    of = None if files is None else measured.measure(files, [id_ for id_, _ in first.categories])
+    content = {**_of_runs(found, of), "measured": of, "reason": reason, "command": _command(first)}
+    if of is not None:
+        content |= _of_detections(of, first)
     page.write(output, page.render(Path(__file__).parent, TEMPLATE, **content), _inputs(asked, files))
     return Made(output, [f"curves only: {reason}"] if files is None else [])
 
@@ -85,35 +84,35 @@ def _command(run: Run) -> list[str]:
     ]
 
 
-def _of_runs(found: Sequence[Run]) -> dict[str, Any]:
-    """What is known without detections."""
+def _of_runs(found: Sequence[Run], of: Measured | None) -> dict[str, Any]:
+    """What the head of the page, its curves and its end tell."""
     first = found[0]
-    losses = [(first.epochs(done), value) for done, value in first.metrics.points("total_loss")]
     return {
         "title": f"Training of {', '.join(run.name for run in found)}",
         "run": first,
         "trained": story.trained(first),
-        "best": story.best(first),
+        "best": story.best(first, of),
         "seen": int(first.metrics.last("bbox/images_seen_in_training") or 0),
-        "findings": [story.trend(first.validations), story.overfitting(first.validations, losses)],
-        "numbers": _numbers(first),
+        "findings": story.findings(first),
+        "numbers": _numbers(first, of),
         "charts": curves.curves(found),
         "runs": [_run_row(run) for run in found] if len(found) > 1 else [],
         "settings": settings.settings_of(first),
     }
 
 
-def _numbers(run: Run) -> list[Number]:
+def _numbers(run: Run, of: Measured | None) -> list[Number]:
     best = run.best
-    known = [
-        Number("-" if best is None else percent.precision(best.ap), "best AP"),
-        Number("-" if best is None else str(best.epoch), "its epoch"),
+    aps = [] if of is None else [Number(percent.precision(of.evaluation.ap), "AP")]
+    if best is not None:
+        aps = [Number(percent.precision(best.ap), "best AP"), Number(str(best.epoch), "its epoch")]
+    return [
+        *aps,
         Number(f"{run.epochs(run.iterations):.3g}", "epochs"),
         Number(duration(run.metrics.seconds), "of steps"),
         Number(f"{run.data.get('images', '-')}", "training images"),
         Number(f"{len(run.categories)}", "categories"),
     ]
-    return known if best is not None else known[2:]
 
 
 def _run_row(run: Run) -> list[str]:
@@ -134,12 +133,11 @@ def _of_detections(of: Measured, first: Run) -> dict[str, Any]:
     rows = categories.rows(of, judgement.kept, judgement.verdicts)
     shown = gallery.galleries(of, judgement)
     return {
-        "measured": of,
         "what": _what(of, first),
         "rows": [row.cells() for row in rows],
         "categories_header": categories.HEADER,
         "categories_chart": categories.chart(rows),
-        "label_next": categories.label_next(rows),
+        "to_do": [*categories.label_next(rows), *shown.findings()],
         "mistakes": mistakes.find(of),
         "galleries": shown,
         "legend": gallery.LEGEND,
@@ -151,10 +149,12 @@ def _of_detections(of: Measured, first: Run) -> dict[str, Any]:
 
 def _what(of: Measured, first: Run) -> str:
     """Which detections, with their AP."""
-    interval = f" ({of.interval} in 95 % of cases)" if of.interval else ""
-    ap = f"AP {percent.precision(of.evaluation.ap)}{interval} on {len(of.truth.images):,} images"
+    ap = story.measured_ap(of)
     if of.files.epoch is None:
-        return f"the detections of {of.files.results} on {of.files.annotations}: {ap}"
+        return f"the detections of {of.files.results.name} in the images of {of.files.annotations.name}: {ap}."
     best = first.best
-    other = f"; the best epoch is {best.epoch}" if best is not None and best.epoch != of.files.epoch else ""
-    return f"the detections of the validation of epoch {of.files.epoch} on {of.files.annotations}: {ap}{other}"
+    other = f" The best epoch is {best.epoch}." if best is not None and best.epoch != of.files.epoch else ""
+    return (
+        f"the detections of the validation after epoch {of.files.epoch}, in the images of {of.files.annotations.name}: "
+        f"{ap}.{other}"
+    )

@@ -9,14 +9,8 @@ from datasets.pages.charts import Axis, Chart, Line, Panel
 from train.page.runs import Run
 
 EPOCH = Axis("epoch")
-# The parts of the loss, by what they ask of the network.
-PARTS = {
-    "rpn cls": "candidates: object or not",
-    "rpn loc": "candidates: place",
-    "cls": "category",
-    "box reg": "place",
-    "mask": "mask",
-}
+# The parts of the loss, by Detectron2's names.
+PARTS = {"rpn cls": "RPN, object", "rpn loc": "RPN, box", "cls": "category", "box reg": "box", "mask": "mask"}
 
 
 def curves(runs: Sequence[Run]) -> list[Chart]:
@@ -38,7 +32,15 @@ def _parts(run: Run) -> list[Chart]:
     known = [name for name in PARTS if name in losses]
     others = [name for name in losses if name not in PARTS]
     parts = [_line(PARTS.get(name, name), _by_epoch(run, losses[name])) for name in [*known, *others]]
-    return [charts.lines("losses", "The parts of the loss", parts, EPOCH, Axis("loss"))] if parts else []
+    return (
+        [
+            charts.lines(
+                "losses", "The parts of the loss; the RPN proposes what the others look at", parts, EPOCH, Axis("loss")
+            )
+        ]
+        if parts
+        else []
+    )
 
 
 def _of_metric(run: Run, name: str) -> Line:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from datasets.analysis import KINDS, Suspect
+from datasets.analysis import KINDS, Kind, Suspect
 from datasets.pages import pictures
 from datasets.pages.page import Choice
 from datasets.pages.pictures import Shape
@@ -14,6 +14,7 @@ from datasets.records import Annotation
 from train.page.judged import Detection, Judged, JudgedImage
 from train.page.measured import Measured
 from train.page.shown_images import Thumbnail, thumbnails
+from train.page.story import Sentence
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -57,6 +58,13 @@ class Galleries(NamedTuple):
     suspect: Gallery
     labels: int
     """Labels that are suspect."""
+
+    def findings(self) -> list[Sentence]:
+        """For the head of the page."""
+        if not self.labels:
+            return []
+        text = f"{self.labels:,} confident detections contradict the labels of {self.suspect.total:,} images."
+        return [Sentence("Labels to check", text)]
 
 
 def galleries(measured: Measured, judged: Judged) -> Galleries:
@@ -113,17 +121,24 @@ def _worst(item: JudgedImage, made: Mapping[int, Thumbnail], names: Mapping[int,
 def _suspect(item: JudgedImage, suspects: Sequence[Suspect], measured: Measured, thumbnail: Thumbnail) -> Item:
     names, annotations = measured.names, measured.truth.annotations
     detections = {found.row: found for found in item.detections}
-    lines, shapes, words, ids = [], [], [], []
+    lines: dict[tuple[str, str], list[float]] = defaultdict(list)
+    shapes, words, ids = [], [], []
     for suspect in suspects:
         found = detections[suspect.detection]
         annotation = None if suspect.annotation is None else annotations[suspect.annotation]
         now = "nothing is annotated" if annotation is None else f"{names[annotation.category_id]} is annotated"
-        lines.append(f"{names[found.category_id]} {found.score:.2f}, where {now}")
-        shapes.append(Shape("wrong", found.box_xywh, lines[-1]))
+        lines[names[found.category_id], now].append(found.score)
+        shapes.append(Shape("wrong", found.box_xywh, f"{names[found.category_id]} {found.score:.2f}, where {now}"))
         words.append(NO_LABEL if annotation is None else WRONG_LABEL)
         ids += [found.category_id, *([] if annotation is None else [annotation.category_id])]
     truth = [_annotated(annotation, True, names) for annotation, _ in item.annotations]
-    return _item(item, thumbnail, [*truth, *shapes], lines, {"label": words, "category": _ids(ids)})
+    told = [f"{name} {max(scores):.2f}{_more(scores)}, where {now}" for (name, now), scores in lines.items()]
+    return _item(item, thumbnail, [*truth, *shapes], told, {"label": words, "category": _ids(ids)})
+
+
+def _more(items: Sequence[object]) -> str:
+    """How many there are beside the first."""
+    return f" and {len(items) - 1:,} more" if len(items) > 1 else ""
 
 
 def _ids(category_ids: Iterable[int]) -> list[str]:
@@ -145,17 +160,17 @@ def _item(
 
 
 def _mistakes(item: JudgedImage, names: Mapping[int, str]) -> list[str]:
-    """Their numbers by kind, and the worst of each."""
-    lines = []
-    for kind, count in Counter(found.kind for found in item.wrong).most_common():
-        if kind is not None:
-            first = next(found for found in item.wrong if found.kind == kind)
-            named = f"{names[first.category_id]} {first.score:.2f}"
-            lines.append(f"{KINDS[kind][0]}: {named}" + (f" and {count - 1:,} more" if count > 1 else ""))
-    if item.missed:
-        rest = len(item.missed) - 1
-        lines.append(f"missed: {names[item.missed[0].category_id]}" + (f" and {rest:,} more" if rest else ""))
-    return lines
+    """The worst of each kind, and how many more there are."""
+    by_kind: dict[Kind, list[Detection]] = defaultdict(list)
+    for found in item.wrong:
+        if found.kind is not None:
+            by_kind[found.kind].append(found)
+    lines = [
+        f"{KINDS[kind][0]}: {names[found[0].category_id]} {found[0].score:.2f}{_more(found)}"
+        for kind, found in by_kind.items()
+    ]
+    missed = item.missed
+    return [*lines, *([f"missed: {names[missed[0].category_id]}{_more(missed)}"] if missed else [])]
 
 
 def _annotated(annotation: Annotation, found: bool, names: Mapping[int, str]) -> Shape:

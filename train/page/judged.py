@@ -15,6 +15,9 @@ from datasets.results import Results
 from train.page.kinds import kinds_of
 from train.page.measured import Measured
 
+# Below, a detection is too unsure to doubt a label.
+CONFIDENT = 0.5
+
 
 class Detection(NamedTuple):
     """A detection; `kind` is that of its error, None for a hit, and for one that counts neither way."""
@@ -65,6 +68,7 @@ class Judged(NamedTuple):
     verdicts: Verdicts
     images: list[JudgedImage]
     suspects: list[Suspect]
+    """Labels that confident detections contradict."""
 
     @property
     def with_mistakes(self) -> list[JudgedImage]:
@@ -87,7 +91,7 @@ def judge(measured: Measured) -> Judged:
         for image in measured.truth.images
     ]
     images.sort(key=lambda item: (-item.badness, item.image.id))
-    return Judged(kept, verdicts, images, analysis.suspects(measured.truth, kept, score=score))
+    return Judged(kept, verdicts, images, analysis.suspects(measured.truth, kept, score=max(score, CONFIDENT)))
 
 
 def _detections(

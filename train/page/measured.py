@@ -73,13 +73,13 @@ def named(folder: Path, results: Path | None, annotations: Path, images: Path | 
         return Files(results, annotations, images, trained_objects=None if of is None else of.trained_objects)
     if of is None:
         raise DataError(
-            f"{folder}: expected {best_results.RESULTS}, which a training with --val writes, found none; --results names "
-            "predictions of these images"
+            f"{folder}: expected {best_results.RESULTS}, which a training with --val writes, found none; --results "
+            "names predictions of these images"
         )
     if not annotations.is_file() or sha256_file(annotations) != of.annotations_sha256:
         raise DataError(
-            f"{annotations}: expected the annotation file that {folder} was validated on, found another; --results names "
-            "predictions of these images"
+            f"{annotations}: expected the annotation file that {folder} was validated on, found another; --results "
+            "names predictions of these images"
         )
     return _files(folder, annotations, of)._replace(images=images)
 

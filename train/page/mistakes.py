@@ -23,7 +23,7 @@ REMEDIES: dict[Kind, str] = {
     "Cls": "Look at both categories side by side: are they labelled by one rule? More boxes of the rarer one help.",
     "Loc": "Are boxes drawn tightly and alike in all images? Larger test images help small objects (choose-size).",
     "Both": "These go with weak training on the whole: train longer, or label more.",
-    "Dupe": "Suppression is too lenient: soft-NMS by category (`ensemble fuse`), or a lower NMS threshold.",
+    "Dupe": "Suppression is too lenient: ensemble fuse has soft-NMS by category; or lower MODEL.ROI_HEADS.NMS_THRESH_TEST.",
     "Bkg": "Objects that nobody labelled, or things that look like them: see the labels to check. Images without "
     "objects teach what is none.",
     "Miss": "Too few boxes of this kind, or too small in the image: label more, or use larger images.",
@@ -37,6 +37,8 @@ class Mistakes(NamedTuple):
 
     kinds: Chart
     kind_rows: list[list[str]]
+    remedies: list[tuple[str, str]]
+    """A kind of error; what it is, and what helps."""
     matrix: Matrix
     left_out: int
     calibration: Chart
@@ -52,6 +54,7 @@ def find(measured: Measured) -> Mistakes:
     return Mistakes(
         kinds=_kinds_chart(found),
         kind_rows=_kind_rows(found, analysis.error_kinds(measured.truth, judged)),
+        remedies=[(KINDS[kind][0], f"{KINDS[kind][1]}. {REMEDIES[kind]}") for kind in _costly_first(found)],
         matrix=_matrix(confusion, shown, [measured.names[id_] for id_ in confusion.category_ids]),
         left_out=len(confusion.category_ids) - len(shown),
         calibration=_calibration_chart(calibration),
@@ -71,12 +74,7 @@ def _kinds_chart(found: ErrorKinds) -> Chart:
 
 def _kind_rows(found: ErrorKinds, judged: ErrorKinds) -> list[list[str]]:
     return [
-        [
-            KINDS[kind][0],
-            f"{KINDS[kind][1]}. {REMEDIES[kind]}",
-            percent.difference(found.gains[kind]),
-            f"{judged.counts[kind]:,}",
-        ]
+        [KINDS[kind][0], percent.difference(found.gains[kind]), f"{judged.counts[kind]:,}"]
         for kind in _costly_first(found)
     ]
 
@@ -103,7 +101,7 @@ def _matrix(found: Confusion, shown: list[int], names: list[str]) -> Matrix:
         (label, [(f"{found.counts[row, column]:,}", float(found.counts[row, column] / sums[row])) for column in rows])
         for row, label in zip(rows, labels, strict=True)
     ]
-    return ["annotated, found as", *labels], body
+    return ["", *labels], body
 
 
 def _calibration_chart(found: Calibration) -> Chart:
