@@ -23,7 +23,8 @@ REMEDIES: dict[Kind, str] = {
     "Cls": "Look at both categories side by side: are they labelled by one rule? More boxes of the rarer one help.",
     "Loc": "Are boxes drawn tightly and alike in all images? Larger test images help small objects (choose-size).",
     "Both": "These go with weak training on the whole: train longer, or label more.",
-    "Dupe": "Suppression is too lenient: ensemble fuse has soft-NMS by category; or lower MODEL.ROI_HEADS.NMS_THRESH_TEST.",
+    "Dupe": "Suppression is too lenient: ensemble fuse has soft-NMS of each category; MODEL.ROI_HEADS.NMS_THRESH_TEST "
+    "lowers the IoU.",
     "Bkg": "Objects that nobody labelled, or things that look like them: see the labels to check. Images without "
     "objects teach what is none.",
     "Miss": "Too few boxes of this kind, or too small in the image: label more, or use larger images.",
