@@ -36,6 +36,8 @@ FLOORS = {
         "augment.operations",
         "datasets",
     },
+    # Of the rooms, what is light: a page needs torch for lineage alone.
+    "train.page": {"train", "train.checkpoints", "train.run", "datasets", "datasets.pages"},
     # Online augmentation draws from the operations, and tiles are cut by them; everything else of augment is a stage of
     # its own.
     "train": {"train", "augment.operations", "datasets"},

@@ -38,7 +38,7 @@ def cli() -> Cli:
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h"])
-@pytest.mark.parametrize("command", [[], ["models"], ["fit"], ["predict"], ["choose-size"], ["average"], ["lineage"]])
+@pytest.mark.parametrize("command", [[], ["models"], ["fit"], ["predict"], ["choose-size"], ["average"], ["lineage"], ["report"]])
 def test_help_has_an_example(command: list[str], flag: str) -> None:
     ended = CliRunner().invoke(main, [*command, flag])
     assert ended.exit_code == 0
@@ -204,6 +204,7 @@ PREDICT = ["predict", "--annotations", "a", "--images", "i", "--output", "o"]
         ([*PREDICT, "--weights", "w", "--tile", "64", "--overlap", "nan"], "less than 1, found nan"),
         (["average", "runs/a"], "--epochs"),
         (["lineage"], "RUN"),
+        (["report"], "RUN"),
         (["predict", "--run", "r", "--output", "o"], "give either --annotations and --images, --images alone, or"),
         (["predict", "--run", "r", "--data", "d", "--images", "i", "--output", "o"], "--images alone, or --data"),
         (
