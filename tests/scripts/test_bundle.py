@@ -184,6 +184,8 @@ def project(tmp_path: Path, *needs: str) -> Path:
     (root / "Makefile").write_text("all:\n")
     (root / "datasets" / "__init__.py").write_text("where = __file__\n")
     (root / "datasets" / "coco" / "image.jpg").write_text("data")
+    (root / "datasets" / "pages" / "templates").mkdir(parents=True)
+    (root / "datasets" / "pages" / "templates" / "page.css").write_text("")
     (root / "train" / "__init__.py").write_text("")
     (root / "train" / "__pycache__" / "__init__.pyc").write_text("cache")
     return root
@@ -415,6 +417,7 @@ def test_sources_without_git_are_the_known_files_without_data_and_caches(tmp_pat
         "check_target.py",
         "project/Makefile",
         "project/datasets/__init__.py",
+        "project/datasets/pages/templates/page.css",
         "project/setup.cfg",
         "project/train/__init__.py",
         "run.sh",
