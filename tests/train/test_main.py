@@ -38,7 +38,9 @@ def cli() -> Cli:
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h"])
-@pytest.mark.parametrize("command", [[], ["models"], ["fit"], ["predict"], ["choose-size"], ["average"], ["lineage"], ["report"]])
+@pytest.mark.parametrize(
+    "command", [[], ["models"], ["fit"], ["predict"], ["choose-size"], ["average"], ["lineage"], ["report"]]
+)
 def test_help_has_an_example(command: list[str], flag: str) -> None:
     ended = CliRunner().invoke(main, [*command, flag])
     assert ended.exit_code == 0

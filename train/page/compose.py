@@ -10,7 +10,7 @@ from datasets import coco, percent
 from datasets.errors import DataError
 from datasets.pages import page
 from datasets.pages.page import Number
-from train.page import categories, curves, gallery, judged, measured, mistakes, runs, settings, story
+from train.page import categories, compared, curves, gallery, judged, measured, mistakes, runs, settings, story
 from train.page.measured import Files, Measured, objects_of
 from train.page.runs import Run
 from train.run import best_results
@@ -92,11 +92,11 @@ def _of_runs(found: Sequence[Run], of: Measured | None) -> dict[str, Any]:
         "run": first,
         "trained": story.trained(first),
         "best": story.best(first, of),
-        "seen": int(first.metrics.last("bbox/images_seen_in_training") or 0),
+        "seen": story.seen(first, of),
         "findings": story.findings(first),
         "numbers": _numbers(first, of),
         "charts": curves.curves(found),
-        "runs": [_run_row(run) for run in found] if len(found) > 1 else [],
+        "runs": _run_rows(found, of) if len(found) > 1 else [],
         "settings": settings.settings_of(first),
     }
 
@@ -115,15 +115,19 @@ def _numbers(run: Run, of: Measured | None) -> list[Number]:
     ]
 
 
-def _run_row(run: Run) -> list[str]:
-    best = "-" if run.best is None else str(run.best.epoch)
+def _run_rows(found: Sequence[Run], of: Measured | None) -> list[list[str]]:
+    differences = ["", *compared.differences(of, found[1:])]
     return [
-        run.name,
-        run.model,
-        run.best_text,
-        best,
-        f"{run.epochs(run.iterations):.3g}",
-        duration(run.metrics.seconds),
+        [
+            run.name,
+            Path(run.model).name,
+            run.best_text,
+            "-" if run.best is None else str(run.best.epoch),
+            difference,
+            f"{run.epochs(run.iterations):.3g}",
+            duration(run.metrics.seconds),
+        ]
+        for run, difference in zip(found, differences, strict=True)
     ]
 
 

@@ -7,13 +7,14 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from datasets import analysis, coco, evaluated_results
+from datasets import analysis, coco, evaluated_results, provenance
 from datasets.analysis import Operating
 from datasets.checks import Leniency
 from datasets.digests import sha256_file
 from datasets.errors import DataError
 from datasets.evaluation import Evaluation, Interval, evaluate
 from datasets.intervals import ap_interval
+from datasets.provenance import ResultsProvenance
 from datasets.records import Dataset
 from datasets.results import Results
 from train.run import best_results
@@ -43,6 +44,8 @@ class Measured(NamedTuple):
     interval: Interval | None
     at: Operating
     """The score from which on detections are judged one by one."""
+    provenance: ResultsProvenance
+    """Which of the images were trained on, as `predict` has written it beside its results."""
 
     @property
     def names(self) -> dict[int, str]:
@@ -110,6 +113,7 @@ def measure(files: Files, category_ids: Collection[int]) -> Measured:
         evaluation=evaluate(truth, found),
         interval=ap_interval(truth, found),
         at=analysis.operating_point(truth, found),
+        provenance=provenance.read(files.results),
     )
 
 

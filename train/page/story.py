@@ -53,6 +53,17 @@ def best(run: Run, of: Measured | None) -> str:
     return "It was not validated while it was trained, so that no AP is known."
 
 
+def seen(run: Run, of: Measured | None) -> str:
+    """What is to be said where images were trained on, or may have been; nothing where they were not."""
+    if of is not None and of.files.epoch is None:
+        count, doubt = len(of.provenance.seen), of.provenance.doubt
+    else:
+        count, doubt = int(run.metrics.last("bbox/images_seen_in_training") or 0), ""
+    if count:
+        return f"{count:,} of the validation images were trained on: AP says little about new images."
+    return f"Whether these images were trained on is not known ({doubt})." if doubt else ""
+
+
 def findings(run: Run) -> list[Sentence]:
     """What the curves tell; nothing of a run that was not validated."""
     losses = [(run.epochs(done), value) for done, value in run.metrics.points("total_loss")]
@@ -61,16 +72,21 @@ def findings(run: Run) -> list[Sentence]:
 
 def trend(validations: Sequence[Validation]) -> Sentence:
     """Whether AP still rises: the last validations, against as many before them."""
-    if len(validations) < 2 * RECENT:
-        return Sentence("Too few validations", f"{2 * RECENT} or more tell whether AP still rises.")
+    recent = min(RECENT, len(validations) // 2)
+    if not recent:
+        return Sentence("One validation only", "Two or more tell whether AP still rises.")
     aps = [item.ap for item in validations]
-    before, now = max(aps[-2 * RECENT : -RECENT]), max(aps[-RECENT:])
-    change = f"the best of the last {RECENT} validations has {percent.difference(now - before)} AP"
-    if now - before > LEVEL:
-        return Sentence("Still rising", f"{change} to the {RECENT} before: a longer run (SOLVER.EPOCHS) may help.")
-    if now - before < -LEVEL:
-        return Sentence("Falling", f"{change} to the {RECENT} before: fewer epochs would have done.")
-    return Sentence("Level", f"{change} to the {RECENT} before: more epochs like the last ones would change little.")
+    change = max(aps[-recent:]) - max(aps[-2 * recent : -recent])
+    told = (
+        f"the best of the last {recent} validations has {percent.difference(change)} AP to the {recent} before"
+        if recent > 1
+        else f"the last validation has {percent.difference(change)} AP to the one before"
+    )
+    if change > LEVEL:
+        return Sentence("Still rising", f"{told}: a longer run (SOLVER.EPOCHS) may help.")
+    if change < -LEVEL:
+        return Sentence("Falling", f"{told}: fewer epochs would have done.")
+    return Sentence("Level", f"{told}: more epochs like the last ones would change little.")
 
 
 def overfitting(validations: Sequence[Validation], losses: Sequence[tuple[float, float]]) -> Sentence:

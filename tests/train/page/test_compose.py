@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from datasets import provenance
+from datasets.digests import sha256_file
+from datasets.provenance import Provenance
 from datasets.results import write
 from datasets.sources import Input
 from tests.browser import check_page, chromium
@@ -77,6 +81,41 @@ def test_runs_are_compared(run: Path, tmp_path: Path) -> None:
     text = (tmp_path / "both.html").read_text(encoding="utf-8")
     assert "Training of cells, other" in text
     assert "40.0 (39.0 to 41.0)" in text
+
+
+def test_runs_on_the_same_images_are_compared_by_a_bootstrap(run: Path, tmp_path: Path, data: Input) -> None:
+    better = write_run(tmp_path / "better", (30, 40))
+    # What the first one finds, and the object of the other image.
+    keep(better, data, results([*DETECTIONS, (8, 1, 0.95, (20, 20, 30, 30))]))
+    elsewhere = write_run(tmp_path / "elsewhere", (30, 40))
+    keep(elsewhere, write_data(tmp_path / "other"), results(DETECTIONS))
+    (tmp_path / "other" / "val.json").write_text("[]")
+    report(run, better, elsewhere)
+    text = (run / "report.html").read_text(encoding="utf-8")
+    rows = re.findall(r'<th scope="row">(\w+)</th><td>tiny</td>(.*)</tr>', text)
+    cells = {name: re.findall(r">([^<]*)</td>", row) for name, row in rows}
+    # The AP of category 1: 1/2 at 34 of 101 recalls before; now its detections are right, wrong, right.
+    gained = 100 * ((34 * 1 + 33 * 2 / 3) - 34 / 2) / 101 / 2
+    assert [cells[name][2].partition(" ")[0] for name in ("cells", "better", "elsewhere")] == [
+        "",
+        f"+{gained:.1f}",
+        "-",
+    ]
+
+
+def test_images_that_were_trained_on_are_said_to_be(tmp_path: Path, data: Input) -> None:
+    run = write_run(tmp_path / "cells")
+    named = ("--results", tmp_path / "found.json", "--annotations", data.annotations)
+    write(tmp_path / "found.json", results(DETECTIONS))
+    report(run, *named)
+    text = (run / "report.html").read_text(encoding="utf-8")
+    assert "Whether these images were trained on is not known (no found.provenance.json)." in text
+    about = Provenance(
+        results_sha256=sha256_file(tmp_path / "found.json"), models=(), images=2, seen_in_training=(8,), complete=True
+    )
+    provenance.write(tmp_path / "found.json", about)
+    report(run, *named)
+    assert "1 of the validation images were trained on" in (run / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_run_without_detections_has_curves_and_says_how_to_get_the_rest(tmp_path: Path) -> None:

@@ -19,7 +19,12 @@ def validations(*percents: float) -> list[Validation]:
 @pytest.mark.parametrize(
     ("percents", "finding"),
     [
-        ((10, 20, 30, 40, 50), "Too few validations"),
+        ((50,), "One validation only"),
+        # The last against the one before; of four and five, the best of two against that of two.
+        ((10, 20), "Still rising"),
+        ((10, 50, 49), "Falling"),
+        ((10, 50, 49, 50.6), "Still rising"),
+        ((90, 50, 49, 50.3, 49), "Level"),
         # The best of the last three against the best of the three before.
         ((10, 20, 30, 40, 50, 60), "Still rising"),
         ((50, 50, 50, 50.4, 50, 50), "Level"),
@@ -53,6 +58,10 @@ def test_a_trend_has_its_numbers() -> None:
 def test_whether_it_overfits(percents: Sequence[float], losses: Sequence[float], finding: str) -> None:
     found = story.overfitting(validations(*percents), [(float(at), loss) for at, loss in enumerate(losses, 1)])
     assert found.finding == finding
+
+
+def test_of_few_validations_the_last_is_compared() -> None:
+    assert story.trend(validations(10, 20, 30)).text.startswith("the last validation has +10.0 AP to the one before: a")
 
 
 def test_overfitting_has_its_numbers() -> None:
