@@ -85,7 +85,7 @@ def _next(found: Sequence[Row]) -> Sentence:
     mean = statistics.fmean(row.ap or 0.0 for row in found)
     low = [row for row in found if (row.ap or 0.0) < mean]
     if not low:
-        return Sentence("What to label next", "no category is worse than the others; any.")
+        return Sentence("What to label next", "No category is worse than the others; any.")
     if any(row.trained is None for row in found):
         return Sentence("The lowest AP", f"{_named(low)}. How many boxes these had in training is not known.")
     middle = statistics.median(row.trained or 0 for row in found)

@@ -78,9 +78,9 @@ def trend(validations: Sequence[Validation]) -> Sentence:
     aps = [item.ap for item in validations]
     change = max(aps[-recent:]) - max(aps[-2 * recent : -recent])
     told = (
-        f"the best of the last {recent} validations has {percent.difference(change)} AP to the {recent} before"
+        f"The best of the last {recent} validations has {percent.difference(change)} AP to the {recent} before"
         if recent > 1
-        else f"the last validation has {percent.difference(change)} AP to the one before"
+        else f"The last validation has {percent.difference(change)} AP to the one before"
     )
     if change > LEVEL:
         return Sentence("Still rising", f"{told}: a longer run (SOLVER.EPOCHS) may help.")
@@ -98,7 +98,7 @@ def overfitting(validations: Sequence[Validation], losses: Sequence[tuple[float,
     now = losses[-1][1]
     if top.ap - last.ap <= LEVEL:
         return Sentence("No overfitting seen", "AP has not fallen while the loss of the training images fell.")
-    fall = f"since epoch {top.epoch} AP fell from {percent.precision(top.ap)} to {percent.precision(last.ap)}"
+    fall = f"Since epoch {top.epoch} AP fell from {percent.precision(top.ap)} to {percent.precision(last.ap)}"
     if now < (1 - FALL) * then:
         return Sentence(
             "It overfits",

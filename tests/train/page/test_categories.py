@@ -67,7 +67,7 @@ def test_what_was_trained_on_may_not_be_known() -> None:
 
 def test_what_is_not_measured_well_is_named() -> None:
     assert told(row("a", 5, 0.5, objects=9), row("b", 5, 0.5), row("c", 5, None, objects=0)) == [
-        ("What to label next", "no category is worse than the others; any."),
+        ("What to label next", "No category is worse than the others; any."),
         ("Uncertain", "a: fewer than 10 objects to find, so that AP says little."),
         ("Not measured", "c: no object in the validation data."),
     ]

@@ -40,7 +40,7 @@ def test_whether_ap_still_rises(percents: Sequence[float], finding: str) -> None
 
 def test_a_trend_has_its_numbers() -> None:
     text = story.trend(validations(10, 20, 30, 40, 50, 60)).text
-    assert text.startswith("the best of the last 3 validations has +30.0 AP to the 3 before: a longer run")
+    assert text.startswith("The best of the last 3 validations has +30.0 AP to the 3 before: a longer run")
 
 
 @pytest.mark.parametrize(
@@ -61,12 +61,12 @@ def test_whether_it_overfits(percents: Sequence[float], losses: Sequence[float],
 
 
 def test_of_few_validations_the_last_is_compared() -> None:
-    assert story.trend(validations(10, 20, 30)).text.startswith("the last validation has +10.0 AP to the one before: a")
+    assert story.trend(validations(10, 20, 30)).text.startswith("The last validation has +10.0 AP to the one before: a")
 
 
 def test_overfitting_has_its_numbers() -> None:
     text = story.overfitting(validations(40, 50, 45), [(1.0, 3.0), (2.0, 2.0), (3.0, 1.0)]).text
-    assert text.startswith("since epoch 2 AP fell from 50.0 to 45.0, while the loss of the training images went on")
+    assert text.startswith("Since epoch 2 AP fell from 50.0 to 45.0, while the loss of the training images went on")
     assert "from 2 to 1" in text
 
 
