@@ -1,4 +1,4 @@
-"""Charts of a page: bars, lines, histograms and points, each with its numbers as a table."""
+"""Charts of a page: bars, intervals, lines, histograms and points, each with its numbers as a table."""
 
 from __future__ import annotations
 
@@ -74,6 +74,26 @@ def bars(name: str, title: str, rows: Sequence[tuple[str, Sequence[float]]], ser
 
     table = [[label, *map(number, values)] for label, values in rows]
     return _chart(name, title, make, ["", *series], table, f"{x.label}: {_few(table)}")
+
+
+def intervals(name: str, title: str, rows: Sequence[tuple[str, float, float, float]], x: Axis) -> Chart:
+    """A point with the ends of its interval for each row, as (label, value, low, high); the first row on top."""
+
+    def make() -> Figure:
+        left = 0.3 + LETTER * max((len(shortened(label)) for label, *_ in rows), default=0)
+        figure, ax = _axes(WIDTH, 0.9 + 1.2 * ROW * max(1, len(rows)), left, top=0.1)
+        places = range(len(rows))
+        ax.hlines(places, [row[2] for row in rows], [row[3] for row in rows], color=COLOURS[0], linewidth=2)
+        ax.plot([row[1] for row in rows], places, "o", color=COLOURS[0], markersize=6)
+        ax.set_yticks(places, [shortened(label) for label, *_ in rows])
+        ax.set_ylim(len(rows) - 0.4, -0.6)
+        ax.tick_params(axis="y", length=0)
+        _scale(ax, "x", x, [value for _, *values in rows for value in values])
+        _finish(figure, ax, "x", 1)
+        return figure
+
+    table = [[label, *map(number, values)] for label, *values in rows]
+    return _chart(name, title, make, ["", "value", "from", "to"], table, f"{x.label}: {_few(table)}")
 
 
 def lines(name: str, title: str, shown: Sequence[Line], x: Axis, y: Axis) -> Chart:

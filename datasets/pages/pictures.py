@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from datasets.images import Pixels, encode_jpeg
+from datasets.file_names import locate
+from datasets.images import Pixels, decode, encode_jpeg, examine, read_file
 from datasets.masks import rle_to_mask
-from datasets.records import Annotation, BoxXYWH, Rle
+from datasets.records import Annotation, BoxXYWH, Image, Polygons, Rle
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -21,19 +23,24 @@ if TYPE_CHECKING:
 SIDE, QUALITY = 320, 72
 # Of an outline, in px of the thumbnail: what nobody would see.
 TOLERANCE = 0.6
+# The height of a label's letters, in px of the thumbnail.
+LETTERS = 11
+# Kinds of shapes in colours that are told apart with any colour vision.
+CATEGORY_KINDS = 7
 
 
 class Shape(NamedTuple):
     """An object over a picture: its outlines, in pixels of the picture, or its box where it has none.
 
     `kind` is one of the classes that page.css has a stroke for: kept, ignored, dropped, pasted, truth, predicted,
-    wrong, missed. `about` is what the pointer shows.
+    wrong, missed, category-1 to category-7. `about` is what the pointer shows, `label` what stands in the box.
     """
 
     kind: str
     box_xywh: BoxXYWH
     about: str
     outlines: Sequence[npt.NDArray[np.float64]] = ()
+    label: str = ""
 
 
 def thumbnail(pixels: Pixels, side: int = SIDE) -> bytes:
@@ -46,9 +53,26 @@ def thumbnail(pixels: Pixels, side: int = SIDE) -> bytes:
     return bytes(encode_jpeg(pixels, QUALITY))
 
 
+def category_kind(position: int) -> str:
+    """The kind of shapes of the category at this position; after the last colour the first comes again."""
+    return f"category-{position % CATEGORY_KINDS + 1}"
+
+
+def thumbnail_of(folder: Path, image: Image, side: int = SIDE) -> bytes | str:
+    """A thumbnail of an image's file, or why there is none."""
+    try:
+        data = read_file(locate(folder, image.file_name).path)
+        return thumbnail(decode(data, examine(data, image.width, image.height)), side)
+    except (ValueError, OSError) as error:
+        return str(error)
+
+
 def outlines_of(annotation: Annotation) -> list[npt.NDArray[np.float64]]:
     """The outlines of an object's mask, (N, 2) each, in pixels; of runs those of their regions, without holes."""
-    mask = annotation.segmentation
+    return outlines_of_mask(annotation.segmentation)
+
+
+def outlines_of_mask(mask: Polygons | Rle | None) -> list[npt.NDArray[np.float64]]:
     if mask is None:
         return []
     if not isinstance(mask, Rle):
@@ -59,16 +83,22 @@ def outlines_of(annotation: Annotation) -> list[npt.NDArray[np.float64]]:
 
 
 def picture(jpeg: bytes, height: int, width: int, shapes: Sequence[Shape], about: str) -> Markup:
-    """A thumbnail of an H x W picture with shapes over it; `about` is for those who cannot see it."""
+    """A thumbnail of an H x W picture with shapes over it; `about` is for those who cannot see it.
+
+    Without a thumbnail, an empty `jpeg`, the shapes stand on an empty ground.
+    """
     from markupsafe import Markup, escape
 
-    tolerance = TOLERANCE * max(height, width) / SIDE
-    drawn = "".join(_drawn(shape, tolerance) for shape in shapes)
+    pixel = max(height, width) / SIDE
+    drawn = "".join(_drawn(shape, TOLERANCE * pixel) for shape in shapes)
+    drawn += "".join(_label(shape, LETTERS * pixel) for shape in shapes if shape.label)
     data = base64.b64encode(jpeg).decode("ascii")
+    image = (
+        f'<image width="{width}" height="{height}" preserveAspectRatio="none" href="data:image/jpeg;base64,{data}"/>'
+    )
     return Markup(
         f'<svg class="picture" role="img" viewBox="0 0 {width} {height}"><title>{escape(about)}</title>'
-        f'<image width="{width}" height="{height}" preserveAspectRatio="none" href="data:image/jpeg;base64,{data}"/>'
-        f"{drawn}</svg>"
+        f"{image if jpeg else ''}{drawn}</svg>"
     )
 
 
@@ -81,6 +111,15 @@ def _drawn(shape: Shape, tolerance: float) -> str:
     rectangle = f'<rect class="halo" {box}/><rect class="shape {shape.kind}" {box}>{about}</rect>'
     path = "".join(_path(outline, tolerance) for outline in shape.outlines)
     return f'<path class="shape mask {shape.kind}" d="{path}">{about}</path>{rectangle}' if path else rectangle
+
+
+def _label(shape: Shape, size: float) -> str:
+    """In the upper left corner of the box."""
+    from markupsafe import escape
+
+    x, y, *_ = shape.box_xywh
+    place = f'x="{x + 0.3 * size:.1f}" y="{y + 1.1 * size:.1f}" font-size="{size:.1f}"'
+    return f'<text class="label" {place} aria-hidden="true">{escape(shape.label)}</text>'
 
 
 def _path(outline: npt.NDArray[np.float64], tolerance: float) -> str:
