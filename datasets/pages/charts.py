@@ -88,7 +88,8 @@ def intervals(name: str, title: str, rows: Sequence[tuple[str, float, float, flo
         ax.set_yticks(places, [shortened(label) for label, *_ in rows])
         ax.set_ylim(len(rows) - 0.4, -0.6)
         ax.tick_params(axis="y", length=0)
-        _scale(ax, "x", x, [value for _, *values in rows for value in values])
+        # Points need no origin, from which differences would look small.
+        ax.set_xlabel(x.label)
         _finish(figure, ax, "x", 1)
         return figure
 

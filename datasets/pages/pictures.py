@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,6 +25,8 @@ SIDE, QUALITY = 320, 72
 TOLERANCE = 0.6
 # The height of a label's letters, in px of the thumbnail.
 LETTERS = 11
+# The width of a letter by its height, on average.
+LETTER_WIDTH = 0.58
 # Kinds of shapes in colours that are told apart with any colour vision.
 CATEGORY_KINDS = 7
 
@@ -33,7 +35,8 @@ class Shape(NamedTuple):
     """An object over a picture: its outlines, in pixels of the picture, or its box where it has none.
 
     `kind` is one of the classes that page.css has a stroke for: kept, ignored, dropped, pasted, truth, predicted,
-    wrong, missed, category-1 to category-7. `about` is what the pointer shows, `label` what stands in the box.
+    wrong, missed, category-1 to category-7. `about` is what the pointer shows, `label` what stands in the box if
+    there is room.
     """
 
     kind: str
@@ -56,6 +59,11 @@ def thumbnail(pixels: Pixels, side: int = SIDE) -> bytes:
 def category_kind(position: int) -> str:
     """The kind of shapes of the category at this position; after the last colour the first comes again."""
     return f"category-{position % CATEGORY_KINDS + 1}"
+
+
+def label_width(label: str, size: float) -> float:
+    """About the width of a label in letters of this height."""
+    return LETTER_WIDTH * size * len(label)
 
 
 def thumbnail_of(folder: Path, image: Image, side: int = SIDE) -> bytes | str:
@@ -91,7 +99,7 @@ def picture(jpeg: bytes, height: int, width: int, shapes: Sequence[Shape], about
 
     pixel = max(height, width) / SIDE
     drawn = "".join(_drawn(shape, TOLERANCE * pixel) for shape in shapes)
-    drawn += "".join(_label(shape, LETTERS * pixel) for shape in shapes if shape.label)
+    drawn += "".join(_labels(shapes, LETTERS * pixel, width))
     data = base64.b64encode(jpeg).decode("ascii")
     image = (
         f'<image width="{width}" height="{height}" preserveAspectRatio="none" href="data:image/jpeg;base64,{data}"/>'
@@ -113,13 +121,20 @@ def _drawn(shape: Shape, tolerance: float) -> str:
     return f'<path class="shape mask {shape.kind}" d="{path}">{about}</path>{rectangle}' if path else rectangle
 
 
-def _label(shape: Shape, size: float) -> str:
-    """In the upper left corner of the box."""
+def _labels(shapes: Sequence[Shape], size: float, width: int) -> Iterator[str]:
+    """In the upper left corners of the boxes; one that would cover an earlier one is left out."""
     from markupsafe import escape
 
-    x, y, *_ = shape.box_xywh
-    place = f'x="{x + 0.3 * size:.1f}" y="{y + 1.1 * size:.1f}" font-size="{size:.1f}"'
-    return f'<text class="label" {place} aria-hidden="true">{escape(shape.label)}</text>'
+    taken: list[tuple[float, float, float]] = []
+    for shape in shapes:
+        long = label_width(shape.label, size)
+        # Within the picture, as far as the width of letters is known.
+        x, y = max(0.0, min(shape.box_xywh[0] + 0.3 * size, width - long)), shape.box_xywh[1] + 1.1 * size
+        covers = any(abs(y - other) < size and x < end and start < x + long for start, end, other in taken)
+        if shape.label and not covers:
+            taken.append((x, x + long, y))
+            place = f'x="{x:.1f}" y="{y:.1f}" font-size="{size:.1f}"'
+            yield f'<text class="label" {place} aria-hidden="true">{escape(shape.label)}</text>'
 
 
 def _path(outline: npt.NDArray[np.float64], tolerance: float) -> str:

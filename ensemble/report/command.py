@@ -55,7 +55,7 @@ def report(
     from datasets import outputs
     from datasets.pages import page as pages
     from ensemble import pipeline
-    from ensemble.report import page
+    from ensemble.report import measures, page, words
 
     test = _test_input(images, submission, test_annotations, test_images)
     where = images.resolved()
@@ -72,10 +72,11 @@ def report(
     drawn = _read_submission(submission, test) if submission and test else None
     with cli.progress_bar("step") as progress:
         done = pipeline.run(models, read, chosen, progress=progress)
-        asked = page.Asked(read.truth, _called(where), where.folder, path.name, chosen, paths, examined, done)
-        text = page.made(asked, drawn, progress)
-    pages.write(output, text, tuple(inputs))
-    cli.show(*pipeline.table(done.steps), *done.notes, f"{output}: {len(text) / 1e6:.1f} MB")
+        found = measures.measure(read.truth, paths, done, chosen, progress=progress)
+    asked = page.Asked(read.truth, _called(where), where.folder, path.name, chosen, examined, done)
+    pages.write(output, page.made(asked, found, drawn), tuple(inputs))
+    closing = f"{output}: {words.verdict(found)} {words.comparison(found)}"
+    cli.show(*pipeline.table(done.steps), *done.notes, closing)
 
 
 def _test_input(

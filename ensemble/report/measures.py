@@ -14,6 +14,7 @@ from datasets.evaluation import MAX_DETS, Evaluation, Interval, evaluate
 from datasets.records import Dataset
 from datasets.results import Results
 from datasets.subsets import with_objects
+from ensemble import matching
 from ensemble.pipeline import Fused, Step
 from ensemble.recipe import Recipe
 
@@ -114,8 +115,10 @@ def _measured(truth: Dataset, results: Results, name: str, step: Step, max_dets:
 
 
 def names(paths: Sequence[Path]) -> list[str]:
-    """The files' names without suffixes; with as many of their folders as tell them apart."""
-    parts = [(*path.absolute().parts[1:-1], path.name.partition(".")[0] or path.name) for path in paths]
+    """The files' names without suffixes and splits, `r50` of r50_val.json; with their folders where these tell them
+    apart.
+    """
+    parts = [(*path.absolute().parts[1:-1], matching.model_name(path)) for path in paths]
     for depth in range(1, max(map(len, parts), default=1) + 1):
         short = ["/".join(part[-depth:]) for part in parts]
         if len(set(short)) == len(short):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from datasets.pages.page import Choice, Number
 from datasets.records import Dataset, Image
 from datasets.results import Results
 from ensemble import recipe as recipes
-from ensemble.inputs import Inputs
+from ensemble.inputs import InputRow, Inputs
 from ensemble.pipeline import Fused
 from ensemble.recipe import Recipe
 from ensemble.report import agreement, images, measures, pictures, words
@@ -35,7 +35,6 @@ class Asked(NamedTuple):
     folder: Path | None
     recipe: str
     chosen: Recipe
-    paths: Sequence[Path]
     inputs: Inputs
     done: Fused
 
@@ -49,12 +48,9 @@ class Submission(NamedTuple):
     folder: Path
 
 
-def made(
-    asked: Asked, submission: Submission | None, progress: Callable[[str, int, int], None] = lambda *_: None
-) -> str:
-    """The page. Raises DataError as `evaluation.evaluate` does."""
+def made(asked: Asked, found: Measures, submission: Submission | None) -> str:
+    """The page, of what was measured."""
     truth = asked.truth
-    found = measures.measure(truth, asked.paths, asked.done, asked.chosen, progress=progress)
     points = measures.operating_points(truth, found)
     judged = [
         images.judged(truth, item.results, point.score, found.max_dets)
@@ -82,7 +78,7 @@ def _head(asked: Asked, found: Measures) -> dict[str, Any]:
     numbers = [
         Number(percent.precision(found.fused.evaluation.ap), "AP after fusion"),
         Number(percent.precision(found.best.evaluation.ap), "AP of the best single model"),
-        *([Number(percent.difference(gain.difference), f"difference, 95 %: {gain.interval}")] if gain else []),
+        *([Number(percent.difference(gain.difference), f"difference (95 %: {gain.interval})")] if gain else []),
         Number(f"{len(asked.truth.images):,}", "images"),
         Number(f"{int(images.objects(asked.truth).sum()):,}", "objects"),
     ]
@@ -114,12 +110,13 @@ def _steps(found: Measures) -> list[list[str]]:
 def _steps_chart(found: Measures) -> Chart | None:
     measured = [(step.name, step.evaluation.ap, step.interval) for step in found.steps]
     rows = [
-        (name, *(round(100 * value, 1) for value in (ap, *interval)))
+        (name, 100 * ap, 100 * interval.low, 100 * interval.high)
         for name, ap, interval in measured
         if ap is not None and interval is not None
     ]
     title = "AP of each step, with its 95 % interval"
-    return charts.intervals("steps", title, rows, Axis("AP")) if rows else None
+    # The table below it has the numbers.
+    return charts.intervals("steps", title, rows, Axis("AP"))._replace(rows=[]) if rows else None
 
 
 def _agreement(
@@ -130,8 +127,10 @@ def _agreement(
     finds = [item.verdicts.found[objects] for item in judged]
     shares = agreement.agreement(finds)
     matrix = [
-        (name, [(percent.share(all_), all_), *((percent.share(share), share) for share in row)])
-        for name, all_, row in zip(names, shares.found.tolist(), shares.alone.tolist(), strict=True)
+        (name, [(percent.share(found_), found_), *_cells(row, place)])
+        for place, (name, found_, row) in enumerate(
+            zip(names, shares.found.tolist(), shares.alone.tolist(), strict=True)
+        )
     ]
     rows = [
         [name, f"{point.score:.2f}", *(percent.precision(value) for value in (point.precision, point.recall, point.f1))]
@@ -145,11 +144,18 @@ def _agreement(
     }
 
 
+def _cells(shares: Sequence[float], itself: int) -> list[tuple[str, float]]:
+    """What one finds and each other one misses; nothing is said of itself."""
+    return [("", 0.0) if place == itself else (percent.share(share), share) for place, share in enumerate(shares)]
+
+
 def _curves(truth: Dataset, found: Measures) -> Chart:
     curves = zip(found.compared, measures.curves(truth, found), strict=True)
     shown = [Line(name, RECALLS.tolist(), curve.precision.tolist()) for (name, _), curve in curves]
     title = "Precision by recall at IoU 0.50, mean of the categories"
-    return charts.lines("precision", title, shown, Axis("recall"), Axis("precision"))
+    chart = charts.lines("precision", title, shown, Axis("recall"), Axis("precision"))
+    header = ["at a recall of", *(f"{line:g}" for line in RECALLS[::10].tolist())]
+    return chart._replace(header=header, rows=[[line.name, *(f"{at:.2f}" for at in line.y[::10])] for line in shown])
 
 
 def _categories(truth: Dataset, found: Measures) -> list[list[str]]:
@@ -218,6 +224,6 @@ def _category_filter(truth: Dataset, items: Sequence[pictures.Item]) -> Choice:
     return Choice("category", "Category", [(pictures.word(id_), names.name(id_)) for id_ in _shown(truth, items)])
 
 
-def _input(row: Any) -> list[str]:
+def _input(row: InputRow) -> list[str]:
     scores = "-" if row.lowest is None else f"{row.lowest:.2g} to {row.highest:.2g}"
     return [f"{row.weight:g}", f"{row.images:,}", f"{row.boxes:,}", scores]

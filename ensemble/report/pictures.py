@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,8 +20,6 @@ from ensemble.report.images import Change, Judged
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-# Width of a letter by its height, on average.
-LETTER_WIDTH = 0.55
 # What the shapes of compared pictures mean.
 LEGEND = (
     ("truth", "annotated object that was found"),
@@ -44,7 +43,6 @@ class Item(NamedTuple):
     """
 
     name: str
-    about: str
     pictures: list[Drawn]
     words: dict[str, str]
     missing: str
@@ -97,8 +95,7 @@ def compared(
             drawn.append(_drawn(image, jpeg, shapes, f"{name}: F1 {f1:.2f}; {counted(shapes)}"))
             seen |= set(judged.results.category_ids[of(judged, image)].tolist())
         effect = "helped" if change.helped else "hurt"
-        about = f"{effect}: F1 {change.before:.2f} \N{RIGHTWARDS ARROW} {change.after:.2f}"
-        items.append(Item(called_by(image), about, drawn, {"effect": effect, "category": words(seen)}, missing))
+        items.append(Item(called_by(image), drawn, {"effect": effect, "category": words(seen)}, missing))
     return items
 
 
@@ -154,12 +151,15 @@ def submitted(images: Sequence[Image], results: Results, categories: Sequence[Ca
     items = []
     for image in images:
         rows = np.flatnonzero(results.image_ids == image.id)
+        # The surest have their labels first.
+        rows = rows[np.argsort(-results.scores[rows], kind="stable")]
         jpeg, missing = _thumbnail(folder, image)
         # The size of an image whose file cannot be read is not to be trusted with a mask.
         shapes = [submitted_shape(results, row, image, names, masks=not missing) for row in rows.tolist()]
-        about = "; ".join(shape.about for shape in shapes) or "nothing found"
-        by = {"category": words(results.category_ids[rows].tolist())}
-        items.append(Item(called_by(image), about, [_drawn(image, jpeg, shapes, about)], by, missing))
+        ids = results.category_ids[rows].tolist()
+        about = ", ".join(f"{count} {names.name(id_)}" for id_, count in Counter(ids).most_common()) or "nothing found"
+        drawn = _drawn(image, jpeg, shapes, about)
+        items.append(Item(called_by(image), [drawn], {"category": words(ids)}, missing))
     return items
 
 
@@ -167,7 +167,7 @@ def submitted_shape(results: Results, row: int, image: Image, names: Names, *, m
     """With its category and score in it, if there is room, or its score alone."""
     box, label = _box(results, row), _label(results, row, names)
     letters = LETTERS * max(image.height, image.width) / SIDE
-    short = label if len(label) * LETTER_WIDTH * letters <= box[2] else f"{results.scores[row]:.2f}"
+    short = label if pictures.label_width(label, letters) <= box[2] else f"{results.scores[row]:.2f}"
     outlines = _outlines(results, row, image) if masks else []
     return Shape(names.kind(int(results.category_ids[row])), box, label, outlines, short)
 

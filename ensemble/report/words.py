@@ -30,10 +30,13 @@ def joined(names: Sequence[str]) -> str:
 
 def verdict(measures: Measures) -> str:
     """The first sentence: whether the fusion is better than the best single model."""
-    counted = [item.name for item in measures.members if item.weight > 0]
-    gain = measures.gain()
-    if len(counted) == 1:
-        return f"Nothing is fused: {counted[0]} is the only model with a weight."
+    return judgement([item.name for item in measures.members if item.weight > 0], measures.gain())
+
+
+def judgement(fused: Sequence[str], gain: Difference | None) -> str:
+    """`fused` are the models with a weight."""
+    if len(fused) == 1:
+        return f"Nothing is fused: {fused[0]} is the only model with a weight."
     if gain is None:
         return "Whether fusion gains cannot be told: it takes at least two images with objects."
     if not gain.excludes_zero:

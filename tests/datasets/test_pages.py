@@ -171,6 +171,15 @@ def test_a_picture_without_its_image_has_its_shapes_with_their_labels() -> None:
     assert 'y="12.4" font-size="2.2" aria-hidden="true">&lt;script&gt;' in drawn
 
 
+def test_labels_neither_cover_each_other_nor_leave_the_picture() -> None:
+    boxes = [(4.0, 4.0, 40.0, 40.0), (5.0, 6.0, 40.0, 40.0), (4.0, 40.0, 40.0, 40.0), (310.0, 4.0, 9.0, 9.0)]
+    shapes = [pictures.Shape("predicted", box, "", label=f"cup {at}") for at, box in enumerate(boxes)]
+    drawn = str(pictures.picture(b"", 320, 320, shapes, "a.jpg"))
+    assert re.findall(r">(cup \d)</text>", drawn) == ["cup 0", "cup 2", "cup 3"]
+    # Five letters of 11 px, 0.58 as wide as they are high, end at 320.
+    assert re.findall(r'<text class="label" x="([0-9.]+)"', drawn)[-1] == f"{320 - 5 * 11 * 0.58:.1f}"
+
+
 def test_outlines_of_runs_go_around_their_pixels() -> None:
     mask = np.zeros((10, 10), np.uint8)
     mask[2:6, 3:8] = 1
