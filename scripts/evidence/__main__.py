@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 @click.option("--images", default="", metavar="N,...", help="Of the settings' numbers of images, these only; 0 is all.")
 @click.option("--lengths", default="", metavar="N,...", help="Of the settings' lengths, these only.")
 @click.option("--split", type=click.Choice(["val", "test"]), default="val", show_default=True, help="Measured on.")
-@click.option("--settings", metavar="NAME|FILE", help="bccd, sample, small or a YAML file; else by the data.")
+@click.option(
+    "--settings", metavar="NAME|FILE", help="bccd, photographs, sample, small or a YAML file; else by the data."
+)
 @click.option(
     "--remove-checkpoints",
     is_flag=True,
