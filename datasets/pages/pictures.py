@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SIDE, QUALITY = 320, 72
 # Of an outline, in px of the thumbnail: what nobody would see.
 TOLERANCE = 0.6
-# The height of a label's letters, in px of the thumbnail.
+# The height of a label's letters, in px where a picture is SIDE px wide.
 LETTERS = 11
 # The width of a letter by its height, on average.
 LETTER_WIDTH = 0.58
@@ -59,6 +59,11 @@ def thumbnail(pixels: Pixels, side: int = SIDE) -> bytes:
 def category_kind(position: int) -> str:
     """The kind of shapes of the category at this position; after the last colour the first comes again."""
     return f"category-{position % CATEGORY_KINDS + 1}"
+
+
+def letters_of(width: int) -> float:
+    """The height of letters in a picture of this width, of which pages show all alike wide."""
+    return LETTERS * width / SIDE
 
 
 def label_width(label: str, size: float) -> float:
@@ -99,7 +104,7 @@ def picture(jpeg: bytes, height: int, width: int, shapes: Sequence[Shape], about
 
     pixel = max(height, width) / SIDE
     drawn = "".join(_drawn(shape, TOLERANCE * pixel) for shape in shapes)
-    drawn += "".join(_labels(shapes, LETTERS * pixel, width))
+    drawn += "".join(_labels(shapes, letters_of(width), width))
     data = base64.b64encode(jpeg).decode("ascii")
     image = (
         f'<image width="{width}" height="{height}" preserveAspectRatio="none" href="data:image/jpeg;base64,{data}"/>'

@@ -68,7 +68,8 @@ def made(asked: Asked, found: Measures, submission: Submission | None) -> str:
         "inputs": [[Path(row.name).name, *_input(row)] for row in asked.inputs.rows],
         "recipe": asked.recipe,
         "recipe_text": recipes.dump(asked.chosen),
-        "notes": [*asked.inputs.notes, *asked.done.notes],
+        # Problems are left where the user trusts the files.
+        "notes": [*asked.inputs.problems, *asked.inputs.notes, *asked.done.notes],
     }
     return page.render(FOLDER, "report.html", **content)
 
@@ -108,7 +109,11 @@ def _steps(found: Measures) -> list[list[str]]:
 
 
 def _steps_chart(found: Measures) -> Chart | None:
-    measured = [(step.name, step.evaluation.ap, step.interval) for step in found.steps]
+    called = [name for item in found.members for name in (item.name, "suppressed")]
+    measured = [
+        (name, step.evaluation.ap, step.interval)
+        for name, step in zip([*called, found.fused.name], found.steps, strict=True)
+    ]
     rows = [
         (name, 100 * ap, 100 * interval.low, 100 * interval.high)
         for name, ap, interval in measured
@@ -202,15 +207,21 @@ def _submitted(truth: Dataset, submission: Submission | None, score: float) -> d
         return {"submission": None}
     shown = [submission.images[place] for place in images.spread(len(submission.images), SUBMITTED)]
     items = pictures.submitted(shown, at_least(submission.results, score), truth.categories, submission.folder)
-    names = pictures.Names.of(truth.categories)
     return {
         "submission": submission.path.name,
         "submitted": items,
         "submitted_of": len(submission.images),
         "submitted_score": f"{score:.2f}",
-        "submitted_legend": [(names.kind(id_), names.name(id_)) for id_ in _shown(truth, items)],
+        "submitted_legend": _legend(truth, items),
         "submitted_filters": [_category_filter(truth, items)],
     }
+
+
+def _legend(truth: Dataset, items: Sequence[pictures.Item]) -> list[tuple[str, str]]:
+    """Empty where some categories share a colour."""
+    names = pictures.Names.of(truth.categories)
+    legend = [(names.kind(id_), names.name(id_)) for id_ in _shown(truth, items)]
+    return legend if len({kind for kind, _ in legend}) == len(legend) else []
 
 
 def _shown(truth: Dataset, items: Sequence[pictures.Item]) -> list[int]:

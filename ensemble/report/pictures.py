@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from datasets.evaluated_masks import parsed
 from datasets.pages import pictures
-from datasets.pages.pictures import LETTERS, SIDE, Shape
+from datasets.pages.pictures import Shape
 from datasets.records import BoxXYWH, Category, Dataset, Image, Rle
 from datasets.results import Results
 from ensemble.report.images import Change, Judged
@@ -166,8 +166,8 @@ def submitted(images: Sequence[Image], results: Results, categories: Sequence[Ca
 def submitted_shape(results: Results, row: int, image: Image, names: Names, *, masks: bool) -> Shape:
     """With its category and score in it, if there is room, or its score alone."""
     box, label = _box(results, row), _label(results, row, names)
-    letters = LETTERS * max(image.height, image.width) / SIDE
-    short = label if pictures.label_width(label, letters) <= box[2] else f"{results.scores[row]:.2f}"
+    is_room = pictures.label_width(label, pictures.letters_of(image.width)) <= box[2]
+    short = label if is_room else f"{results.scores[row]:.2f}"
     outlines = _outlines(results, row, image) if masks else []
     return Shape(names.kind(int(results.category_ids[row])), box, label, outlines, short)
 

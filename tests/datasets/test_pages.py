@@ -131,6 +131,17 @@ def test_tables_of_charts() -> None:
     assert intervals.rows[0] == [HOSTILE, "3", "2.5", "4"]
 
 
+def test_long_names_of_lines_stand_below_each_other() -> None:
+    def height(names: list[str]) -> float:
+        shown = [Line(name, [1, 2], [3, 4]) for name in names]
+        chart = charts.lines("a", "AP", shown, Axis("x"), Axis("y"))
+        return float(ElementTree.fromstring(chart.svg).get("viewBox", "").split()[3])
+
+    # Points: 72 an inch.
+    assert height(["a", "b", "c"]) == pytest.approx(72 * charts.HEIGHT, abs=0.1)
+    assert height([name * 20 for name in "abc"]) == pytest.approx(72 * (charts.HEIGHT + charts.LEGEND), abs=0.1)
+
+
 def test_nothing_to_show() -> None:
     empty = [
         charts.bars("a", "None", [], ["boxes"], Axis("boxes", log=True)),
