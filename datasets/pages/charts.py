@@ -1,4 +1,4 @@
-"""Charts of a page: bars, lines, histograms and points, each with its numbers as a table."""
+"""Charts of a page: bars, intervals, lines, histograms and points, each with its numbers as a table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # Inches.
 WIDTH, HEIGHT = 6.0, 3.2
-ROW, LETTER = 0.22, 0.085
+ROW, LETTER, LEGEND = 0.22, 0.085, 0.2
 MOST_LETTERS = 28
 BINS = 24
 # Points of a line that are marked, and points whose names do not cover each other.
@@ -76,15 +76,40 @@ def bars(name: str, title: str, rows: Sequence[tuple[str, Sequence[float]]], ser
     return _chart(name, title, make, ["", *series], table, f"{x.label}: {_few(table)}")
 
 
+def intervals(name: str, title: str, rows: Sequence[tuple[str, float, float, float]], x: Axis) -> Chart:
+    """A point with the ends of its interval for each row, as (label, value, low, high); the first row on top."""
+
+    def make() -> Figure:
+        left = 0.3 + LETTER * max((len(shortened(label)) for label, *_ in rows), default=0)
+        figure, ax = _axes(WIDTH, 0.9 + 1.2 * ROW * max(1, len(rows)), left, top=0.1)
+        places = range(len(rows))
+        ax.hlines(places, [row[2] for row in rows], [row[3] for row in rows], color=COLOURS[0], linewidth=2)
+        ax.plot([row[1] for row in rows], places, "o", color=COLOURS[0], markersize=6)
+        ax.set_yticks(places, [shortened(label) for label, *_ in rows])
+        ax.set_ylim(len(rows) - 0.4, -0.6)
+        ax.tick_params(axis="y", length=0)
+        # Points need no origin, from which differences would look small.
+        ax.set_xlabel(x.label)
+        _finish(figure, ax, "x", 1)
+        return figure
+
+    table = [[label, *map(number, values)] for label, *values in rows]
+    return _chart(name, title, make, ["", "value", "from", "to"], table, f"{x.label}: {_few(table)}")
+
+
 def lines(name: str, title: str, shown: Sequence[Line], x: Axis, y: Axis) -> Chart:
     """Lines on shared axes; values that are not finite are gaps."""
 
     def make() -> Figure:
-        figure, ax = _axes(WIDTH, HEIGHT, 0.75, top=0.35)
+        rows = math.ceil(len(shown) / _columns([line.name for line in shown]))
+        top = 0.35 + LEGEND * (max(1, rows) - 1)
+        figure, ax = _axes(WIDTH, HEIGHT - 0.35 + top, 0.75, top)
         for at, line in enumerate(shown):
             marker = "o" if len(line.x) <= FEW else ""
             colour = COLOURS[at % len(COLOURS)]
-            ax.plot(line.x, line.y, color=colour, label=line.name, linewidth=1.6, marker=marker, markersize=4)
+            ax.plot(
+                line.x, line.y, color=colour, label=shortened(line.name), linewidth=1.6, marker=marker, markersize=4
+            )
         _scale(ax, "x", x, [value for line in shown for value in line.x])
         _scale(ax, "y", y, [value for line in shown for value in line.y])
         _finish(figure, ax, "y", len(shown))
@@ -176,7 +201,14 @@ def _finish(figure: Figure, ax: Axes, grid: str, series: int) -> None:
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
     if series > 1:
-        figure.legend(loc="upper left", ncols=min(series, 4), frameon=False, borderaxespad=0, handlelength=1.5)
+        columns = _columns(ax.get_legend_handles_labels()[1])
+        figure.legend(loc="upper left", ncols=columns, frameon=False, borderaxespad=0, handlelength=1.5)
+
+
+def _columns(names: Sequence[str]) -> int:
+    """Names of a legend that stand beside each other."""
+    longest = max((len(shortened(name)) for name in names), default=0)
+    return max(1, min(len(names), 4, int(WIDTH / (0.5 + LETTER * longest))))
 
 
 def _edges(values: Sequence[float], log: bool) -> list[float]:
