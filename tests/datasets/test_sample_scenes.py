@@ -60,13 +60,17 @@ def test_a_ground_is_brightest_towards_the_light(pattern: int, monkeypatch: pyte
 
 
 def test_a_thing_differs_from_its_ground() -> None:
-    """Whatever the ground: half of the palette does, by more than both colours vary together."""
-    for ground_colour in GROUNDS:
-        differences = np.sort(np.abs(PALETTE - ground_colour).sum(axis=1))
-        assert differences[len(PALETTE) // 2] > 2 * 3 * JITTER
     for seed in range(20):
         scene = Scene(32, 32, np.random.default_rng(seed))
-        assert np.abs(scene._colour(scene._ground, PALETTE) - scene._ground).sum() > 3 * JITTER
+        found = np.abs(scene._colour(scene._ground, PALETTE) - scene._ground).sum()
+        # By no less than half of the palette, up to what each of three channels varies.
+        assert found >= np.median(np.abs(PALETTE - scene._ground).sum(axis=1)) - 3 * JITTER
+
+
+@pytest.mark.parametrize("colour", GROUNDS.tolist())
+def test_half_of_the_palette_can_be_told_from_a_ground(colour: list[int]) -> None:
+    """By more than both colours vary together."""
+    assert np.median(np.abs(PALETTE - colour).sum(axis=1)) > 2 * 3 * JITTER
 
 
 def test_what_is_drawn_covers_what_was_there() -> None:
