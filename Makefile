@@ -119,10 +119,10 @@ train: $(TRAIN) | $(TRAINED_FILE)  ## Train MODEL on the compiled DATA, or on DA
 	$(PYTHON) -m train fit --model $(MODEL) $(TRAINED) $(if $(VAL),--val $(VAL)) --schedule $(SCHEDULE) --output $(RUN) --resume $(ARGS)
 	@$(PYTHON) -m train report $(RUN) || echo "The training is complete; only its page was not written."
 
-submit:  ## Train MODELS, JOBS at a time, predict, tune on val, fuse: submissions/DATA.json
+submit:  ## Train MODELS, JOBS at a time, predict, tune on val, fuse: submissions/DATA.json and its page DATA.html
 	@mkdir -p $(SUBMISSION) && : > $(SUBMISSION)/times.txt && date +%s > $(SUBMISSION)/begun.txt
 	@+$(SHARE) $(MAKE) --no-print-directory -j$(JOBS) TIMES=$(SUBMISSION)/times.txt \
-		LABELLED=$(filter-out 1,$(JOBS)) $(SUBMISSION).json
+		LABELLED=$(filter-out 1,$(JOBS)) $(SUBMISSION).html
 	@echo "Where the models come from:"
 	@$(PYTHON) -m train lineage $(MODELS:%=$(RUNS)/%)
 	@echo "The submission is $(SUBMISSION).json; AP on val, step by step:"
@@ -130,6 +130,7 @@ submit:  ## Train MODELS, JOBS at a time, predict, tune on val, fuse: submission
 	@echo "What took how long, $(JOBS) at a time, in seconds:"
 	@awk '{ $$1 = sprintf("%7d ", $$1); print }' $(SUBMISSION)/times.txt
 	@echo "$$(($$(date +%s) - $$(cat $(SUBMISSION)/begun.txt))) in all" | awk '{ $$1 = sprintf("%7d ", $$1); print }'
+	@echo "What fusion gained, and pictures of the submission: $(SUBMISSION).html"
 
 # A run is complete when its last checkpoint is newer than the data; `fit --resume` goes on with one that is not.
 $(RUNS)/%/complete: $(TRAINED_FILE) | $(TRAIN)
@@ -148,6 +149,9 @@ $(SUBMISSION)/recipe.yaml: $(MODELS:%=$(SUBMISSION)/%_val.json)
 $(SUBMISSION).json: $(SUBMISSION)/recipe.yaml $(MODELS:%=$(SUBMISSION)/%_test.json)
 	$(call timed,fuse,$(PYTHON) -m ensemble fuse --data $(DATA) --split test --recipe $< $(MODELS:%=--results $(SUBMISSION)/%_test.json) --output $@)
 	$(PYTHON) -m ensemble check --data $(DATA) --split test $@
+
+$(SUBMISSION).html: $(SUBMISSION)/recipe.yaml $(SUBMISSION).json
+	$(call timed,report,$(PYTHON) -m ensemble report --data $(DATA) --split val --recipe $< --submission $(SUBMISSION).json --output $@)
 
 # Goes on where an earlier one was stopped, and runs only what a change affects.
 ladder: $(TRAIN) $(if $(filter sample,$(DATA)),datasets/sample)  ## Run the paper's ladder on DATA, SEEDS times: runs/DATA/ladder.md

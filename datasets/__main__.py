@@ -35,7 +35,7 @@ def main() -> None:
 @main.command(short_help="Draw the sample dataset.")
 @click.option("--output", type=options.PATH, required=True, help="New or empty folder.")
 def sample(output: Path) -> None:
-    """Draw the sample dataset: 60 training, 20 validation and 20 test images of eight kinds of shapes.
+    """Draw the sample dataset: 60 training, 20 validation and 20 test images of eight kinds of things.
 
     \b
     Example:

@@ -48,7 +48,7 @@ def of_detections(results: Results, dataset: Dataset, name: str) -> list[Runs]:
     masks = []
     texts = results.segmentations if results.segmentations is not None else [b""] * len(results)
     for row, (image_id, text) in enumerate(zip(results.image_ids.tolist(), texts, strict=True)):
-        mask = _runs(_parsed(text), images[image_id], text.decode("utf-8", "replace")[:_SHOWN])
+        mask = _runs(parsed(text), images[image_id], text.decode("utf-8", "replace")[:_SHOWN])
         if isinstance(mask, str):
             problems.add(f"$[{row}].segmentation: {mask}")
         else:
@@ -60,7 +60,7 @@ def of_detections(results: Results, dataset: Dataset, name: str) -> list[Runs]:
     return masks
 
 
-def _parsed(text: bytes) -> Polygons | Rle | None:
+def parsed(text: bytes) -> Polygons | Rle | None:
     """None for what is no mask."""
     if not text:
         return None

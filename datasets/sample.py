@@ -1,69 +1,58 @@
 """The drawn sample dataset: small, unbalanced, with everything that makes tools stumble over real data.
 
-Eight categories of simple shapes on textured ground; overlapping, truncated and small objects; polygons and crowd runs;
-in every split one greyscale image, one with an EXIF orientation, and one without objects. Drawn in integer arithmetic
-from seeded generators, so the files have the same bytes everywhere.
+Eight categories of things on softly lit grounds, among litter that belongs to none; overlapping, truncated and small
+objects; polygons and crowd runs; in every split one greyscale image, one with an EXIF orientation, and one without
+objects. Drawn in integer arithmetic from seeded generators, so the files have the same bytes everywhere.
 """
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from datasets import coco, images
+from datasets import coco, coco_runs, images
 from datasets.errors import DataError
 from datasets.images import Pixels
-from datasets.masks import clip_polygon, mask_to_rle, polygon_area, rle_area
-from datasets.records import Annotation, Category, Dataset, Image
+from datasets.masks import Points, clip_polygon, polygon_area
+from datasets.records import Annotation, BoxXYWH, Category, Dataset, Image
+from datasets.sample_outlines import Drawing
+from datasets.sample_scenes import Pose, Scene
+from datasets.sample_things import CAR, CUP, FISH, HOUSE, LEAF, STAR, TREE, UMBRELLA
 from datasets.staging import staging
 
-Points = npt.NDArray[np.float64]  # (n, 2)
 
-
-def _regular(corners: int, *radii: float) -> list[tuple[float, float]]:
-    """A star or polygon around (0, 0): corners at equal angles, with alternating radii."""
-    angles = [2 * math.pi * corner / corners - math.pi / 2 for corner in range(corners)]
-    scaled = [(radii[corner % len(radii)], angle) for corner, angle in enumerate(angles)]
-    return [(radius * math.cos(angle), radius * math.sin(angle)) for radius, angle in scaled]
-
-
-class Shape(NamedTuple):
-    """A category: its id (with gaps, as COCO's), and its outline within a circle of radius 1."""
+class Thing(NamedTuple):
+    """A category: its id (with gaps, as COCO's), how common it is, and what it looks like."""
 
     id: int
     name: str
     weight: int
-    outline: list[tuple[float, float]]
+    drawing: Drawing
 
 
-SHAPES = (
-    Shape(1, "disc", 100, _regular(24, 1.0)),
-    Shape(2, "square", 64, [(-0.75, -0.75), (0.75, -0.75), (0.75, 0.75), (-0.75, 0.75)]),
-    Shape(3, "triangle", 40, _regular(3, 1.0)),
-    Shape(
-        5,
-        "cross",
-        26,
-        [
-            (-0.3, -0.95), (0.3, -0.95), (0.3, -0.3), (0.95, -0.3), (0.95, 0.3), (0.3, 0.3),
-            (0.3, 0.95), (-0.3, 0.95), (-0.3, 0.3), (-0.95, 0.3), (-0.95, -0.3), (-0.3, -0.3),
-        ],
-    ),
-    Shape(8, "star", 18, _regular(10, 1.0, 0.42)),
-    Shape(
-        13,
-        "arrow",
-        13,
-        [(-0.95, -0.25), (0.1, -0.25), (0.1, -0.7), (0.95, 0.0), (0.1, 0.7), (0.1, 0.25), (-0.95, 0.25)],
-    ),
-    Shape(21, "ell", 10, [(-0.7, -0.95), (-0.1, -0.95), (-0.1, 0.35), (0.75, 0.35), (0.75, 0.95), (-0.7, 0.95)]),
-    Shape(34, "bolt", 8, [(0.15, -1.0), (-0.6, 0.15), (-0.05, 0.15), (-0.25, 1.0), (0.6, -0.2), (0.05, -0.2)]),
-)  # fmt: skip
+THINGS = (
+    Thing(1, "leaf", 100, LEAF),
+    Thing(2, "cup", 64, CUP),
+    Thing(3, "fish", 40, FISH),
+    Thing(5, "house", 26, HOUSE),
+    Thing(8, "star", 18, STAR),
+    Thing(13, "car", 13, CAR),
+    Thing(21, "umbrella", 10, UMBRELLA),
+    Thing(34, "tree", 8, TREE),
+)
+# What lies in heaps, which are crowds.
+HEAPED = THINGS[0]
+
+
+class Placed(NamedTuple):
+    """A thing, where it lies, and the part of its outline in the image."""
+
+    thing: Thing
+    pose: Pose
+    visible: Points
 
 
 class Split(NamedTuple):
@@ -78,6 +67,8 @@ SPLITS = (Split("train", 60, 0), Split("val", 20, 1000), Split("test", 20, 2000)
 OBJECTS_PER_IMAGE = 5
 FEWEST = 3
 QUALITY = 92
+# With a split's seed, that of colours, light and litter.
+LOOKS = 1
 
 # Indices, in every split, of the special images.
 GREYSCALE, TURNED, EMPTY, CROWDED = 3, 5, 8, (1, 12)
@@ -101,128 +92,98 @@ def write_sample(output: Path) -> None:
 
 def _draw_split(split: Split, folder: Path) -> Dataset:
     """Write the images of a split; returns its records."""
-    rng = np.random.default_rng(split.seed)
+    # What lies where does not depend on what it looks like.
+    layout, looks = np.random.default_rng(split.seed), np.random.default_rng((split.seed, LOOKS))
     records: list[Image] = []
     annotations: list[Annotation] = []
-    for index, shapes in enumerate(_deal(split.images, rng)):
-        width, height = int(rng.integers(300, 341)), int(rng.integers(226, 255))
-        image = Image(
-            id=split.seed + index + 1,
-            file_name=f"{split.seed + index + 1:012d}.jpg",
-            width=width,
-            height=height,
-            license=1,
-        )
-        canvas = _ground(width, height, rng)
-        for annotation in _draw_objects(canvas, shapes, index in CROWDED, rng):
-            annotation.id, annotation.image_id = split.seed * 100 + len(annotations) + 1, image.id
+    for index, things in enumerate(_deal(split.images, layout)):
+        image = _record(split.seed + index + 1, layout)
+        heap = _heap(image.width, image.height, layout) if index in CROWDED else []
+        crowds = [_crowd(heap, image)] if heap else []
+        placed = _arranged(things, [crowd.bbox for crowd in crowds], image, layout)
+        for annotation in (*crowds, *(_annotation(item, image) for item in placed)):
+            annotation.id = split.seed * 100 + len(annotations) + 1
             annotations.append(annotation)
-        (folder / image.file_name).write_bytes(_encode(canvas, index))
+        picture = _picture(image, [*heap, *placed], looks)
+        (folder / image.file_name).write_bytes(_encode(picture, index))
         records.append(image)
     return Dataset(
         info={"description": f"scarcedet's drawn sample, {split.name}"},
         licenses=[{"id": 1, "name": "CC0 1.0", "url": "https://creativecommons.org/publicdomain/zero/1.0/"}],
-        categories=[Category(id=shape.id, name=shape.name, supercategory="shape") for shape in SHAPES],
+        categories=[Category(id=thing.id, name=thing.name, supercategory="thing") for thing in THINGS],
         images=records,
         annotations=annotations,
     )
 
 
-def _deal(count: int, rng: np.random.Generator) -> list[list[Shape]]:
-    """The shapes of each image, unbalanced by the weights, with at least three of each in a split."""
-    total = sum(shape.weight for shape in SHAPES)
-    shares = [max(FEWEST, OBJECTS_PER_IMAGE * count * shape.weight // total) for shape in SHAPES]
-    pack = [shape for shape, share in zip(SHAPES, shares, strict=True) for _ in range(share)]
-    hands: list[list[Shape]] = [[] for _ in range(count)]
+def _record(image_id: int, rng: np.random.Generator) -> Image:
+    width, height = int(rng.integers(300, 341)), int(rng.integers(226, 255))
+    return Image(id=image_id, file_name=f"{image_id:012d}.jpg", width=width, height=height, license=1)
+
+
+def _deal(count: int, rng: np.random.Generator) -> list[list[Thing]]:
+    """The things of each image, unbalanced by the weights, with at least three of each in a split."""
+    total = sum(thing.weight for thing in THINGS)
+    shares = [max(FEWEST, OBJECTS_PER_IMAGE * count * thing.weight // total) for thing in THINGS]
+    pack = [thing for thing, share in zip(THINGS, shares, strict=True) for _ in range(share)]
+    hands: list[list[Thing]] = [[] for _ in range(count)]
     for index in rng.permutation(len(pack)).tolist():
         image = int(rng.integers(count))
         hands[image if image != EMPTY else 0].append(pack[index])
     return hands
 
 
-def _ground(width: int, height: int, rng: np.random.Generator) -> Pixels:
-    """Blotches of colour with grain, (height, width, 3)."""
-    cell = 32
-    coarse = rng.integers(50, 206, (height // cell + 3, width // cell + 3, 3))
-    blocks = coarse.repeat(cell, axis=0).repeat(cell, axis=1)
-    # A box filter as wide as a cell, by integer running sums, blends neighbouring cells.
-    for axis in (0, 1):
-        sums = np.cumsum(blocks, axis=axis)
-        length = sums.shape[axis] - cell
-        blocks = (np.take(sums, range(cell, cell + length), axis) - np.take(sums, range(length), axis)) // cell
-    grain = rng.integers(-14, 15, (height, width, 1))
-    return np.clip(blocks[:height, :width] + grain, 0, 255).astype(np.uint8)
-
-
-def _draw_objects(canvas: Pixels, shapes: list[Shape], crowded: bool, rng: np.random.Generator) -> list[Annotation]:
-    """Draw onto `canvas`; the annotations have no ids yet."""
-    annotations = [_draw_crowd(canvas, rng)] if crowded else []
-    taken = [annotation.bbox for annotation in annotations]
-    for shape in shapes:
+def _arranged(things: list[Thing], taken: list[BoxXYWH], image: Image, rng: np.random.Generator) -> list[Placed]:
+    """Things in places where they overlap little with others and with the boxes `taken`; some find none."""
+    boxes, placed = list(taken), []
+    for thing in things:
         for _ in range(20):
-            points = _placed(shape, canvas, rng)
-            visible = _visible(points, canvas)
-            if visible is not None and all(_overlap(_box(visible), other) < 0.35 for other in taken):
-                _fill(canvas, points, rng)
-                taken.append(_box(visible))
-                annotations.append(_annotation(shape.id, visible))
+            pose = _pose(image, rng)
+            visible = _visible(pose.points(thing.drawing.outline), image)
+            if visible is not None and all(_overlap(_box(visible), box) < 0.35 for box in boxes):
+                boxes.append(_box(visible))
+                placed.append(Placed(thing, pose, visible))
                 break
-    return annotations
+    return placed
 
 
-def _placed(shape: Shape, canvas: Pixels, rng: np.random.Generator) -> Points:
-    """The shape's outline somewhere on the canvas, to 0.01 px; it may extend beyond it."""
-    height, width = canvas.shape[:2]
+def _pose(image: Image, rng: np.random.Generator) -> Pose:
+    """Anywhere in an image; what lies there may extend beyond it."""
     # One in five is small, below COCO's 32 x 32 px.
-    radius = int(rng.integers(7, 13)) if rng.integers(5) == 0 else int(rng.integers(14, 52))
-    angle = math.radians(int(rng.integers(-30, 31)))
-    cos, sin = radius * math.cos(angle), radius * math.sin(angle)
-    x, y = int(rng.integers(width)), int(rng.integers(height))
-    return np.round([(x + cos * u - sin * v, y + sin * u + cos * v) for u, v in shape.outline], 2)
+    radius = int(rng.integers(8, 14)) if rng.integers(5) == 0 else int(rng.integers(15, 55))
+    angle, mirrored = int(rng.integers(-30, 31)), bool(rng.integers(2))
+    return Pose(int(rng.integers(image.width)), int(rng.integers(image.height)), radius, angle, mirrored)
 
 
-def _visible(points: Points, canvas: Pixels) -> Points | None:
-    """The part of an outline on the canvas; None where it is less than a quarter."""
-    height, width = canvas.shape[:2]
-    visible = clip_polygon(points, (0, 0, width, height))
+def _visible(points: Points, image: Image) -> Points | None:
+    """The part of an outline in the image, to 0.01 px; None where it is less than a quarter."""
+    visible = clip_polygon(points, (0, 0, image.width, image.height))
     if visible is None or polygon_area(visible) < polygon_area(points) / 4:
         return None
     return np.round(visible, 2)
 
 
-def _box(points: Points) -> tuple[float, float, float, float]:
+def _box(points: Points) -> BoxXYWH:
     (x0, y0), (x1, y1) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
     return x0, y0, round(x1 - x0, 2), round(y1 - y0, 2)
 
 
-def _overlap(box: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> float:
+def _overlap(box: BoxXYWH, other: BoxXYWH) -> float:
     """Intersection over the smaller of two `xywh` boxes."""
     across = min(box[0] + box[2], other[0] + other[2]) - max(box[0], other[0])
     down = min(box[1] + box[3], other[1] + other[3]) - max(box[1], other[1])
     return max(across, 0) * max(down, 0) / min(box[2] * box[3], other[2] * other[3])
 
 
-def _fill(canvas: Pixels, points: Points, rng: np.random.Generator) -> None:
-    """Fill an outline with one colour and grain, anti-aliased by drawing at twice the size."""
-    height, width = canvas.shape[:2]
-    double = np.zeros((2 * height, 2 * width), dtype=np.uint8)
-    cv2.fillPoly(double, [np.round(points * 2).astype(np.int32)], 1)
-    cover = double.reshape(height, 2, width, 2).sum(axis=(1, 3), dtype=np.int64)[..., None]
-    # Saturated colours, unlike the ground's, so that shapes can be told apart.
-    colour = np.where(rng.integers(0, 2, 3), 235, 20) + rng.integers(-20, 21, 3)
-    colour = colour + rng.integers(-18, 19, (height, width, 1))
-    canvas[:] = np.clip((canvas * (4 - cover) + colour * cover) // 4, 0, 255)
-
-
-def _annotation(category_id: int, points: Points) -> Annotation:
+def _annotation(item: Placed, image: Image) -> Annotation:
     return Annotation(
         id=0,
-        image_id=0,
-        category_id=category_id,
-        bbox=_box(points),
-        area=_area(points),
+        image_id=image.id,
+        category_id=item.thing.id,
+        bbox=_box(item.visible),
+        area=_area(item.visible),
         iscrowd=0,
-        segmentation=(points.reshape(-1),),
+        segmentation=(item.visible.reshape(-1),),
     )
 
 
@@ -232,29 +193,39 @@ def _area(points: Points) -> float:
     return round(abs(int(x @ np.roll(y, -1) - np.roll(x, -1) @ y)) / 2 / 100**2, 2)
 
 
-def _draw_crowd(canvas: Pixels, rng: np.random.Generator) -> Annotation:
-    """A heap of small discs, annotated as one crowd by the runs of its pixels."""
-    height, width = canvas.shape[:2]
-    mask = np.zeros((height, width), dtype=np.uint8)
+def _heap(width: int, height: int, rng: np.random.Generator) -> list[Placed]:
+    """Small leaves, one upon the other, all of them within the image."""
     left, top = int(rng.integers(10, width - 110)), int(rng.integers(10, height - 80))
-    disc = np.array(SHAPES[0].outline)
+    placed = []
     for _ in range(24):
-        center = rng.integers((left + 8, top + 8), (left + 92, top + 62))
-        points = np.round(center + 7 * disc, 2)
-        _fill(canvas, points, rng)
-        cv2.fillPoly(mask, [np.round(points).astype(np.int32)], 1)
-    rle = mask_to_rle(mask)
-    rows, columns = np.flatnonzero(mask.any(axis=1)).tolist(), np.flatnonzero(mask.any(axis=0)).tolist()
-    x, y = columns[0], rows[0]
+        x, y = rng.integers((left + 8, top + 8), (left + 92, top + 62)).tolist()
+        pose = Pose(x, y, 8, int(rng.integers(360)), mirrored=False)
+        placed.append(Placed(HEAPED, pose, pose.points(HEAPED.drawing.outline)))
+    return placed
+
+
+def _crowd(heap: list[Placed], image: Image) -> Annotation:
+    """A heap as one object, by the runs of its pixels."""
+    outlines = tuple(item.visible.reshape(-1) for item in heap)
+    mask = coco_runs.from_segmentation(outlines, image.height, image.width)
+    x0, y0, x1, y1 = coco_runs.bounds(mask)
     return Annotation(
         id=0,
-        image_id=0,
-        category_id=SHAPES[0].id,
-        bbox=(x, y, columns[-1] + 1 - x, rows[-1] + 1 - y),
-        area=rle_area(rle),
+        image_id=image.id,
+        category_id=HEAPED.id,
+        bbox=(x0, y0, x1 - x0, y1 - y0),
+        area=coco_runs.area(mask),
         iscrowd=1,
-        segmentation=rle,
+        segmentation=coco_runs.to_rle(mask, compressed=False),
     )
+
+
+def _picture(image: Image, placed: list[Placed], rng: np.random.Generator) -> Pixels:
+    """(height, width, 3) RGB: later things lie upon earlier ones."""
+    scene = Scene(image.width, image.height, rng)
+    for item in placed:
+        scene.draw(item.thing.drawing, item.pose)
+    return scene.finished()
 
 
 def _encode(canvas: Pixels, index: int) -> bytes:

@@ -1,4 +1,4 @@
-"""python -m ensemble fuse | tune | check"""
+"""python -m ensemble fuse | tune | check | report"""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from datasets import cli, options
+from ensemble import reading
+from ensemble.report.command import report
 
 if TYPE_CHECKING:
-    from datasets.result_names import Numbering
-    from ensemble.inputs import Inputs
-    from ensemble.pipeline import Images, Model, Step
-    from ensemble.recipe import Recipe
+    from ensemble.pipeline import Step
 
 # Heavy imports stand inside the commands: `--help` must answer at once.
 
@@ -31,84 +30,21 @@ def main() -> None:
       python -m ensemble fuse  --annotations test.json --results a_test.json --results b_test.json --recipe mine.yaml \\
           --output submission.json
       python -m ensemble check --annotations test.json submission.json
+      python -m ensemble report --annotations val.json --results a_val.json --results b_val.json --recipe mine.yaml \\
+          --output fusion.html
     """
 
 
-CONTENT = "Their folder, so that --trained-on knows them by content too."
-
-# How results files are read.
-reading = options.with_options(
-    click.option(
-        "--category-ids",
-        "--categories",
-        "numberings",
-        metavar="[FILE=]HOW",
-        multiple=True,
-        help="How a file, or all, numbers its categories: ids, contiguous0, contiguous1 (positions from 0 or 1).",
-    ),
-    click.option("--trust", is_flag=True, help="Go on with results that cannot be right, which is an error otherwise."),
-)
-
-
-def _read_about(images: options.Images, read: Images) -> str:
-    """The line that says which images were read, so that no submission is made of the wrong split unawares."""
-    which = "" if images.data is None else f"split {images.split} of {images.data}, "
-    return f"images: {which}{images.annotations}: {len(read.images):,}, {'with' if read.truth else 'without'} objects"
-
-
-def _chosen(recipe: str, given: tuple[str, ...]) -> tuple[Path, Recipe, list[Path]]:
-    """The recipe's file, the recipe with its models in the order of the files, and these: the given, or its own."""
-    from ensemble import matching
-    from ensemble import recipe as recipes
-
-    path = recipes.find(recipe)
-    loaded = recipes.load(path)
-    files = [matching.parse(text) for text in given]
-    if not files:
-        files = [matching.Given(path.parent / model.results) for model in loaded.models]
-    return path, matching.ordered(loaded, path, files), [item.path for item in files]
-
-
-def _read(
-    where: options.Images, chosen: Recipe, paths: list[Path], trained_on: tuple[Path, ...], numberings: tuple[str, ...]
-) -> tuple[Images, list[Model], list[Numbering]]:
-    """The images, the models' results, and how each file numbers its categories."""
-    from datasets import provenance
-    from datasets.allocator import keep_freed_memory
-    from ensemble import matching, pipeline
-
-    keep_freed_memory()
-    images = pipeline.read_images(where.annotations)
-    declared = provenance.declared_training(trained_on, images.images, where.folder)
-    how = matching.numberings(numberings, paths, chosen)
-    return images, pipeline.read_models(paths, images, declared, how), how
-
-
-def _examined(models: list[Model], chosen: Recipe, images: Images, *, trust: bool, shown: bool) -> Inputs:
-    """Examine the results before fusion and show the table. Raises DataError for problems, unless `trust`."""
-    from ensemble import inputs
-
-    examined = inputs.examine(models, chosen.weights(len(models)), images, chosen)
-    if shown:
-        notes = [f"note: {note}" for note in [*(examined.problems if trust else []), *examined.notes]]
-        cli.show(*inputs.table(examined), *notes, "")
-    examined.check(trust=trust)
-    return examined
+main.add_command(report)
 
 
 @main.command(short_help="Suppress, fuse and write a submission.")
-@options.images_of("test", files_needed=False, about=CONTENT)
-@click.option(
-    "--results",
-    "given",
-    metavar="[NAME=]FILE",
-    multiple=True,
-    help="A model's results; one option each. NAME: as the recipe calls the model, if the file's name does not tell.",
-)
+@options.images_of("test", files_needed=False, about=reading.CONTENT)
+@reading.results
 @click.option("--recipe", default="per-category", show_default=True, help="per-category, paper or a YAML file.")
 @click.option("--output", type=options.PATH, required=True, help="COCO results file to write.")
 @options.trained_on
-@reading
+@reading.how_read
 @click.option("--format", "how", type=FORMATS, default="coco", help="vipriors: `image_id` is the image's file name.")
 @options.json_output
 def fuse(
@@ -139,15 +75,15 @@ def fuse(
     from ensemble.check import file_names
 
     where = images.resolved()
-    path, chosen, paths = _chosen(recipe, given)
+    path, chosen, paths = reading.choose(recipe, given)
     target = outputs.file_to_write(
         output, [path, *paths, *trained_on, where.annotations], beside=lambda written: [provenance.path_of(written)]
     )
     weights = chosen.weights(len(paths), name=str(path))
-    read, models, _ = _read(where, chosen, paths, trained_on, numberings)
+    read, models, _ = reading.read(where, chosen, paths, trained_on, numberings)
     if not as_json:
-        click.echo(_read_about(where, read))
-    examined = _examined(models, chosen, read, trust=trust, shown=not as_json)
+        click.echo(reading.read_about(where, read))
+    examined = reading.examine(models, chosen, read, trust=trust, shown=not as_json)
     names = file_names(read) if how == "vipriors" else None
     with cli.progress_bar("step") as progress:
         done = pipeline.run(models, read, chosen, progress=progress)
@@ -174,7 +110,7 @@ def fuse(
 
 
 @main.command(short_help="Search the recipe that gives the highest AP on validation data.")
-@options.images_of("val", files_needed=False, about=CONTENT)
+@options.images_of("val", files_needed=False, about=reading.CONTENT)
 @click.option(
     "--results",
     "given",
@@ -186,7 +122,7 @@ def fuse(
 @click.option("--output", type=options.PATH, required=True, help="Recipe to write.")
 @click.option("--recipe", default="per-category", show_default=True, help="Recipe to start from.")
 @options.trained_on
-@reading
+@reading.how_read
 @click.option("--trials", type=click.IntRange(1), default=60, show_default=True, help="Recipes to try.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--workers", type=click.IntRange(1, 1024), metavar="N", help="Worker processes.  [default: one a core]")
@@ -230,13 +166,13 @@ def tune(
     from ensemble import tune as search
 
     where = images.resolved()
-    path, start, results = _chosen(recipe, given)
+    path, start, results = reading.choose(recipe, given)
     start.weights(len(results), name=str(path))
     # A recipe may be tuned further in place.
     target = outputs.file_to_write(output, [*results, *trained_on, where.annotations])
-    read, models, how = _read(where, start, results, trained_on, numberings)
-    click.echo(_read_about(where, read))
-    _examined(models, start, read, trust=trust, shown=True)
+    read, models, how = reading.read(where, start, results, trained_on, numberings)
+    click.echo(reading.read_about(where, read))
+    reading.examine(models, start, read, trust=trust, shown=True)
     # A recipe names its results files relative to itself.
     names = [os.path.relpath(item.resolve(), target.parent.resolve()) for item in results]
     with cli.progress_bar("trial") as progress:
@@ -305,7 +241,7 @@ def check(submission: Path, how: str, max_dets: int, images: options.AskedFor) -
     read = read_images(where.annotations)
     done = lint(submission, read, "vipriors" if how == "vipriors" else "coco", max_dets)
     if where.data is not None:
-        click.echo(_read_about(where, read))
+        click.echo(reading.read_about(where, read))
     click.echo(
         f"{submission}: good; {done.detections:,} detections in {done.images:,} images, {done.without:,} without any"
     )

@@ -130,10 +130,18 @@ def _match(names: Sequence[Path], files: Sequence[Path]) -> list[int] | None:
     return None
 
 
+def model_name(path: Path) -> str:
+    """`r50` of r50_val.json: a file's name without its suffix, and without the split that it ends in."""
+    stem = path.name.partition(".")[0] or path.name
+    last = re.search(r"[\W_]+([^\W_]+)$", stem)
+    return stem[: last.start()] or stem if last and _is_split(last[1]) else stem
+
+
+def _is_split(word: str) -> bool:
+    return word.lower().rstrip("0123456789") in SPLITS
+
+
 def _key(path: Path, depth: int) -> tuple[tuple[str, ...], ...]:
     """The words of a file's stem and parent folders, without those that name a split."""
     parts = [path.name.partition(".")[0], *(folder.name for folder in path.parents)][:depth]
-    return tuple(
-        tuple(word for word in map(str.lower, _WORD.findall(part)) if word.rstrip("0123456789") not in SPLITS)
-        for part in parts
-    )
+    return tuple(tuple(word for word in map(str.lower, _WORD.findall(part)) if not _is_split(word)) for part in parts)

@@ -69,9 +69,14 @@ class Step(NamedTuple):
 
 
 class Fused(NamedTuple):
+    """The submission; `steps` are two of each model, as read and suppressed, then the fusion."""
+
     results: Results
     steps: list[Step]
     notes: list[str]
+    read: list[Results]
+    """Of each model, in the order of its file."""
+    suppressed: list[Results]
 
 
 def read_images(annotations: Path) -> Images:
@@ -224,13 +229,16 @@ def run(
     weights = chosen.weights(len(models)) if weights is None else weights
     steps: list[Step] = []
     parts: list[Detections] = []
+    suppressed_parts: list[Results] = []
+    read = [model.as_read or model.results for model in models]
     for at, model in enumerate(models):
         progress("suppressing", at, len(models) + 1)
         about = _seen_note(model.seen(images), images)
-        steps.append(_measure(str(model.path), model.as_read or model.results, images, chosen, about))
+        steps.append(_measure(str(model.path), read[at], images, chosen, about))
         part = suppressed(model.detections, chosen.suppress)
         parts.append(part)
-        steps.append(_measure("  after suppression", to_results(part), images, chosen, about))
+        suppressed_parts.append(to_results(part))
+        steps.append(_measure("  after suppression", suppressed_parts[-1], images, chosen, about))
     progress("fusing", len(models), len(models) + 1)
     final = submittable(fused(parts, weights, chosen.fuse), images, chosen.detections_per_image)
     counted = [model for model, weight in zip(models, weights, strict=True) if weight > 0]
@@ -238,7 +246,7 @@ def run(
     steps.append(_measure("fused", _written(final), images, chosen, about))
     progress("fusing", len(models) + 1, len(models) + 1)
     notes = _notes(models, weights, images, final, chosen)
-    return Fused(_with_masks(final, models, weights, chosen), steps, notes)
+    return Fused(_with_masks(final, models, weights, chosen), steps, notes, read, suppressed_parts)
 
 
 def _seen_note(seen: frozenset[int], images: Images) -> str:

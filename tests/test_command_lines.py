@@ -83,5 +83,6 @@ def test_validation_never_reads_the_test_split_unasked() -> None:
         "train predict": "test",
         "ensemble fuse": "test",
         "ensemble tune": "val",
+        "ensemble report": "val",
         "ensemble check": "test",
     }

@@ -41,6 +41,7 @@ FLOORS = {
     # Online augmentation draws from the operations, and tiles are cut by them; everything else of augment is a stage of
     # its own.
     "train": {"train", "augment.operations", "datasets"},
+    "ensemble.report": {"ensemble", "datasets", "datasets.pages"},
     "ensemble": {"ensemble", "datasets"},
 }
 PACKAGES = [name for name in FLOORS if "." not in name]

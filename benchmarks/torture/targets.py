@@ -154,8 +154,8 @@ def copy_of_project(copied: Path) -> Path:
 
 
 def _not_code(folder: str, names: list[str]) -> set[str]:
-    """In `datasets`, data lies in folders beside that of the specs."""
-    data = {name for name in names if Path(folder, name).is_dir() and name != "specs"}
+    """In `datasets`, data lies in folders beside those of the code and the specs."""
+    data = {name for name in names if Path(folder, name).is_dir() and name not in ("pages", "specs")}
     return {"__pycache__"} | (data if Path(folder) == ROOT / "datasets" else set())
 
 

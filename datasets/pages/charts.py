@@ -1,4 +1,4 @@
-"""Charts of a page: bars, lines, panels of lines, histograms and points, each with its numbers as a table."""
+"""Charts of a page: bars, intervals, lines, panels, histograms and points, each with its numbers as a table."""
 
 from __future__ import annotations
 
@@ -17,10 +17,8 @@ if TYPE_CHECKING:
 # Inches.
 WIDTH, HEIGHT = 6.0, 3.2
 PANEL = 1.75
-ROW, LETTER = 0.22, 0.085
+ROW, LETTER, LEGEND = 0.22, 0.085, 0.2
 MOST_LETTERS = 28
-# Of a legend.
-COLUMNS = 4
 BINS = 24
 # A range on a logarithmic axis that needs more ticks than the powers of ten.
 NARROW = 100
@@ -90,11 +88,33 @@ def bars(name: str, title: str, rows: Sequence[tuple[str, Sequence[float]]], ser
     return _chart(name, title, make, ["", *series], table, f"{x.label}: {_few(table)}")
 
 
+def intervals(name: str, title: str, rows: Sequence[tuple[str, float, float, float]], x: Axis) -> Chart:
+    """A point with the ends of its interval for each row, as (label, value, low, high); the first row on top."""
+
+    def make() -> Figure:
+        left = 0.3 + LETTER * max((len(shortened(label)) for label, *_ in rows), default=0)
+        figure, ax = _axes(WIDTH, 0.9 + 1.2 * ROW * max(1, len(rows)), left, top=0.1)
+        places = range(len(rows))
+        ax.hlines(places, [row[2] for row in rows], [row[3] for row in rows], color=COLOURS[0], linewidth=2)
+        ax.plot([row[1] for row in rows], places, "o", color=COLOURS[0], markersize=6)
+        ax.set_yticks(places, [shortened(label) for label, *_ in rows])
+        ax.set_ylim(len(rows) - 0.4, -0.6)
+        ax.tick_params(axis="y", length=0)
+        # Points need no origin, from which differences would look small.
+        ax.set_xlabel(x.label)
+        _finish(figure, ax, "x", 1)
+        return figure
+
+    table = [[label, *map(number, values)] for label, *values in rows]
+    return _chart(name, title, make, ["", "value", "from", "to"], table, f"{x.label}: {_few(table)}")
+
+
 def lines(name: str, title: str, shown: Sequence[Line], x: Axis, y: Axis) -> Chart:
     """Lines on shared axes; values that are not finite are gaps."""
 
     def make() -> Figure:
-        figure, ax = _axes(WIDTH, HEIGHT, 0.75, top=0.15 + 0.2 * math.ceil(len(shown) / COLUMNS))
+        top = _top([line.name for line in shown])
+        figure, ax = _axes(WIDTH, HEIGHT - 0.35 + top, 0.75, top)
         _draw(ax, shown)
         _scale(ax, "x", x, [value for line in shown for value in line.x])
         _scale(ax, "y", y, [value for line in shown for value in line.y])
@@ -111,10 +131,11 @@ def panels(name: str, title: str, shown: Sequence[Panel], x: Axis) -> Chart:
     def make() -> Figure:
         from matplotlib.figure import Figure
 
-        height = 0.85 + PANEL * len(shown)
+        top = _top([line.name for line in shown[0].lines] if shown else [])
+        height = 0.5 + top + PANEL * len(shown)
         figure = Figure((WIDTH, height))
         figure.patch.set_visible(False)
-        figure.subplots_adjust(0.75 / WIDTH, 0.5 / height, 1 - 0.2 / WIDTH, 1 - 0.35 / height, hspace=0.15)
+        figure.subplots_adjust(0.75 / WIDTH, 0.5 / height, 1 - 0.2 / WIDTH, 1 - top / height, hspace=0.15)
         axes = figure.subplots(len(shown), sharex=True, squeeze=False)[:, 0]
         for at, (ax, panel) in enumerate(zip(axes, shown, strict=True)):
             ax.patch.set_visible(False)
@@ -201,7 +222,7 @@ def _draw(ax: Axes, shown: Sequence[Line]) -> None:
     for at, line in enumerate(shown):
         marker = "o" if len(line.x) <= FEW else ""
         colour = COLOURS[at % len(COLOURS)]
-        ax.plot(line.x, line.y, color=colour, label=line.name, linewidth=1.6, marker=marker, markersize=4)
+        ax.plot(line.x, line.y, color=colour, label=shortened(line.name), linewidth=1.6, marker=marker, markersize=4)
 
 
 def _scale(ax: Axes, which: str, axis: Axis, values: Sequence[float]) -> None:
@@ -227,7 +248,20 @@ def _finish(figure: Figure, ax: Axes, grid: str, series: int) -> None:
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
     if series > 1:
-        figure.legend(loc="upper left", ncols=min(series, COLUMNS), frameon=False, borderaxespad=0, handlelength=1.5)
+        columns = _columns(ax.get_legend_handles_labels()[1])
+        figure.legend(loc="upper left", ncols=columns, frameon=False, borderaxespad=0, handlelength=1.5)
+
+
+def _top(names: Sequence[str]) -> float:
+    """Inches above the axes, for the legend."""
+    rows = math.ceil(len(names) / _columns(names))
+    return 0.35 + LEGEND * (max(1, rows) - 1)
+
+
+def _columns(names: Sequence[str]) -> int:
+    """Names of a legend that stand beside each other."""
+    longest = max((len(shortened(name)) for name in names), default=0)
+    return max(1, min(len(names), 4, int(WIDTH / (0.5 + LETTER * longest))))
 
 
 def _edges(values: Sequence[float], log: bool) -> list[float]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from datasets.images import Pixels, encode_jpeg
+from datasets.file_names import locate
+from datasets.images import Pixels, decode, encode_jpeg, examine, read_file
 from datasets.masks import rle_to_mask
-from datasets.records import Annotation, BoxXYWH, Rle
+from datasets.records import Annotation, BoxXYWH, Image, Polygons, Rle
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -21,19 +23,27 @@ if TYPE_CHECKING:
 SIDE, QUALITY = 320, 72
 # Of an outline, in px of the thumbnail: what nobody would see.
 TOLERANCE = 0.6
+# The height of a label's letters, in px where a picture is SIDE px wide.
+LETTERS = 11
+# The width of a letter by its height, on average.
+LETTER_WIDTH = 0.58
+# Kinds of shapes in colours that are told apart with any colour vision.
+CATEGORY_KINDS = 7
 
 
 class Shape(NamedTuple):
     """An object over a picture: its outlines, in pixels of the picture, or its box where it has none.
 
     `kind` is one of the classes that page.css has a stroke for: kept, ignored, dropped, pasted, truth, predicted,
-    wrong, missed. `about` is what the pointer shows.
+    wrong, missed, category-1 to category-7. `about` is what the pointer shows, `label` what stands in the box if
+    there is room.
     """
 
     kind: str
     box_xywh: BoxXYWH
     about: str
     outlines: Sequence[npt.NDArray[np.float64]] = ()
+    label: str = ""
 
 
 def thumbnail(pixels: Pixels, side: int = SIDE) -> bytes:
@@ -46,9 +56,36 @@ def thumbnail(pixels: Pixels, side: int = SIDE) -> bytes:
     return bytes(encode_jpeg(pixels, QUALITY))
 
 
+def category_kind(position: int) -> str:
+    """The kind of shapes of the category at this position; after the last colour the first comes again."""
+    return f"category-{position % CATEGORY_KINDS + 1}"
+
+
+def letters_of(width: int) -> float:
+    """The height of letters in a picture of this width, of which pages show all alike wide."""
+    return LETTERS * width / SIDE
+
+
+def label_width(label: str, size: float) -> float:
+    """About the width of a label in letters of this height."""
+    return LETTER_WIDTH * size * len(label)
+
+
+def thumbnail_of(folder: Path, image: Image, side: int = SIDE) -> bytes | str:
+    """A thumbnail of an image's file, or why there is none."""
+    try:
+        data = read_file(locate(folder, image.file_name).path)
+        return thumbnail(decode(data, examine(data, image.width, image.height)), side)
+    except (ValueError, OSError) as error:
+        return str(error)
+
+
 def outlines_of(annotation: Annotation) -> list[npt.NDArray[np.float64]]:
     """The outlines of an object's mask, (N, 2) each, in pixels; of runs those of their regions, without holes."""
-    mask = annotation.segmentation
+    return outlines_of_mask(annotation.segmentation)
+
+
+def outlines_of_mask(mask: Polygons | Rle | None) -> list[npt.NDArray[np.float64]]:
     if mask is None:
         return []
     if not isinstance(mask, Rle):
@@ -59,16 +96,22 @@ def outlines_of(annotation: Annotation) -> list[npt.NDArray[np.float64]]:
 
 
 def picture(jpeg: bytes, height: int, width: int, shapes: Sequence[Shape], about: str) -> Markup:
-    """A thumbnail of an H x W picture with shapes over it; `about` is for those who cannot see it."""
+    """A thumbnail of an H x W picture with shapes over it; `about` is for those who cannot see it.
+
+    Without a thumbnail, an empty `jpeg`, the shapes stand on an empty ground.
+    """
     from markupsafe import Markup, escape
 
-    tolerance = TOLERANCE * max(height, width) / SIDE
-    drawn = "".join(_drawn(shape, tolerance) for shape in shapes)
+    pixel = max(height, width) / SIDE
+    drawn = "".join(_drawn(shape, TOLERANCE * pixel) for shape in shapes)
+    drawn += "".join(_labels(shapes, letters_of(width), width))
     data = base64.b64encode(jpeg).decode("ascii")
+    image = (
+        f'<image width="{width}" height="{height}" preserveAspectRatio="none" href="data:image/jpeg;base64,{data}"/>'
+    )
     return Markup(
         f'<svg class="picture" role="img" viewBox="0 0 {width} {height}"><title>{escape(about)}</title>'
-        f'<image width="{width}" height="{height}" preserveAspectRatio="none" href="data:image/jpeg;base64,{data}"/>'
-        f"{drawn}</svg>"
+        f"{image if jpeg else ''}{drawn}</svg>"
     )
 
 
@@ -81,6 +124,22 @@ def _drawn(shape: Shape, tolerance: float) -> str:
     rectangle = f'<rect class="halo" {box}/><rect class="shape {shape.kind}" {box}>{about}</rect>'
     path = "".join(_path(outline, tolerance) for outline in shape.outlines)
     return f'<path class="shape mask {shape.kind}" d="{path}">{about}</path>{rectangle}' if path else rectangle
+
+
+def _labels(shapes: Sequence[Shape], size: float, width: int) -> Iterator[str]:
+    """In the upper left corners of the boxes; one that would cover an earlier one is left out."""
+    from markupsafe import escape
+
+    taken: list[tuple[float, float, float]] = []
+    for shape in shapes:
+        long = label_width(shape.label, size)
+        # Within the picture, as far as the width of letters is known.
+        x, y = max(0.0, min(shape.box_xywh[0] + 0.3 * size, width - long)), shape.box_xywh[1] + 1.1 * size
+        covers = any(abs(y - other) < size and x < end and start < x + long for start, end, other in taken)
+        if shape.label and not covers:
+            taken.append((x, x + long, y))
+            place = f'x="{x:.1f}" y="{y:.1f}" font-size="{size:.1f}"'
+            yield f'<text class="label" {place} aria-hidden="true">{escape(shape.label)}</text>'
 
 
 def _path(outline: npt.NDArray[np.float64], tolerance: float) -> str:

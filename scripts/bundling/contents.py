@@ -16,7 +16,17 @@ from datasets.errors import DataError, Problems
 
 SUMS = "SHA256SUMS"
 # Without git: our files in a checkout, where datasets/ also contains data, and benchmarks/ or docs/ may be missing.
-FOLDERS = ("augment", "benchmarks", "datasets/pages", "datasets/specs", "docs", "ensemble", "scripts", "tests", "train")
+FOLDERS = (
+    "augment",
+    "benchmarks",
+    "datasets/pages",
+    "datasets/specs",
+    "docs",
+    "ensemble",
+    "scripts",
+    "tests",
+    "train",
+)
 FILES = ("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "constraints.txt", "pyproject.toml")
 CACHES = ("__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis")
 

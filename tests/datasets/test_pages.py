@@ -13,11 +13,11 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from datasets.errors import DataError
-from datasets.images import decode, examine
+from datasets.images import decode, encode_jpeg, examine
 from datasets.masks import mask_to_rle
 from datasets.pages import charts, page, pictures
 from datasets.pages.charts import Axis, Chart, Line, Panel
-from datasets.records import Annotation
+from datasets.records import Annotation, Image
 from tests.browser import check_page, chromium
 
 HOSTILE = "<script>alert('#0072b2')</script>"
@@ -58,6 +58,7 @@ def every_chart() -> list[Chart]:
             Axis("x"),
         ),
         charts.points("e", "AP by boxes", [(HOSTILE, 3, 50), ("cup", 100, 20)], Axis("boxes", log=True), Axis("AP")),
+        charts.intervals("g", "AP with its interval", [(HOSTILE, 3, 2.5, 4), ("cup", 5, 4, 6)], Axis("AP")),
     ]
 
 
@@ -128,7 +129,7 @@ def test_ids_are_the_charts_own() -> None:
 
 
 def test_tables_of_charts() -> None:
-    bars, _, line, histogram, panels, points = every_chart()
+    bars, _, line, histogram, panels, points, intervals = every_chart()
     assert bars.rows == [[HOSTILE, "3", "5"], ["cup", "10", "200"]]
     # First, last, lowest, highest; what is no number is left out.
     assert line.rows == [[HOSTILE, "0.5", "0.75", "0.5", "0.75"], ["b", "1", "1", "1", "1"]]
@@ -142,15 +143,28 @@ def test_tables_of_charts() -> None:
         ["loss, b", "3", "3", "3", "3"],
     ]
     assert points.rows[1] == ["cup", "100", "20"]
+    assert intervals.rows[0] == [HOSTILE, "3", "2.5", "4"]
+
+
+def test_long_names_of_lines_stand_below_each_other() -> None:
+    def height(names: list[str]) -> float:
+        shown = [Line(name, [1, 2], [3, 4]) for name in names]
+        chart = charts.lines("a", "AP", shown, Axis("x"), Axis("y"))
+        return float(ElementTree.fromstring(chart.svg).get("viewBox", "").split()[3])
+
+    # Points: 72 an inch.
+    assert height(["a", "b", "c"]) == pytest.approx(72 * charts.HEIGHT, abs=0.1)
+    assert height([name * 20 for name in "abc"]) == pytest.approx(72 * (charts.HEIGHT + charts.LEGEND), abs=0.1)
 
 
 def test_nothing_to_show() -> None:
     empty = [
         charts.bars("a", "None", [], ["boxes"], Axis("boxes", log=True)),
         charts.lines("b", "None", [], Axis("x"), Axis("y")),
-        charts.panels("e", "None", [Panel(Axis("y"), [])], Axis("x")),
+        charts.panels("f", "None", [Panel(Axis("y"), [])], Axis("x")),
         charts.histograms("c", "None", {"before": [], "after": []}, Axis("px", log=True)),
         charts.points("d", "None", [], Axis("x"), Axis("y")),
+        charts.intervals("e", "None", [], Axis("x")),
     ]
     assert all(ElementTree.fromstring(chart.svg).get("role") == "img" for chart in empty)
 
@@ -160,6 +174,37 @@ def test_thumbnails_keep_their_shape() -> None:
     assert decode(jpeg, examine(jpeg, 100, 50)).shape == (50, 100, 3)
     small = pictures.thumbnail(np.zeros((3, 6, 3), np.uint8))
     assert decode(small, examine(small, 6, 3)).shape == (3, 6, 3)
+
+
+def test_a_thumbnail_of_a_file_or_why_there_is_none(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(encode_jpeg(np.zeros((30, 40, 3), np.uint8), 90))
+    (tmp_path / "b.jpg").write_bytes(b"no picture")
+    images = [Image(id=1, file_name=name, width=40, height=30) for name in ("a.jpg", "b.jpg", "c.jpg", "../d.jpg")]
+    good, *bad = [pictures.thumbnail_of(tmp_path, image) for image in images]
+    assert isinstance(good, bytes)
+    assert bad == [
+        "expected a JPEG or PNG file, found something else or a damaged head",
+        "expected an image file, found none",
+        "climbs out of the image folder",
+    ]
+
+
+def test_a_picture_without_its_image_has_its_shapes_with_their_labels() -> None:
+    shape = pictures.Shape(pictures.category_kind(7), (20, 10, 8, 8), "cup 0.5", label=HOSTILE)
+    drawn = str(pictures.picture(b"", 64, 64, [shape], "a.jpg"))
+    assert "<image" not in drawn
+    assert 'class="shape category-1"' in drawn
+    # Letters of 11 px in a thumbnail of 320 are 2.2 px in a picture of 64.
+    assert 'y="12.4" font-size="2.2" aria-hidden="true">&lt;script&gt;' in drawn
+
+
+def test_labels_neither_cover_each_other_nor_leave_the_picture() -> None:
+    boxes = [(4.0, 4.0, 40.0, 40.0), (5.0, 6.0, 40.0, 40.0), (4.0, 40.0, 40.0, 40.0), (310.0, 4.0, 9.0, 9.0)]
+    shapes = [pictures.Shape("predicted", box, "", label=f"cup {at}") for at, box in enumerate(boxes)]
+    drawn = str(pictures.picture(b"", 320, 320, shapes, "a.jpg"))
+    assert re.findall(r">(cup \d)</text>", drawn) == ["cup 0", "cup 2", "cup 3"]
+    # Five letters of 11 px, 0.58 as wide as they are high, end at 320.
+    assert re.findall(r'<text class="label" x="([0-9.]+)"', drawn)[-1] == f"{320 - 5 * 11 * 0.58:.1f}"
 
 
 def test_outlines_of_runs_go_around_their_pixels() -> None:

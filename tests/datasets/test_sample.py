@@ -13,11 +13,13 @@ from PIL import ImageOps
 
 from datasets import coco, images
 from datasets.errors import DataError
-from datasets.sample import SPLITS, write_sample
+from datasets.masks import rle_to_mask
+from datasets.records import Rle
+from datasets.sample import CROWDED, SPLITS, Split, write_sample
 from datasets.sources import Input, read_checked
 
 # Of all annotation files, then all images, in the order of their names.
-SHA256 = "0b446fa823006722a3932af9a9ca08c02d8f63c96bf7f3f2cd3193ff3cd8e1ca"
+SHA256 = "eb5205403f06e8cc8efb6ed39310e17a44e5225d52bf969d4118ad8f6e81bfd0"
 
 
 def test_bytes_are_the_same_everywhere(sample: Path) -> None:
@@ -85,3 +87,29 @@ def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected a new or empty folder"):
         write_sample(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_what_lies_where_does_not_depend_on_what_it_looks_like(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datasets.sample.SPLITS", [Split("train", 3, 0)])
+    written = []
+    for looks in (1, 2):
+        monkeypatch.setattr("datasets.sample.LOOKS", looks)
+        write_sample(tmp_path / str(looks))
+        annotations, *pictures = sorted(path for path in (tmp_path / str(looks)).rglob("*.j*"))
+        written.append((annotations.read_bytes(), [picture.read_bytes() for picture in pictures]))
+    assert written[0][0] == written[1][0]
+    assert not set(written[0][1]) & set(written[1][1])
+
+
+def test_a_crowd_is_a_heap_of_leaves(sample: Path) -> None:
+    dataset = coco.read(sample / "annotations" / "instances_train.json").dataset
+    crowds = [annotation for annotation in dataset.annotations if annotation.iscrowd]
+    assert [crowd.image_id for crowd in crowds] == [dataset.images[index].id for index in CROWDED]
+    for crowd in crowds:
+        assert isinstance(crowd.segmentation, Rle)
+        assert not isinstance(crowd.segmentation.counts, str)
+        rows, columns = np.nonzero(rle_to_mask(crowd.segmentation))
+        x, y = columns.min(), rows.min()
+        assert crowd.bbox == (x, y, columns.max() + 1 - x, rows.max() + 1 - y)
+        # 24 leaves with a radius of 8 px, each 2.08 times its square, some beneath others.
+        assert 0.5 * 24 * 2.08 * 8**2 < crowd.area < 24 * 2.08 * 8**2

@@ -59,7 +59,7 @@ def fuse(folder: Path, split: str, *options: object, names: tuple[str, ...] = ("
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h"])
-@pytest.mark.parametrize("command", [[], ["fuse"], ["tune"], ["check"]])
+@pytest.mark.parametrize("command", [[], ["fuse"], ["tune"], ["check"], ["report"]])
 def test_help_has_an_example(command: list[str], flag: str) -> None:
     ended = CliRunner().invoke(main, [*command, flag])
     assert ended.exit_code == 0

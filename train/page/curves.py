@@ -23,6 +23,8 @@ def curves(runs: Sequence[Run]) -> list[Chart]:
         Panel(Axis("learning rate"), [_of_metric(run, "lr") for run in runs]),
     ]
     shown = [panel for panel in panels if any(line.x for line in panel.lines)]
+    if not shown:
+        return []
     titles = "AP, loss and learning rate" if len(shown) == len(panels) else "Loss and learning rate"
     return [charts.panels("curves", f"{titles} by epoch", shown, EPOCH), *(_parts(runs[0]) if len(runs) == 1 else [])]
 

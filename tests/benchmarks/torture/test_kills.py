@@ -149,6 +149,7 @@ def test_the_copy_of_the_project_has_its_code_and_no_data(tmp_path: Path) -> Non
     assert (copied / "Makefile").is_file()
     assert (copied / "train" / "configs" / "tiny.yaml").is_file()
     assert (copied / "datasets" / "specs" / "sample.yaml").is_file()
+    assert (copied / "datasets" / "pages" / "templates" / "page.html").is_file()
     assert not any(path.suffix in (".jpg", ".pth") for path in copied.rglob("*"))
 
 

@@ -20,7 +20,7 @@ from datasets import provenance, result_reading
 from datasets.boxes import xywh_to_xyxy
 from datasets.errors import DataError
 from datasets.results import Results
-from datasets.sample import SHAPES
+from datasets.sample import THINGS
 from tests.conftest import picture
 from tests.train.made import content, quiet, tiny_config, write_list
 from train import precision
@@ -32,7 +32,7 @@ from train.inference.request import RAW, Request
 from train.model.build import build_network
 
 ROOT = Path(__file__).parents[3]
-CATEGORIES = [(shape.id, shape.name) for shape in SHAPES]
+CATEGORIES = [(thing.id, thing.name) for thing in THINGS]
 
 # Height and width; the ids have gaps and no order.
 SIZES = {31: (64, 72), 4: (90, 64), 17: (50, 50)}

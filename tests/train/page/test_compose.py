@@ -129,6 +129,13 @@ def test_a_run_without_detections_has_curves_and_says_how_to_get_the_rest(tmp_pa
     assert f"python -m train report {run} --results PREDICTED.json --annotations VAL.json --images VAL" in text
 
 
+def test_a_run_without_a_line_of_metrics(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "cells")
+    (run / "metrics.json").write_text("")
+    assert report(run).code == 0
+    assert "0 iterations, 0 epochs" in (run / "report.html").read_text(encoding="utf-8")
+
+
 def test_data_that_are_gone_leave_the_curves(run: Path, data: Input) -> None:
     data.annotations.unlink()
     code, out, _ = report(run)

@@ -42,6 +42,7 @@ def test_for_the_blood_cells() -> None:
         "SOLVER.STEP_EPOCHS": [51.22, 61.47],
         "SOLVER.WARMUP_EPOCHS": 5.46,
         "SOLVER.VALIDATE_EPOCHS": 3,
+        "SOLVER.EMA": 0.998,  # 7,000 steps
     }
 
 
@@ -50,6 +51,10 @@ def test_what_depends_on_a_given_length_follows_it() -> None:
     assert found["SOLVER.STEP_EPOCHS"] == [7.5, 9.0]
     assert found["SOLVER.WARMUP_EPOCHS"] == 0.8
     assert found["SOLVER.VALIDATE_EPOCHS"] == 1
+    # 1,025 steps are too few for it.
+    assert found["SOLVER.EMA"] == 0
+    assert chosen(200, SOLVER__EPOCHS=20.0)["SOLVER.EMA"] == 0.998  # 2,000
+    assert chosen(200, SOLVER__EPOCHS=19.9)["SOLVER.EMA"] == 0
 
 
 def test_the_rate_follows_a_given_batch_and_its_reference() -> None:
