@@ -10,7 +10,7 @@ from datasets.analysis import KINDS, Kind, Suspect
 from datasets.pages import pictures
 from datasets.pages.page import Choice
 from datasets.pages.pictures import Shape
-from datasets.records import Annotation
+from datasets.records import Annotation, BoxXYWH
 from train.page.judged import Detection, Judged, JudgedImage
 from train.page.measured import Measured
 from train.page.shown_images import Thumbnail, thumbnails
@@ -112,8 +112,8 @@ def _worst(item: JudgedImage, made: Mapping[int, Thumbnail], names: Mapping[int,
     words: list[str] = [*dict.fromkeys(kinds), *([MISSED] if item.missed else [])]
     ids = [*(found.category_id for found in item.wrong), *(missed.category_id for missed in item.missed)]
     shapes = [
-        *(_annotated(annotation, found, names) for annotation, found in item.annotations),
-        *(_detected(found, names) for found in item.detections),
+        *(_annotated(annotation, found, item, names) for annotation, found in item.annotations),
+        *(_detected(found, item, names) for found in item.detections),
     ]
     return _item(item, made[item.image.id], shapes, _mistakes(item, names), {"kind": words, "category": _ids(ids)})
 
@@ -128,10 +128,10 @@ def _suspect(item: JudgedImage, suspects: Sequence[Suspect], measured: Measured,
         annotation = None if suspect.annotation is None else annotations[suspect.annotation]
         now = "nothing is annotated" if annotation is None else f"{names[annotation.category_id]} is annotated"
         lines[names[found.category_id], now].append(found.score)
-        shapes.append(Shape("wrong", found.box_xywh, f"{names[found.category_id]} {found.score:.2f}, where {now}"))
+        shapes.append(_wrong(found, f"where {now}", item, names))
         words.append(NO_LABEL if annotation is None else WRONG_LABEL)
         ids += [found.category_id, *([] if annotation is None else [annotation.category_id])]
-    truth = [_annotated(annotation, True, names) for annotation, _ in item.annotations]
+    truth = [_annotated(annotation, True, item, names) for annotation, _ in item.annotations]
     told = [f"{name} {max(scores):.2f}{_more(scores)}, where {now}" for (name, now), scores in lines.items()]
     return _item(item, thumbnail, [*truth, *shapes], told, {"label": words, "category": _ids(ids)})
 
@@ -173,15 +173,29 @@ def _mistakes(item: JudgedImage, names: Mapping[int, str]) -> list[str]:
     return [*lines, *([f"missed: {names[missed[0].category_id]}{_more(missed)}"] if missed else [])]
 
 
-def _annotated(annotation: Annotation, found: bool, names: Mapping[int, str]) -> Shape:
+def _annotated(annotation: Annotation, found: bool, item: JudgedImage, names: Mapping[int, str]) -> Shape:
     name = names[annotation.category_id]
     if annotation.iscrowd:
         return Shape("ignored", annotation.bbox, f"{name}, not judged")
-    return Shape("truth" if found else "missed", annotation.bbox, f"{name}, {'annotated' if found else 'missed'}")
+    if found:
+        return Shape("truth", annotation.bbox, f"{name}, annotated")
+    return Shape("missed", annotation.bbox, f"{name}, missed", label=_label(annotation.bbox, item, name, ""))
 
 
-def _detected(found: Detection, names: Mapping[int, str]) -> Shape:
-    about = f"{names[found.category_id]} {found.score:.2f}"
+def _detected(found: Detection, item: JudgedImage, names: Mapping[int, str]) -> Shape:
     if found.kind is not None:
-        return Shape("wrong", found.box_xywh, f"{about}: {KINDS[found.kind][0]}")
+        return _wrong(found, KINDS[found.kind][0], item, names)
+    about = f"{names[found.category_id]} {found.score:.2f}"
     return Shape("predicted", found.box_xywh, about if found.counts else f"{about}, not judged")
+
+
+def _wrong(found: Detection, why: str, item: JudgedImage, names: Mapping[int, str]) -> Shape:
+    score = f"{found.score:.2f}"
+    about = f"{names[found.category_id]} {score}"
+    return Shape("wrong", found.box_xywh, f"{about}, {why}", label=_label(found.box_xywh, item, about, score))
+
+
+def _label(box_xywh: BoxXYWH, item: JudgedImage, label: str, short: str) -> str:
+    """What stands in a box: `label` where there is room."""
+    letters = pictures.letters_of(item.image.width)
+    return label if pictures.label_width(label, letters) <= box_xywh[2] else short

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,8 @@ def test_pictures_say_what_is_wrong(found: Measured, judgement: Judged) -> None:
     ]
     text = str(first.picture)
     assert [text.count(f'"shape {kind}"') for kind in ("truth", "predicted", "wrong", "missed")] == [1, 1, 2, 2]
+    # The missed car is 20 px wide; no box has room for a name of 25 letters, nor one of 15 px for `car 0.70`.
+    assert re.findall(r'<text class="label"[^>]*>([^<]*)<', text) == ["car", "0.80", "0.70"]
     assert [item.lines for item in shown.suspect.items] == [
         ["car 0.70, where nothing is annotated"],
         ["car 0.60, where <script>alert(1)</script> is annotated"],
