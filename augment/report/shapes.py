@@ -1,0 +1,107 @@
+"""The shapes over a variant's picture: what is kept, ignored, pasted and dropped, and what a caption says of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from augment.operations.labels import CROWD, DROP, IGNORE, KEEP, PASTED
+from augment.operations.parameters import Mosaic
+from augment.report.finished import Key
+from augment.report.views import DroppedObject, dropped, picture_of
+from datasets.pages.pictures import Shape, outlines_of
+from datasets.records import Annotation, Image
+
+# Of a picture, the largest; and of an object's outlines.
+MOST_SHAPES, MOST_OUTLINES = 60, 12
+# Categories that a caption names.
+MOST_NAMED = 6
+
+
+class Drawn(NamedTuple):
+    """What is drawn over a variant, the number of objects of each of CASES, and the categories of all of them.
+
+    `unseen` is the number of dropped objects that lie wholly outside, `left_out` that of smaller ones beyond the limit.
+    """
+
+    shapes: list[Shape]
+    cases: Counter[str]
+    categories: Counter[int]
+    unseen: int
+    left_out: int
+
+
+class Original(NamedTuple):
+    """A source's original image, and its annotations."""
+
+    image: Image
+    annotations: Sequence[Annotation]
+
+    @property
+    def crowds(self) -> set[int | None]:
+        return {item.source_annotation_id for item in self.annotations if item.iscrowd}
+
+
+def drawn(
+    image: Image, annotations: Sequence[Annotation], originals: Mapping[Key, Original], names: Mapping[int, str]
+) -> Drawn:
+    """`originals` are those of the sources that a variant shows, without those that a build lacks."""
+    crowds = {key: original.crowds for key, original in originals.items()}
+    cases = [_case(item, image, crowds) for item in annotations]
+    lost = list(dropped(image, annotations, {key: found.annotations for key, found in originals.items()}))
+    seen = [item for item in lost if item.box_xywh is not None]
+    shapes = [_lost_shape(item, names) for item in seen]
+    shapes += [_shape(item, case, image, names) for item, case in zip(annotations, cases, strict=True)]
+    # The smallest on top.
+    shapes.sort(key=lambda shape: -shape.box_xywh[2] * shape.box_xywh[3])
+    return Drawn(
+        shapes[:MOST_SHAPES],
+        Counter(cases) + Counter({DROP: len(lost)}),
+        Counter(item.category_id for item in [*annotations, *(item.annotation for item in lost)]),
+        len(lost) - len(seen),
+        max(0, len(shapes) - MOST_SHAPES),
+    )
+
+
+def counts_text(found: Drawn) -> str:
+    """`3 kept, 1 ignored, 2 dropped (1 wholly outside)`."""
+    outside = f" ({found.unseen:,} wholly outside)" if found.unseen else ""
+    parts = [f"{found.cases[case]:,} {text}" for case, text in _CASE_NAMES.items() if found.cases[case]]
+    return f"{', '.join(parts)}{outside}" if parts else "no object"
+
+
+def categories_text(found: Drawn, names: Mapping[int, str]) -> str:
+    """`person 3, dog`: the categories of a picture's objects, the commonest first."""
+    parts = [f"{names[id_]} {count:,}" if count > 1 else names[id_] for id_, count in found.categories.most_common()]
+    return ", ".join([*parts[:MOST_NAMED], f"and {len(parts) - MOST_NAMED} more"] if len(parts) > MOST_NAMED else parts)
+
+
+# In the order of a caption, in which dropped ones come last.
+_CASE_NAMES = {KEEP: "kept", PASTED: "kept of other images", IGNORE: "ignored", CROWD: "crowds", DROP: "dropped"}
+
+
+def _case(item: Annotation, image: Image, crowds: Mapping[Key, set[int | None]]) -> str:
+    picture = picture_of(item, image)
+    if item.iscrowd:
+        return CROWD if item.source_annotation_id in crowds.get(picture, ()) else IGNORE
+    return KEEP if item.source_image_id is None else PASTED
+
+
+def _shape(item: Annotation, case: str, image: Image, names: Mapping[int, str]) -> Shape:
+    origin = f", {_origin(item, image)}" if item.source_image_id is not None else ""
+    outlines = sorted(outlines_of(item), key=len, reverse=True)[:MOST_OUTLINES]
+    kind = IGNORE if case == CROWD else case
+    shown = KEEP if case == PASTED else case
+    return Shape(kind, item.bbox, f"{names[item.category_id]}: {shown}{origin}", outlines)
+
+
+def _origin(item: Annotation, image: Image) -> str:
+    verb = "shown" if image.operation == Mosaic.name else "pasted"
+    return f"{verb} from image {item.source_image_id}, its object {item.source_annotation_id}"
+
+
+def _lost_shape(item: DroppedObject, names: Mapping[int, str]) -> Shape:
+    assert item.box_xywh is not None, "asked for those that can be seen"
+    about = f"{names[item.annotation.category_id]}: dropped (object {item.annotation.source_annotation_id})"
+    return Shape(DROP, item.box_xywh, about)
