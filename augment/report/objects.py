@@ -14,7 +14,7 @@ from augment.report.finished import Finished, raise_faults
 from datasets.checks import Repairs, TracedAnnotationJson, check_annotation
 from datasets.cli import Progress
 from datasets.errors import Problems
-from datasets.parsing import explain
+from datasets.parsing import explain, parse_records
 from datasets.records import Annotation
 from datasets.stream import located_records, records_from
 
@@ -23,10 +23,10 @@ STEP = 10_000
 
 
 class Located(NamedTuple):
-    """The byte of the annotation file at which the first annotation of each image begins, and how many there are."""
+    """Of each image, the number and the first byte of its first annotation in the file, and how many it has."""
 
-    first: dict[int, int]
-    numbers: Counter[int]
+    first: dict[int, tuple[int, int]]
+    counts: Counter[int]
 
 
 def count_all(build: Finished, counted: Counted, progress: Progress) -> Located:
@@ -38,15 +38,18 @@ def count_all(build: Finished, counted: Counted, progress: Progress) -> Located:
     for number, (offset, record) in enumerate(located_records(build.annotations, "annotations")):
         try:
             head = decoder.decode(record)
+        except msgspec.ValidationError as error:
+            problems.add(explain(error, msgspec.Raw(record), f"$.annotations[{number}]"))
+            continue
         except msgspec.DecodeError as error:
-            problems.add(f"$.annotations[{number}]: {error}")
+            problems.add(f"$.annotations[{number}]: expected a JSON object, found one that is none: {error}")
             continue
         if head.image_id not in build.images or head.category_id not in categories:
             found = f"image {head.image_id} and category {head.category_id}"
             problems.add(f"$.annotations[{number}]: expected the ids of an image and a category, found {found}")
             continue
-        located.first.setdefault(head.image_id, offset)
-        located.numbers[head.image_id] += 1
+        located.first.setdefault(head.image_id, (number, offset))
+        located.counts[head.image_id] += 1
         counted.add(head)
         if number % STEP == 0:
             progress("counting", len(located.first), len(build.images))
@@ -65,20 +68,14 @@ def annotations_of(image_ids: Iterable[int], build: Finished, located: Located) 
 def _checked(image_id: int, build: Finished, located: Located, problems: Problems) -> Iterator[Annotation]:
     if image_id not in located.first:
         return
-    image = build.images[image_id]
-    lines = itertools.islice(records_from(build.annotations, located.first[image_id]), located.numbers[image_id])
-    for number, line in enumerate(lines):
-        json_path = f"annotation {number} of image {image_id}"
-        try:
-            parsed = msgspec.json.decode(line, type=TracedAnnotationJson)
-        except msgspec.ValidationError as error:
-            problems.add(explain(error, msgspec.Raw(line), json_path))
+    number, offset = located.first[image_id]
+    lines = itertools.islice(records_from(build.annotations, offset), located.counts[image_id])
+    raws = map(msgspec.Raw, lines)
+    numbers = itertools.count(number)
+    for json_path, record in parse_records(raws, TracedAnnotationJson, "annotations", problems, set(), numbers=numbers):
+        if record.image_id != image_id:
+            problems.add(f"{json_path}.image_id: expected {image_id} as of those before, found {record.image_id}")
             continue
-        if parsed.image_id != image_id:
-            problems.add(
-                f"{json_path}.image_id: expected annotations in the order of the images, found {parsed.image_id}"
-            )
-            continue
-        checked = check_annotation(parsed, json_path, image, Repairs(), problems)
+        checked = check_annotation(record, json_path, build.images[image_id], Repairs(), problems)
         if checked is not None:
             yield checked

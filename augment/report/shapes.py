@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from augment.operations.labels import CROWD, DROP, IGNORE, KEEP, PASTED
@@ -11,7 +12,7 @@ from augment.operations.parameters import Mosaic
 from augment.report.finished import Key
 from augment.report.views import DroppedObject, dropped, picture_of
 from datasets.pages.pictures import Shape, outlines_of
-from datasets.records import Annotation, Image
+from datasets.records import Annotation, BoxXYWH, Image
 
 # Of a picture, the largest; and of an object's outlines.
 MOST_SHAPES, MOST_OUTLINES = 60, 12
@@ -50,17 +51,19 @@ def drawn(
     crowds = {key: original.crowds for key, original in originals.items()}
     cases = [_case(item, image, crowds) for item in annotations]
     lost = list(dropped(image, annotations, {key: found.annotations for key, found in originals.items()}))
-    seen = [item for item in lost if item.box_xywh is not None]
-    shapes = [_lost_shape(item, names) for item in seen]
-    shapes += [_shape(item, case, image, names) for item, case in zip(annotations, cases, strict=True)]
+    seen = [(item, item.box_xywh) for item in lost if item.box_xywh is not None]
+    makers = [(box, partial(_lost_shape, item, box, names)) for item, box in seen]
+    makers += [
+        (item.bbox, partial(_shape, item, case, image, names)) for item, case in zip(annotations, cases, strict=True)
+    ]
     # The smallest on top.
-    shapes.sort(key=lambda shape: -shape.box_xywh[2] * shape.box_xywh[3])
+    makers.sort(key=lambda maker: -maker[0][2] * maker[0][3])
     return Drawn(
-        shapes[:MOST_SHAPES],
+        [make() for _, make in makers[:MOST_SHAPES]],
         Counter(cases) + Counter({DROP: len(lost)}),
         Counter(item.category_id for item in [*annotations, *(item.annotation for item in lost)]),
         len(lost) - len(seen),
-        max(0, len(shapes) - MOST_SHAPES),
+        max(0, len(makers) - MOST_SHAPES),
     )
 
 
@@ -78,7 +81,7 @@ def categories_text(found: Drawn, names: Mapping[int, str]) -> str:
 
 
 # In the order of a caption, in which dropped ones come last.
-_CASE_NAMES = {KEEP: "kept", PASTED: "kept of other images", IGNORE: "ignored", CROWD: "crowds", DROP: "dropped"}
+_CASE_NAMES = {KEEP: "kept", PASTED: "kept of other images", IGNORE: "ignored", CROWD: "crowd", DROP: "dropped"}
 
 
 def _case(item: Annotation, image: Image, crowds: Mapping[Key, set[int | None]]) -> str:
@@ -101,7 +104,6 @@ def _origin(item: Annotation, image: Image) -> str:
     return f"{verb} from image {item.source_image_id}, its object {item.source_annotation_id}"
 
 
-def _lost_shape(item: DroppedObject, names: Mapping[int, str]) -> Shape:
-    assert item.box_xywh is not None, "asked for those that can be seen"
-    about = f"{names[item.annotation.category_id]}: dropped (object {item.annotation.source_annotation_id})"
-    return Shape(DROP, item.box_xywh, about)
+def _lost_shape(item: DroppedObject, box_xywh: BoxXYWH, names: Mapping[int, str]) -> Shape:
+    annotation = item.annotation
+    return Shape(DROP, box_xywh, f"{names[annotation.category_id]}: dropped (object {annotation.source_annotation_id})")

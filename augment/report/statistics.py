@@ -16,6 +16,8 @@ from datasets.pages.figures import COLOURS
 
 # The paper shows its categories also without the six that have the most boxes, where there are many more.
 COMMONEST, MANY = 6, 12
+# Categories of a chart; the tables have all.
+MOST_ROWS = 150
 # The colours of the gallery, of a page's series.
 CASE_COLOURS = {KEEP: COLOURS[2], PASTED: COLOURS[0], IGNORE: COLOURS[5], DROP: COLOURS[1]}
 
@@ -104,9 +106,13 @@ def disagreements(manifest: Manifest, cases: Mapping[CategoryCase, int]) -> list
 
 
 def _boxes(name: str, title: str, rows: Sequence[CategoryCounts], x: Axis) -> Chart:
-    chart = charts.bars(name, title, [(item.name, [item.before, item.after]) for item in rows], ["before", "after"], x)
-    times = [[*row, words.ratio(item.before, item.after)] for row, item in zip(chart.rows, rows, strict=True)]
-    return chart._replace(header=[*chart.header, "times"], rows=times)
+    bars = [(item.name, [item.before, item.after]) for item in rows[:MOST_ROWS]]
+    chart = charts.bars(name, _of_the_first(title, len(rows)), bars, ["before", "after"], x)
+    table = [
+        [item.name, charts.number(item.before), charts.number(item.after), words.ratio(item.before, item.after)]
+        for item in rows
+    ]
+    return chart._replace(header=[*chart.header, "times"], rows=table)
 
 
 def _shares(name: str, title: str, rows: Sequence[tuple[str, Sequence[int]]]) -> Chart:
@@ -114,7 +120,12 @@ def _shares(name: str, title: str, rows: Sequence[tuple[str, Sequence[int]]]) ->
     used = [at for at in range(len(CASE_COLOURS)) if any(values[at] for _, values in rows)]
     shown = [(label, [values[at] for at in used]) for label, values in rows if any(values)]
     cases, colours = ([items[at] for at in used] for items in (list(CASE_COLOURS), list(CASE_COLOURS.values())))
-    return charts.shares(name, title, shown, cases, colours)
+    chart = charts.shares(name, _of_the_first(title, len(shown)), shown[:MOST_ROWS], cases, colours)
+    return chart._replace(rows=[[label, *map(charts.number, values)] for label, values in shown])
+
+
+def _of_the_first(title: str, rows: int) -> str:
+    return title if rows <= MOST_ROWS else f"{title}: the first {MOST_ROWS:,} of {rows:,}; the numbers are of all"
 
 
 def _series(before: Sequence[float], after: Sequence[float]) -> dict[str, Sequence[float]]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from augment.operations.labels import DROP, IGNORE, KEEP
+from collections import Counter
+
+from augment.compiler.counts import Counts, warnings
+from augment.operations.balance import Balance
+from augment.operations.labels import DROP, IGNORE
 from augment.operations.parameters import LabelRule
 from augment.report.finished import Manifest
 from datasets.records import Donor, Image
@@ -105,13 +109,23 @@ def ratio(before: float, after: float) -> str:
 
 
 def notes(manifest: Manifest) -> list[str]:
-    """What a reader of the numbers should know: a limit, images left out, repairs."""
+    """What a reader of the numbers should know: a limit, a lack of originals, operations that did nothing."""
     found = []
     if manifest.limit is not None:
         found.append(f"Only the first {manifest.limit:,} source images were taken (--limit).")
     if not manifest.has_originals:
         found.append(
-            f"The recipe keeps no originals. With nothing to compare with, neither the sizes before nor which objects "
-            f"were dropped is known here, but for the sums; crowds count as {IGNORE}, all others as {KEEP}."
+            "The recipe keeps no originals. With nothing to compare with, neither the sizes before nor which objects "
+            "were dropped is known here, but for the sums; crowds count as ignored, all others as kept."
         )
-    return found
+    return [*found, *(f"Warning: {warning}." for warning in _warnings(manifest))]
+
+
+def _warnings(manifest: Manifest) -> list[str]:
+    """Those of the build about its recipe; none with a limit, as balance counts the images beyond it too."""
+    if manifest.limit is not None:
+        return []
+    counts = Counts.empty()
+    counts.images.update({name: item.images for name, item in manifest.counts.operations.items()})
+    before = Counter({item.id: item.before for item in manifest.counts.boxes_per_category})
+    return warnings(counts, manifest.recipe, Balance(before, manifest.sources), manifest.sources)
