@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT = 6.0, 3.2
 ROW, LETTER = 0.22, 0.085
 MOST_LETTERS = 28
-# Rows of bars from which on they are closer.
-MANY, CLOSE = 30, 0.16
+# Rows of bars from which on they are closer, and the chart narrower: readable on a phone, and others fit beside it.
+MANY, CLOSE, NARROW = 30, 0.16, 4.0
 BINS = 24
 # Up to this range, a logarithmic scale has marks between powers of ten.
 DECADES = 1000
@@ -169,7 +169,8 @@ def _rows(rows: Sequence[tuple[str, Sequence[float]]], series: int) -> tuple[Fig
     each = CLOSE if len(rows) > MANY else ROW * (1 if series == 1 else 1.35)
     left = 0.3 + LETTER * max((len(shortened(label)) for label, _ in rows), default=0)
     legend = 0.25 if series > 1 else 0
-    figure, ax = _axes(WIDTH, 0.9 + each * max(1, len(rows)) + legend, left, top=0.3 if series > 1 else 0.1)
+    width, height = NARROW if len(rows) > MANY else WIDTH, 0.9 + each * max(1, len(rows)) + legend
+    figure, ax = _axes(width, height, left, top=0.3 if series > 1 else 0.1)
     ax.set_yticks(range(len(rows)), [shortened(label) for label, _ in rows])
     ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
