@@ -17,7 +17,7 @@ from augment.report.gallery import Gallery, grouped, make_gallery
 from augment.report.objects import count_all
 from datasets.cli import Progress
 from datasets.outputs import file_to_write
-from datasets.pages import page
+from datasets.pages import charts, page
 from datasets.pages.page import Number
 
 
@@ -51,6 +51,7 @@ def write_report(folder: Path, output: Path, sources: int, seed: int, progress: 
 def _rendered(build: Finished, counted: Counted, gallery: Gallery) -> str:
     manifest = build.manifest
     cases = counted.cases()
+    boxes = statistics.boxes_charts(manifest)
     return page.render(
         Path(__file__).parent,
         "report.html",
@@ -62,7 +63,8 @@ def _rendered(build: Finished, counted: Counted, gallery: Gallery) -> str:
         notes=words.notes(manifest),
         numbers=_numbers(manifest),
         operations=statistics.operations_table(manifest),
-        boxes=statistics.boxes_charts(manifest),
+        boxes=boxes,
+        are_narrow=len(boxes[0].rows) > charts.MANY,
         absent=statistics.absent(manifest),
         cases=statistics.cases_charts(manifest, cases) if manifest.has_originals else [],
         disagreements=statistics.disagreements(manifest, cases),

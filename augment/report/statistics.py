@@ -53,7 +53,7 @@ def boxes_charts(manifest: Manifest) -> list[Chart]:
         _boxes("boxes-log", "The same on a logarithmic scale", rows, Axis("boxes, logarithmic", log=True)),
     ]
     if len(rows) > MANY:
-        title = f"Without the {COMMONEST} categories that have the most boxes"
+        title = f"Without the {COMMONEST} commonest"
         found.append(_boxes("boxes-rare", title, rows[:-COMMONEST], Axis("boxes")))
     return found
 

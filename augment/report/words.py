@@ -65,7 +65,7 @@ def headline(manifest: Manifest) -> str:
     images = manifest.counts.images
     made = f"The recipe {manifest.recipe.name}, with seed {manifest.recipe.seed}, made {images:,} images of "
     boxes = boxes_of(manifest)
-    times = f", {boxes[1] / boxes[0]:.1f} times as many" if boxes[0] else ""
+    times = "" if boxes[0] in (0, boxes[1]) else f", {boxes[1] / boxes[0]:.1f} times as many"
     return (
         f"{made}{manifest.sources:,} source images, for a detector to be trained on. These have {boxes[0]:,} boxes to "
         f"learn from; the {images:,} have {boxes[1]:,}{times}."

@@ -216,7 +216,7 @@ def test_annotations_that_the_manifest_does_not_count_are_told(
 ) -> None:
     folder = copied("expanded")
     edit(folder, lambda document: document["annotations"].pop())
-    assert "The annotations are not those that the manifest counts" in page_of(cli, folder)
+    assert "Warning: the annotations are not those that the manifest counts" in page_of(cli, folder)
 
 
 def hostile(draw: Draw, make: Make, folder: Path) -> Path:
