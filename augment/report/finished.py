@@ -18,6 +18,8 @@ from datasets.stream import read_head, records
 Key = tuple[int, int]
 """(index of the input, id there) of a source image."""
 
+DEGREES = (0, 90, 180, 270)
+
 
 class OperationCounts(msgspec.Struct):
     """The images that an operation made, and what became of the objects in them."""
@@ -138,4 +140,6 @@ def _faults(image: Image) -> list[str]:
         faults.append("source_id: expected the id of a source image, found none")
     if min(image.width, image.height) < 1:
         faults.append(f"width, height: expected at least 1 px, found {image.width} x {image.height}")
+    if image.turn is not None and image.turn.degrees not in DEGREES:
+        faults.append(f"turn.degrees: expected one of {', '.join(map(str, DEGREES))}, found {image.turn.degrees}")
     return faults

@@ -101,16 +101,13 @@ class _Drawer:
         needed = {key for image in taken for key in pictures_of(image) if key in self._originals}
         ids = {image.id for image in taken} | {self._originals[key] for key in needed}
         annotations = annotations_of(sorted(ids), self._build, self._located)
-        originals = {
-            key: shapes.Original(self._build.images[self._originals[key]], annotations[self._originals[key]])
-            for key in needed
-        }
+        originals = {key: annotations[self._originals[key]] for key in needed}
         made = [self._picture(image, annotations[image.id], originals) for image in taken]
         name = variants[0].source_file_name or f"image {variants[0].source_id}"
         return ShownSource(name, [item for item in made if item is not None], len(variants) - len(taken))
 
     def _picture(
-        self, image: Image, annotations: Sequence[Annotation], originals: Mapping[Key, shapes.Original]
+        self, image: Image, annotations: Sequence[Annotation], originals: Mapping[Key, Sequence[Annotation]]
     ) -> Picture | None:
         try:
             jpeg = _thumbnail(self._build.folder / build_layout.IMAGES, image)

@@ -11,11 +11,11 @@ import msgspec
 
 from augment.report.counted import AnnotationHead, Counted
 from augment.report.finished import Finished, raise_faults
-from datasets.checks import Repairs, TracedAnnotationJson, check_annotation
+from datasets.checks import BOX_TOLERANCE, Repairs, TracedAnnotationJson, check_annotation
 from datasets.cli import Progress
 from datasets.errors import Problems
 from datasets.parsing import explain, parse_records
-from datasets.records import Annotation
+from datasets.records import Annotation, Image
 from datasets.stream import located_records, records_from
 
 # Annotations between two steps of the progress bar.
@@ -44,9 +44,9 @@ def count_all(build: Finished, counted: Counted, progress: Progress) -> Located:
         except msgspec.DecodeError as error:
             problems.add(f"$.annotations[{number}]: expected a JSON object, found one that is none: {error}")
             continue
-        if head.image_id not in build.images or head.category_id not in categories:
-            found = f"image {head.image_id} and category {head.category_id}"
-            problems.add(f"$.annotations[{number}]: expected the ids of an image and a category, found {found}")
+        fault = _fault(head, build.images.get(head.image_id), categories)
+        if fault is not None:
+            problems.add(f"$.annotations[{number}]{fault}")
             continue
         located.first.setdefault(head.image_id, (number, offset))
         located.counts[head.image_id] += 1
@@ -55,6 +55,16 @@ def count_all(build: Finished, counted: Counted, progress: Progress) -> Located:
             progress("counting", len(located.first), len(build.images))
     raise_faults(build.annotations, build.folder, problems)
     return located
+
+
+def _fault(head: AnnotationHead, image: Image | None, categories: set[int]) -> str | None:
+    if image is None or head.category_id not in categories:
+        found = f"image {head.image_id} and category {head.category_id}"
+        return f": expected the ids of an image and a category, found {found}"
+    _, _, width, height = head.bbox
+    if width > image.width + BOX_TOLERANCE or height > image.height + BOX_TOLERANCE:
+        return f".bbox: expected a box within its image of {image.width} x {image.height} px, found {width} x {height}"
+    return None
 
 
 def annotations_of(image_ids: Iterable[int], build: Finished, located: Located) -> dict[int, list[Annotation]]:

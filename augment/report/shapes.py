@@ -33,24 +33,16 @@ class Drawn(NamedTuple):
     left_out: int
 
 
-class Original(NamedTuple):
-    """A source's original image, and its annotations."""
-
-    image: Image
-    annotations: Sequence[Annotation]
-
-    @property
-    def crowds(self) -> set[int | None]:
-        return {item.source_annotation_id for item in self.annotations if item.iscrowd}
-
-
 def drawn(
-    image: Image, annotations: Sequence[Annotation], originals: Mapping[Key, Original], names: Mapping[int, str]
+    image: Image,
+    annotations: Sequence[Annotation],
+    originals: Mapping[Key, Sequence[Annotation]],
+    names: Mapping[int, str],
 ) -> Drawn:
-    """`originals` are those of the sources that a variant shows, without those that a build lacks."""
-    crowds = {key: original.crowds for key, original in originals.items()}
+    """`originals` are the annotations of the sources that a variant shows, as far as the build has their originals."""
+    crowds = {(key, item.source_annotation_id) for key, found in originals.items() for item in found if item.iscrowd}
     cases = [_case(item, image, crowds) for item in annotations]
-    lost = list(dropped(image, annotations, {key: found.annotations for key, found in originals.items()}))
+    lost = list(dropped(image, annotations, originals))
     seen = [(item, item.box_xywh) for item in lost if item.box_xywh is not None]
     makers = [(box, partial(_lost_shape, item, box, names)) for item, box in seen]
     makers += [
@@ -84,10 +76,9 @@ def categories_text(found: Drawn, names: Mapping[int, str]) -> str:
 _CASE_NAMES = {KEEP: "kept", PASTED: "kept of other images", IGNORE: "ignored", CROWD: "crowd", DROP: "dropped"}
 
 
-def _case(item: Annotation, image: Image, crowds: Mapping[Key, set[int | None]]) -> str:
-    picture = picture_of(item, image)
+def _case(item: Annotation, image: Image, crowds: set[tuple[Key, int | None]]) -> str:
     if item.iscrowd:
-        return CROWD if item.source_annotation_id in crowds.get(picture, ()) else IGNORE
+        return CROWD if (picture_of(item, image), item.source_annotation_id) in crowds else IGNORE
     return KEEP if item.source_image_id is None else PASTED
 
 

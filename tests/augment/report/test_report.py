@@ -176,6 +176,13 @@ def changed(document: Any, section: str, key: str, value: Any) -> None:
     [
         ("images", "operation", "melt", "$.images[47].operation: expected one of original, "),
         ("images", "source_id", None, "$.images[47].source_id: expected the id of a source image, found none"),
+        (
+            "images",
+            "turn",
+            {"mirrored": False, "degrees": 45},
+            "$.images[47].turn.degrees: expected one of 0, 90, 180, 270, found 45",
+        ),
+        ("annotations", "bbox", [0, 0, 1e300, 1e300], ".bbox: expected a box within its image of "),
         ("images", "width", 0, "$.images[47].width, height: expected at least 1 px, found 0 x "),
         (
             "annotations",

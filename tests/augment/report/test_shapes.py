@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from augment.report.shapes import MOST_SHAPES, Original, categories_text, counts_text, drawn
+from augment.report.shapes import MOST_SHAPES, categories_text, counts_text, drawn
 from tests.augment.report.conftest import box, image
 
 NAMES = {1: "person", 3: "car", 18: "dog"}
@@ -16,7 +16,7 @@ SOURCE = [
 ]
 CROP = image(2, "random_crop", window=(0, 0, 50, 50), width=50, height=50)
 SHOWN = [SOURCE[0], box(11, (40, 5, 10, 10), category=3, iscrowd=1), SOURCE[4]]
-ORIGINALS = {(0, 1): Original(image(1, "original"), SOURCE)}
+ORIGINALS = {(0, 1): SOURCE}
 
 
 def test_each_object_has_its_kind() -> None:
