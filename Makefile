@@ -103,8 +103,9 @@ $(VENV)/dev.stamp: setup.cfg constraints.txt $(VENV)/train.stamp
 	$(PIP) .[dev]
 	@touch $@
 
-dataset: $(LIGHT) $(if $(filter sample,$(DATA)),datasets/sample)  ## Compile DATA by RECIPE into datasets/DATA-RECIPE
+dataset: $(LIGHT) $(if $(filter sample,$(DATA)),datasets/sample)  ## Compile DATA by RECIPE into datasets/DATA-RECIPE, with a report
 	$(PYTHON) -m augment build --data $(DATA) --recipe $(RECIPE) --output $(BUILT) $(ARGS)
+	$(PYTHON) -m augment report $(BUILT)
 
 $(BUILT)/manifest.json: | $(LIGHT) $(if $(filter sample,$(DATA)),datasets/sample)
 	$(call timed,compile,$(PYTHON) -m augment build --data $(DATA) --recipe $(RECIPE) --output $(BUILT))

@@ -1,4 +1,4 @@
-"""python -m augment plan | build | verify"""
+"""python -m augment plan | build | verify | report"""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ def main() -> None:
       python -m augment plan  --data sample
       python -m augment build --annotations instances_train.json --images train2017 --output out/expanded
       python -m augment verify out/expanded
+      python -m augment report out/expanded
     """
 
 
@@ -223,6 +224,38 @@ def verify(folder: Path, executor: AbstractContextManager[Run]) -> None:
             else "; labels were not checked, since the recipe keeps no originals to check against"
         )
     )
+
+
+@main.command(short_help="Show what a build did, as an HTML page.")
+@click.argument("folder", type=options.PATH)
+@click.option("--output", type=options.PATH, help="Page to write.  [default: FOLDER/report.html]")
+@click.option(
+    "--sources",
+    type=click.IntRange(0, 1000),
+    metavar="N",
+    default=24,
+    show_default=True,
+    help="Source images to show with all that was made of them, as far as the page has room.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", default=0, show_default=True, help="Draws the sources."
+)
+def report(folder: Path, output: Path | None, sources: int, seed: int) -> None:
+    """Show what a build did, as one HTML page: boxes per category, what became of objects, pictures. Builds nothing.
+
+    \b
+    Example:
+      python -m augment report out/expanded
+    """
+    from augment.report.report import write_report
+    from datasets.build_layout import REPORT
+
+    target = output or folder / REPORT
+    with cli.progress_bar() as progress:
+        written = write_report(folder, target, sources, seed, progress)
+    if written.unreadable:
+        cli.note(f"warning: {written.unreadable:,} pictures are left out, since their files cannot be read")
+    cli.show(f"{target}: {written.pictures:,} pictures of {written.sources:,} source images; open it in a browser")
 
 
 def _repair_lines(repairs: dict[str, int]) -> list[str]:

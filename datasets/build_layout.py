@@ -9,8 +9,10 @@ IMAGES = "images"
 SOURCES = "sources.jsonl"
 MANIFEST = "manifest.json"
 SUMS = "SHA256SUMS"
+REPORT = "report.html"
+"""What `augment report` writes: no part of the dataset, so neither in SUMS nor a stranger to `verify`."""
 METADATA = (INSTANCES, SOURCES, MANIFEST)
-"""All files but the images and SUMS, in the order of their lines in SUMS, after those of the images."""
+"""All files of the dataset but the images and SUMS, in the order of their lines in SUMS, after those of the images."""
 
 
 def build_of(annotations: Path) -> Path | None:

@@ -144,25 +144,40 @@ def records(path: Path, section: Literal["images", "annotations"]) -> Iterator[b
 
     Raises DataError naming the line where the file is not laid out as DatasetWriter does.
     """
+    return (record for _, record in located_records(path, section))
+
+
+def located_records(path: Path, section: Literal["images", "annotations"]) -> Iterator[tuple[int, bytes]]:
+    """As `records`, each with the byte of the file that it begins at, for `records_from`."""
     wanted, number = section == "images", 2
     with _opened(path) as file:
-        _line(file, path, 1)
+        head = _line(file, path, 1)
         _expect(_IMAGES, _line(file, path, 2), path, 2)
+        offset = len(head) + len(_IMAGES) + 2
         for end in (_ANNOTATIONS, _END):
             more = True
             while True:
                 number += 1
-                line = _line(file, path, number)
+                start, line = offset, _line(file, path, number)
+                offset += len(line) + 1
                 if line == end:
                     break
                 if not more or not line.startswith(b"{"):
                     _expect(end, line, path, number)
                 more = line.endswith(b"},")
                 if wanted:
-                    yield line.removesuffix(b",")
+                    yield start, line.removesuffix(b",")
             if wanted:
                 return
             wanted = True
+
+
+def records_from(path: Path, offset: int) -> Iterator[bytes]:
+    """The JSON of the records from the one that begins at byte `offset`, up to the end of its section."""
+    with _opened(path) as file:
+        file.seek(offset)
+        while (line := file.readline(_MAX_LINE)).startswith(b"{"):
+            yield line.rstrip(b"\n").removesuffix(b",")
 
 
 def _opened(path: Path) -> BinaryIO:

@@ -19,6 +19,7 @@ FLOORS = {
     "augment.operations": {"datasets"},
     "augment.compiler": {"augment.operations", "datasets"},
     "augment.verify": {"augment.compiler", "augment.operations", "datasets"},
+    "augment.report": {"augment.compiler", "augment.operations", "datasets", "datasets.pages"},
     "augment.executors": {"augment.compiler", "datasets"},
     "augment": {"augment", "datasets"},
     "train.processes": {"train", "datasets"},
@@ -53,7 +54,7 @@ FORBIDDEN = {
     "ensemble": {"torch", "torchvision", "detectron2", "albumentations"},
 }
 # Imported inside the branch that needs them only.
-HEAVY = {"albumentations", "cv2", "hotcoco", "numpy", "PIL", "pycocotools", "scipy", "torch"}
+HEAVY = {"albumentations", "cv2", "hotcoco", "jinja2", "matplotlib", "numpy", "PIL", "pycocotools", "scipy", "torch"}
 
 
 # Operations touch no file and no process; `os` and `sys` are for what albumentations does at its import.

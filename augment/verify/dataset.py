@@ -140,7 +140,7 @@ def _check_orphans(folder: Path, sums: dict[str, str], file_names: list[str], pr
     present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
     recorded = {f"{build_layout.IMAGES}/{name}" for name in file_names}
     needed = {*build_layout.METADATA}
-    for name in sorted(present - sums.keys() - {build_layout.SUMS}):
+    for name in sorted(present - sums.keys() - {build_layout.SUMS, build_layout.REPORT}):
         problems.add(f"{name}: not in {build_layout.SUMS}, so not part of this dataset")
     for name in sorted((recorded | needed) - sums.keys()):
         problems.add(f"{name}: expected a digest in {build_layout.SUMS}, found none")

@@ -19,9 +19,11 @@ WIDTH, HEIGHT = 6.0, 3.2
 PANEL = 1.75
 ROW, LETTER, LEGEND = 0.22, 0.085, 0.2
 MOST_LETTERS = 28
+# Rows of bars from which on they are closer, and the chart narrower: readable on a phone, and others fit beside it.
+MANY, CLOSE, NARROW = 30, 0.16, 4.0
 BINS = 24
-# A range on a logarithmic axis that needs more ticks than the powers of ten.
-NARROW = 100
+# Up to this range, a logarithmic scale has marks between powers of ten.
+DECADES = 1000
 # The numbers of a line.
 ENDS = ["", "first", "last", "lowest", "highest"]
 # Points of a line that are marked, and points whose names do not cover each other.
@@ -70,16 +72,11 @@ def bars(name: str, title: str, rows: Sequence[tuple[str, Sequence[float]]], ser
     """A horizontal bar of each series for each row, as (label, values); the first row on top."""
 
     def make() -> Figure:
-        height = 0.9 + ROW * max(1, len(rows)) * (1 if len(series) == 1 else 1.35)
-        left = 0.3 + LETTER * max((len(shortened(label)) for label, _ in rows), default=0)
-        figure, ax = _axes(WIDTH, height + (0.25 if len(series) > 1 else 0), left, top=0.3 if len(series) > 1 else 0.1)
+        figure, ax = _rows(rows, len(series))
         each = 0.8 / len(series)
         for at, of_series in enumerate(series):
             places = [row + (at - (len(series) - 1) / 2) * each for row in range(len(rows))]
             ax.barh(places, [values[at] for _, values in rows], each, color=COLOURS[at], label=of_series, linewidth=0)
-        ax.set_yticks(range(len(rows)), [shortened(label) for label, _ in rows])
-        ax.set_ylim(len(rows) - 0.4, -0.6)
-        ax.tick_params(axis="y", length=0)
         _scale(ax, "x", x, [value for _, values in rows for value in values])
         _finish(figure, ax, "x", len(series))
         return figure
@@ -107,6 +104,27 @@ def intervals(name: str, title: str, rows: Sequence[tuple[str, float, float, flo
 
     table = [[label, *map(number, values)] for label, *values in rows]
     return _chart(name, title, make, ["", "value", "from", "to"], table, f"{x.label}: {_few(table)}")
+
+
+def shares(
+    name: str, title: str, rows: Sequence[tuple[str, Sequence[float]]], series: Sequence[str], colours: Sequence[str]
+) -> Chart:
+    """A horizontal bar of 100 % for each row, as (label, values), divided by the shares of the series in its sum."""
+
+    def make() -> Figure:
+        figure, ax = _rows(rows, len(series))
+        starts = [0.0] * len(rows)
+        for at, of_series in enumerate(series):
+            wide = [100 * values[at] / (sum(values) or 1) for _, values in rows]
+            ax.barh(range(len(rows)), wide, 0.75, starts, color=colours[at], label=of_series, linewidth=0)
+            starts = [start + share for start, share in zip(starts, wide, strict=True)]
+        ax.set_xlim(0, 100)
+        ax.set_xlabel("% of them")
+        _finish(figure, ax, "x", len(series))
+        return figure
+
+    table = [[label, *map(number, values)] for label, values in rows]
+    return _chart(name, title, make, ["", *series], table, f"{', '.join(series)}: {_few(table)}")
 
 
 def lines(name: str, title: str, shown: Sequence[Line], x: Axis, y: Axis) -> Chart:
@@ -205,6 +223,19 @@ def points(
     return _chart(name, title, make, ["", x.label, y.label], table, f"{y.label} by {x.label}: {_few(table)}")
 
 
+def _rows(rows: Sequence[tuple[str, Sequence[float]]], series: int) -> tuple[Figure, Axes]:
+    """Axes with a labelled row for each, the first on top."""
+    each = CLOSE if len(rows) > MANY else ROW * (1 if series == 1 else 1.35)
+    left = 0.3 + LETTER * max((len(shortened(label)) for label, _ in rows), default=0)
+    legend = 0.25 if series > 1 else 0
+    width, height = NARROW if len(rows) > MANY else WIDTH, 0.9 + each * max(1, len(rows)) + legend
+    figure, ax = _axes(width, height, left, top=0.3 if series > 1 else 0.1)
+    ax.set_yticks(range(len(rows)), [shortened(label) for label, _ in rows])
+    ax.set_ylim(len(rows) - 0.4, -0.6)
+    ax.tick_params(axis="y", length=0)
+    return figure, ax
+
+
 def _axes(width: float, height: float, left: float, top: float) -> tuple[Figure, Axes]:
     from matplotlib.figure import Figure
 
@@ -234,8 +265,9 @@ def _scale(ax: Axes, which: str, axis: Axis, values: Sequence[float]) -> None:
     if axis.log and positive:
         set_scale("log")
         set_limits(min(positive) / 1.6, max(positive) * 1.6)
-        if max(positive) < NARROW * min(positive):
-            getattr(ax, f"{which}axis").set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        if max(positive) / min(positive) < DECADES:
+            # Powers of ten alone would be one or two marks.
+            getattr(ax, f"{which}axis").set_major_locator(LogLocator(subs=(1, 2, 5)))
         getattr(ax, f"{which}axis").set_major_formatter(lambda value, _: number(value))
         ax.minorticks_off()
     elif values and min(values) >= 0:

@@ -40,7 +40,7 @@ def source(draw: Draw, tmp_path: Path) -> Input:
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h"])
-@pytest.mark.parametrize("command", [[], ["plan"], ["build"], ["verify"]])
+@pytest.mark.parametrize("command", [[], ["plan"], ["build"], ["verify"], ["report"]])
 def test_help_has_an_example(command: list[str], flag: str) -> None:
     ended = CliRunner().invoke(main, [*command, flag])
     assert ended.exit_code == 0
@@ -193,6 +193,8 @@ def test_repairs_are_told_and_strict_refuses_them(cli: Cli, drawn: Input, tmp_pa
         (["verify", "x", "--ray-address", "127.0.0.1:1"], "--ray-address goes with --executor ray"),
         (["plan", "--colour"], "--colour"),
         (["verify"], "FOLDER"),
+        (["report"], "FOLDER"),
+        (["report", "x", "--sources", "-1"], "--sources"),
         (["compile"], "compile"),
     ],
 )

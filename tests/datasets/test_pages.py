@@ -15,7 +15,7 @@ from selenium.webdriver.common.keys import Keys
 from datasets.errors import DataError
 from datasets.images import decode, encode_jpeg, examine
 from datasets.masks import mask_to_rle
-from datasets.pages import charts, page, pictures
+from datasets.pages import charts, figures, page, pictures
 from datasets.pages.charts import Axis, Chart, Line, Panel
 from datasets.records import Annotation, Image
 from tests.browser import check_page, chromium
@@ -30,6 +30,7 @@ TEMPLATE = """{% extends "page.html" %}
 <section id="charts"><h2>Charts</h2>
 {% for item in charts %}{{ parts.chart(item) }}{% endfor %}
 {{ parts.matrix(name, ["", name], [(name, [("3", 0.5)])]) }}
+{{ parts.legend([("kept", name)]) }}
 {{ parts.filters("pictures", [choice]) }}
 <ul data-gallery="pictures">
 {% for item in pictures %}<li data-kind="{{ loop.cycle("even", "odd") }}">{{ item }}</li>{% endfor %}
@@ -44,6 +45,7 @@ def every_chart() -> list[Chart]:
     return [
         charts.bars("a", "Boxes", two, ["before", "after"], Axis("boxes")),
         charts.bars("b", "Boxes, log", two, ["before", "after"], Axis("boxes", log=True)),
+        charts.shares("s", "What became of them", two, ["kept", "dropped"], figures.COLOURS),
         charts.lines(
             "c", "AP", [Line(HOSTILE, [1, 2], [0.5, 0.75]), Line("b", [1, 2], [math.nan, 1])], Axis("x"), Axis("y")
         ),
@@ -129,8 +131,10 @@ def test_ids_are_the_charts_own() -> None:
 
 
 def test_tables_of_charts() -> None:
-    bars, _, line, histogram, panels, points, intervals = every_chart()
+    bars, _, shares, line, histogram, panels, points, intervals = every_chart()
     assert bars.rows == [[HOSTILE, "3", "5"], ["cup", "10", "200"]]
+    # Not the shares themselves.
+    assert shares.rows == [[HOSTILE, "3", "5"], ["cup", "10", "200"]]
     # First, last, lowest, highest; what is no number is left out.
     assert line.rows == [[HOSTILE, "0.5", "0.75", "0.5", "0.75"], ["b", "1", "1", "1", "1"]]
     # Quartiles of 1, 2, 2, 4, between them as numpy has it.
@@ -160,6 +164,7 @@ def test_long_names_of_lines_stand_below_each_other() -> None:
 def test_nothing_to_show() -> None:
     empty = [
         charts.bars("a", "None", [], ["boxes"], Axis("boxes", log=True)),
+        charts.shares("s", "None", [("cup", [0, 0])], ["kept", "dropped"], figures.COLOURS),
         charts.lines("b", "None", [], Axis("x"), Axis("y")),
         charts.panels("f", "None", [Panel(Axis("y"), [])], Axis("x")),
         charts.histograms("c", "None", {"before": [], "after": []}, Axis("px", log=True)),
@@ -167,6 +172,34 @@ def test_nothing_to_show() -> None:
         charts.intervals("e", "None", [], Axis("x")),
     ]
     assert all(ElementTree.fromstring(chart.svg).get("role") == "img" for chart in empty)
+
+
+def test_shares_fill_each_row() -> None:
+    chart = charts.shares("s", "Shares", [("cup", [1, 3]), ("dog", [6, 2])], ["kept", "dropped"], figures.COLOURS)
+    paths = ElementTree.fromstring(chart.svg).iterfind(".//{*}path[@clip-path]")
+    bars = [path.get("d", "") for path in paths if "fill: var(--series-" in path.get("style", "")]
+    across = [[float(x) for x in re.findall(r"[ML] ([0-9.]+)", bar)] for bar in bars]
+    ends = [(min(bar), max(bar)) for bar in across]
+    left, right = min(start for start, _ in ends), max(end for _, end in ends)
+    # 1 : 3 and 6 : 2, kept first.
+    shares = [[(place - left) / (right - left) for place in bar] for bar in ends]
+    assert shares == [pytest.approx(bar, abs=1e-4) for bar in ((0, 0.25), (0, 0.75), (0.25, 1), (0.75, 1))]
+
+
+def test_a_logarithmic_scale_of_few_decades_has_marks_between_them() -> None:
+    for most, between in ((200, True), (1_000_000, False)):
+        chart = charts.bars("b", "Boxes", [("cup", [3]), ("dog", [most])], ["boxes"], Axis("boxes", log=True))
+        assert (">20<" in chart.svg) == between
+
+
+def test_many_rows_are_closer() -> None:
+    def height(rows: int) -> float:
+        chart = charts.bars("b", "Boxes", [(str(at), [at]) for at in range(rows)], ["boxes"], Axis("boxes"))
+        return float(ElementTree.fromstring(chart.svg).get("height", "").removesuffix("pt"))
+
+    # 72 points an inch.
+    assert height(100) - height(90) == pytest.approx(72 * 10 * charts.CLOSE)
+    assert height(20) - height(10) == pytest.approx(72 * 10 * charts.ROW)
 
 
 def test_thumbnails_keep_their_shape() -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from datasets.errors import DataError
 from datasets.records import Category, Image
-from datasets.stream import DatasetWriter, read_head, records
+from datasets.stream import DatasetWriter, located_records, read_head, records, records_from
 
 IMAGES = [Image(id=n, file_name=f"größe {n}.jpg", width=10, height=20) for n in (1, 2)]
 
@@ -52,6 +53,17 @@ def test_a_section_is_read_no_further_than_asked(tmp_path: Path) -> None:
     assert json.loads(next(found)) == {"id": 1, "image_id": 1, "area": 0}
     with pytest.raises(DataError, match=r"a\.json line 7: expected a whole line, found the end of the file"):
         next(found)
+
+
+@pytest.mark.parametrize("section", ["images", "annotations"])
+def test_records_are_read_from_any_of_them_to_the_end_of_their_section(
+    tmp_path: Path, section: Literal["images", "annotations"]
+) -> None:
+    path = tmp_path / "a.json"
+    write(path, IMAGES, 3)
+    every = list(records(path, section))
+    places = [offset for offset, _ in located_records(path, section)]
+    assert [list(records_from(path, offset)) for offset in places] == [every[at:] for at in range(len(every))]
 
 
 @pytest.mark.parametrize(

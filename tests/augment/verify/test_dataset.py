@@ -31,6 +31,14 @@ def test_a_build_is_good(built: Callable[[str], Path], check: Check, name: str) 
     assert check(folder) == Verified(images + 3, images, len(dataset["annotations"]), labels_verified=True)
 
 
+def test_a_report_is_no_part_of_a_build(copied: Callable[[str], Path], check: Check, faults: Faults) -> None:
+    folder = copied("expanded")
+    (folder / "report.html").write_text("<p>")
+    assert check(folder).labels_verified
+    (folder / "images" / "report.html").write_text("<p>")
+    assert faults(folder) == ["images/report.html: not in SHA256SUMS, so not part of this dataset"]
+
+
 @pytest.mark.parametrize("more", [{"limit": 1}, {"limit": 7}, {"limit": 100}, {"link": True}])
 def test_builds_with_options_are_good(
     draw: Draw, make: Make, check: Check, tmp_path: Path, more: dict[str, Any]
