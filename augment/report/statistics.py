@@ -11,6 +11,7 @@ from augment.report import words
 from augment.report.counted import CategoryCase, Sizes, by_category, by_operation
 from augment.report.finished import CategoryCounts, Manifest
 from datasets.pages import charts
+from datasets.pages.axes import number
 from datasets.pages.charts import Axis, Chart
 from datasets.pages.figures import COLOURS
 
@@ -31,12 +32,12 @@ def operations_table(manifest: Manifest) -> Table:
     """What each operation makes, its images, and what became of the objects in them."""
     cases = shown_cases(manifest)
     rows = [
-        [words.spoken(name), words.OPERATIONS.get(name, ""), charts.number(item.images)]
-        + [charts.number(getattr(item, case)) for case in cases]
+        [words.spoken(name), words.OPERATIONS.get(name, ""), number(item.images)]
+        + [number(getattr(item, case)) for case in cases]
         for name, item in manifest.counts.operations.items()
     ]
     sums = [manifest.counts.images, *(words.total(manifest, case) for case in cases)]
-    return Table(["operation", "what it makes", "images", *cases], [*rows, ["total", "", *map(charts.number, sums)]])
+    return Table(["operation", "what it makes", "images", *cases], [*rows, ["total", "", *map(number, sums)]])
 
 
 def shown_cases(manifest: Manifest) -> list[str]:
@@ -109,8 +110,7 @@ def _boxes(name: str, title: str, rows: Sequence[CategoryCounts], x: Axis) -> Ch
     bars = [(item.name, [item.before, item.after]) for item in rows[:MOST_ROWS]]
     chart = charts.bars(name, _of_the_first(title, len(rows)), bars, ["before", "after"], x)
     table = [
-        [item.name, charts.number(item.before), charts.number(item.after), words.ratio(item.before, item.after)]
-        for item in rows
+        [item.name, number(item.before), number(item.after), words.ratio(item.before, item.after)] for item in rows
     ]
     return chart._replace(header=[*chart.header, "times"], rows=table)
 
@@ -121,7 +121,7 @@ def _shares(name: str, title: str, rows: Sequence[tuple[str, Sequence[int]]]) ->
     shown = [(label, [values[at] for at in used]) for label, values in rows if any(values)]
     cases, colours = ([items[at] for at in used] for items in (list(CASE_COLOURS), list(CASE_COLOURS.values())))
     chart = charts.shares(name, _of_the_first(title, len(shown)), shown[:MOST_ROWS], cases, colours)
-    return chart._replace(rows=[[label, *map(charts.number, values)] for label, values in shown])
+    return chart._replace(rows=[[label, *map(number, values)] for label, values in shown])
 
 
 def _of_the_first(title: str, rows: int) -> str:

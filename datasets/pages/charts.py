@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from datasets.pages import figures
-from datasets.pages.figures import COLOURS, FAINT, GROUND, RULE
+from datasets.pages import axes, figures
+from datasets.pages.axes import LETTER, WIDTH, number, shortened
+from datasets.pages.figures import COLOURS, FAINT, GROUND
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -15,19 +16,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Inches.
-WIDTH, HEIGHT = 6.0, 3.2
-PANEL = 1.75
-ROW, LETTER, LEGEND = 0.22, 0.085, 0.2
-MOST_LETTERS = 28
+HEIGHT, PANEL, ROW = 3.2, 1.75, 0.22
 # Rows of bars from which on they are closer, and the chart narrower: readable on a phone, and others fit beside it.
 MANY, CLOSE, NARROW = 30, 0.16, 4.0
 BINS = 24
-# Up to this range, a logarithmic scale has marks between powers of ten.
-DECADES = 1000
 # The numbers of a line.
 ENDS = ["", "first", "last", "lowest", "highest"]
-# Points of a line that are marked, and points whose names do not cover each other.
-FEW, NAMED = 60, 15
+# Points whose names do not cover each other.
+NAMED = 15
 
 
 class Chart(NamedTuple):
@@ -57,17 +53,6 @@ class Panel(NamedTuple):
     lines: Sequence[Line]
 
 
-def number(value: float) -> str:
-    """`64,914`, `0.25`, `1.2e-05`; a whole number without a point, `-` for none."""
-    if not math.isfinite(value):
-        return "-"
-    return f"{value:,.0f}" if value == round(value) and abs(value) < 1e15 else f"{value:,.4g}"
-
-
-def shortened(text: str) -> str:
-    return text if len(text) <= MOST_LETTERS else f"{text[: MOST_LETTERS - 1]}\N{HORIZONTAL ELLIPSIS}"
-
-
 def bars(name: str, title: str, rows: Sequence[tuple[str, Sequence[float]]], series: Sequence[str], x: Axis) -> Chart:
     """A horizontal bar of each series for each row, as (label, values); the first row on top."""
 
@@ -77,8 +62,8 @@ def bars(name: str, title: str, rows: Sequence[tuple[str, Sequence[float]]], ser
         for at, of_series in enumerate(series):
             places = [row + (at - (len(series) - 1) / 2) * each for row in range(len(rows))]
             ax.barh(places, [values[at] for _, values in rows], each, color=COLOURS[at], label=of_series, linewidth=0)
-        _scale(ax, "x", x, [value for _, values in rows for value in values])
-        _finish(figure, ax, "x", len(series))
+        axes.scale(ax, "x", *x, [value for _, values in rows for value in values])
+        axes.finish(figure, ax, "x", len(series))
         return figure
 
     table = [[label, *map(number, values)] for label, values in rows]
@@ -90,7 +75,7 @@ def intervals(name: str, title: str, rows: Sequence[tuple[str, float, float, flo
 
     def make() -> Figure:
         left = 0.3 + LETTER * max((len(shortened(label)) for label, *_ in rows), default=0)
-        figure, ax = _axes(WIDTH, 0.9 + 1.2 * ROW * max(1, len(rows)), left, top=0.1)
+        figure, ax = axes.new(WIDTH, 0.9 + 1.2 * ROW * max(1, len(rows)), left, top=0.1)
         places = range(len(rows))
         ax.hlines(places, [row[2] for row in rows], [row[3] for row in rows], color=COLOURS[0], linewidth=2)
         ax.plot([row[1] for row in rows], places, "o", color=COLOURS[0], markersize=6)
@@ -99,7 +84,7 @@ def intervals(name: str, title: str, rows: Sequence[tuple[str, float, float, flo
         ax.tick_params(axis="y", length=0)
         # Points need no origin, from which differences would look small.
         ax.set_xlabel(x.label)
-        _finish(figure, ax, "x", 1)
+        axes.finish(figure, ax, "x", 1)
         return figure
 
     table = [[label, *map(number, values)] for label, *values in rows]
@@ -120,7 +105,7 @@ def shares(
             starts = [start + share for start, share in zip(starts, wide, strict=True)]
         ax.set_xlim(0, 100)
         ax.set_xlabel("% of them")
-        _finish(figure, ax, "x", len(series))
+        axes.finish(figure, ax, "x", len(series))
         return figure
 
     table = [[label, *map(number, values)] for label, values in rows]
@@ -131,12 +116,12 @@ def lines(name: str, title: str, shown: Sequence[Line], x: Axis, y: Axis) -> Cha
     """Lines on shared axes; values that are not finite are gaps."""
 
     def make() -> Figure:
-        top = _top([line.name for line in shown])
-        figure, ax = _axes(WIDTH, HEIGHT - 0.35 + top, 0.75, top)
-        _draw(ax, shown)
-        _scale(ax, "x", x, [value for line in shown for value in line.x])
-        _scale(ax, "y", y, [value for line in shown for value in line.y])
-        _finish(figure, ax, "y", len(shown))
+        top = axes.room_for_legend([line.name for line in shown])
+        figure, ax = axes.new(WIDTH, HEIGHT - 0.35 + top, 0.75, top)
+        axes.draw_lines(ax, shown)
+        axes.scale(ax, "x", *x, [value for line in shown for value in line.x])
+        axes.scale(ax, "y", *y, [value for line in shown for value in line.y])
+        axes.finish(figure, ax, "y", len(shown))
         return figure
 
     table = [[line.name, *_ends(line)] for line in shown]
@@ -149,20 +134,20 @@ def panels(name: str, title: str, shown: Sequence[Panel], x: Axis) -> Chart:
     def make() -> Figure:
         from matplotlib.figure import Figure
 
-        top = _top([line.name for line in shown[0].lines] if shown else [])
+        top = axes.room_for_legend([line.name for line in shown[0].lines] if shown else [])
         height = 0.5 + top + PANEL * len(shown)
         figure = Figure((WIDTH, height))
         figure.patch.set_visible(False)
         figure.subplots_adjust(0.75 / WIDTH, 0.5 / height, 1 - 0.2 / WIDTH, 1 - top / height, hspace=0.15)
-        axes = figure.subplots(len(shown), sharex=True, squeeze=False)[:, 0]
-        for at, (ax, panel) in enumerate(zip(axes, shown, strict=True)):
+        rows = figure.subplots(len(shown), sharex=True, squeeze=False)[:, 0]
+        for at, (ax, panel) in enumerate(zip(rows, shown, strict=True)):
             ax.patch.set_visible(False)
-            _draw(ax, panel.lines)
-            _scale(ax, "y", panel.y, [value for line in panel.lines for value in line.y if math.isfinite(value)])
+            axes.draw_lines(ax, panel.lines)
+            axes.scale(ax, "y", *panel.y, [value for line in panel.lines for value in line.y if math.isfinite(value)])
             # One legend for all.
-            _finish(figure, ax, "y", 1 if at else len(panel.lines))
-        _scale(axes[-1], "x", x, [value for panel in shown for line in panel.lines for value in line.x])
-        figure.align_ylabels(axes)
+            axes.finish(figure, ax, "y", 1 if at else len(panel.lines))
+        axes.scale(rows[-1], "x", *x, [value for panel in shown for line in panel.lines for value in line.x])
+        figure.align_ylabels(rows)
         return figure
 
     table = [
@@ -182,15 +167,15 @@ def histograms(name: str, title: str, values: Mapping[str, Sequence[float]], x: 
     def make() -> Figure:
         import numpy as np
 
-        figure, ax = _axes(WIDTH, HEIGHT, 0.75, top=0.35)
+        figure, ax = axes.new(WIDTH, HEIGHT, 0.75, top=0.35)
         for at, (key, items) in enumerate(finite.items()):
             counts, _ = np.histogram(items, edges)
             shares = 100 * counts / max(1, len(items))
             ax.stairs(shares, edges, color=COLOURS[at % len(COLOURS)], label=key, linewidth=1.8)
             ax.stairs(shares, edges, color=COLOURS[at % len(COLOURS)], fill=True, alpha=0.12)
-        _scale(ax, "x", x, edges)
-        _scale(ax, "y", Axis("% of them"), [0.0])
-        _finish(figure, ax, "y", len(finite))
+        axes.scale(ax, "x", *x, edges)
+        axes.scale(ax, "y", *Axis("% of them"), [0.0])
+        axes.finish(figure, ax, "y", len(finite))
         return figure
 
     table = [[key, f"{len(items):,}", *map(number, _quartiles(items))] for key, items in finite.items()]
@@ -204,19 +189,19 @@ def points(
     """Points, as (name, x, y), with their names where there is room; `line` has the ends of a dashed diagonal."""
 
     def make() -> Figure:
-        figure, ax = _axes(WIDTH, HEIGHT, 0.75, top=0.1)
+        figure, ax = axes.new(WIDTH, HEIGHT, 0.75, top=0.1)
         if line:
             ax.plot(line, line, color=FAINT, linestyle=(0, (4, 3)), linewidth=1)
         kind: dict[str, Any] = {"color": COLOURS[0], "markeredgecolor": GROUND, "markeredgewidth": 0.6}
         ax.plot([item[1] for item in shown], [item[2] for item in shown], "o", markersize=6, **kind)
-        _scale(ax, "x", x, [item[1] for item in shown])
-        _scale(ax, "y", y, [item[2] for item in shown])
+        axes.scale(ax, "x", *x, [item[1] for item in shown])
+        axes.scale(ax, "y", *y, [item[2] for item in shown])
         for label, at, value in shown if len(shown) <= NAMED else ():
             # Towards the middle, where there is room.
             right = ax.transLimits.transform(ax.transScale.transform((at, value)))[0] > 0.6
             side: dict[str, Any] = {"xytext": (-5 if right else 5, 3), "ha": "right" if right else "left"}
             ax.annotate(shortened(label), (at, value), textcoords="offset points", fontsize=8, color=FAINT, **side)
-        _finish(figure, ax, "both", 1)
+        axes.finish(figure, ax, "both", 1)
         return figure
 
     table = [[label, number(at), number(value)] for label, at, value in shown]
@@ -229,71 +214,11 @@ def _rows(rows: Sequence[tuple[str, Sequence[float]]], series: int) -> tuple[Fig
     left = 0.3 + LETTER * max((len(shortened(label)) for label, _ in rows), default=0)
     legend = 0.25 if series > 1 else 0
     width, height = NARROW if len(rows) > MANY else WIDTH, 0.9 + each * max(1, len(rows)) + legend
-    figure, ax = _axes(width, height, left, top=0.3 if series > 1 else 0.1)
+    figure, ax = axes.new(width, height, left, top=0.3 if series > 1 else 0.1)
     ax.set_yticks(range(len(rows)), [shortened(label) for label, _ in rows])
     ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
     return figure, ax
-
-
-def _axes(width: float, height: float, left: float, top: float) -> tuple[Figure, Axes]:
-    from matplotlib.figure import Figure
-
-    figure = Figure((width, height))
-    figure.patch.set_visible(False)
-    below, right = 0.55, 0.2
-    ax = figure.add_axes(
-        (left / width, below / height, (width - left - right) / width, (height - below - top) / height)
-    )
-    ax.patch.set_visible(False)
-    return figure, ax
-
-
-def _draw(ax: Axes, shown: Sequence[Line]) -> None:
-    for at, line in enumerate(shown):
-        marker = "o" if len(line.x) <= FEW else ""
-        colour = COLOURS[at % len(COLOURS)]
-        ax.plot(line.x, line.y, color=colour, label=shortened(line.name), linewidth=1.6, marker=marker, markersize=4)
-
-
-def _scale(ax: Axes, which: str, axis: Axis, values: Sequence[float]) -> None:
-    from matplotlib.ticker import LogLocator
-
-    set_scale, set_label, set_limits = (getattr(ax, f"set_{which}{part}") for part in ("scale", "label", "lim"))
-    set_label(axis.label)
-    positive = [value for value in values if value > 0 and math.isfinite(value)]
-    if axis.log and positive:
-        set_scale("log")
-        set_limits(min(positive) / 1.6, max(positive) * 1.6)
-        if max(positive) / min(positive) < DECADES:
-            # Powers of ten alone would be one or two marks.
-            getattr(ax, f"{which}axis").set_major_locator(LogLocator(subs=(1, 2, 5)))
-        getattr(ax, f"{which}axis").set_major_formatter(lambda value, _: number(value))
-        ax.minorticks_off()
-    elif values and min(values) >= 0:
-        set_limits(0)
-        getattr(ax, f"{which}axis").set_major_formatter(lambda value, _: number(round(value, 10)))
-
-
-def _finish(figure: Figure, ax: Axes, grid: str, series: int) -> None:
-    ax.grid(axis=grid, color=RULE, linewidth=0.8)  # type: ignore[arg-type]
-    ax.set_axisbelow(True)
-    ax.spines[["top", "right"]].set_visible(False)
-    if series > 1:
-        columns = _columns(ax.get_legend_handles_labels()[1])
-        figure.legend(loc="upper left", ncols=columns, frameon=False, borderaxespad=0, handlelength=1.5)
-
-
-def _top(names: Sequence[str]) -> float:
-    """Inches above the axes, for the legend."""
-    rows = math.ceil(len(names) / _columns(names))
-    return 0.35 + LEGEND * (max(1, rows) - 1)
-
-
-def _columns(names: Sequence[str]) -> int:
-    """Names of a legend that stand beside each other."""
-    longest = max((len(shortened(name)) for name in names), default=0)
-    return max(1, min(len(names), 4, int(WIDTH / (0.5 + LETTER * longest))))
 
 
 def _edges(values: Sequence[float], log: bool) -> list[float]:

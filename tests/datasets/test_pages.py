@@ -15,7 +15,7 @@ from selenium.webdriver.common.keys import Keys
 from datasets.errors import DataError
 from datasets.images import decode, encode_jpeg, examine
 from datasets.masks import mask_to_rle
-from datasets.pages import charts, figures, page, pictures
+from datasets.pages import axes, charts, figures, page, pictures
 from datasets.pages.charts import Axis, Chart, Line, Panel
 from datasets.records import Annotation, Image
 from tests.browser import check_page, chromium
@@ -158,7 +158,7 @@ def test_long_names_of_lines_stand_below_each_other() -> None:
 
     # Points: 72 an inch.
     assert height(["a", "b", "c"]) == pytest.approx(72 * charts.HEIGHT, abs=0.1)
-    assert height([name * 20 for name in "abc"]) == pytest.approx(72 * (charts.HEIGHT + charts.LEGEND), abs=0.1)
+    assert height([name * 20 for name in "abc"]) == pytest.approx(72 * (charts.HEIGHT + axes.LEGEND), abs=0.1)
 
 
 def test_nothing_to_show() -> None:
