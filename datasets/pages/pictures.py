@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from datasets.file_names import locate
-from datasets.images import Pixels, decode, encode_jpeg, examine, read_file
+from datasets.images import Pixels, encode_jpeg
 from datasets.masks import rle_to_mask
-from datasets.records import Annotation, BoxXYWH, Image, Polygons, Rle
+from datasets.records import Annotation, BoxXYWH, Polygons, Rle
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -69,15 +67,6 @@ def letters_of(width: int) -> float:
 def label_width(label: str, size: float) -> float:
     """About the width of a label in letters of this height."""
     return LETTER_WIDTH * size * len(label)
-
-
-def thumbnail_of(folder: Path, image: Image, side: int = SIDE) -> bytes | str:
-    """A thumbnail of an image's file, or why there is none."""
-    try:
-        data = read_file(locate(folder, image.file_name).path)
-        return thumbnail(decode(data, examine(data, image.width, image.height)), side)
-    except (ValueError, OSError) as error:
-        return str(error)
 
 
 def outlines_of(annotation: Annotation) -> list[npt.NDArray[np.float64]]:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from datasets.evaluated_masks import parsed
 from datasets.pages import pictures
 from datasets.pages.pictures import Shape
+from datasets.pages.thumbnails import Thumbnail, thumbnails
 from datasets.records import BoxXYWH, Category, Dataset, Image, Rle
 from datasets.results import Results
 from ensemble.report.images import Change, Judged
@@ -86,9 +87,10 @@ def compared(
     for row, item in enumerate(truth.annotations):
         rows[item.image_id].append(row)
     items = []
+    made = thumbnails([truth.images[change.image] for change in changes], folder)
     for change in changes:
         image = truth.images[change.image]
-        jpeg, missing = _thumbnail(folder, image)
+        jpeg, missing = _parted(made[image.id])
         drawn, seen = [], {truth.annotations[row].category_id for row in rows[image.id]}
         for name, judged, f1 in zip(called, (before, after), (change.before, change.after), strict=True):
             shapes = [*truth_shapes(truth, rows[image.id], judged, names), *detection_shapes(image, judged, names)]
@@ -108,10 +110,9 @@ def called_by(image: Image) -> str:
     return image.file_name or f"image {image.id}"
 
 
-def _thumbnail(folder: Path, image: Image) -> tuple[bytes, str]:
+def _parted(made: Thumbnail) -> tuple[bytes, str]:
     """A JPEG, and why there is none."""
-    jpeg = pictures.thumbnail_of(folder, image)
-    return (b"", jpeg) if isinstance(jpeg, str) else (jpeg, "")
+    return (b"", made) if isinstance(made, str) else (made, "")
 
 
 def _drawn(image: Image, jpeg: bytes, shapes: Sequence[Shape], about: str) -> Drawn:
@@ -149,11 +150,12 @@ def submitted(images: Sequence[Image], results: Results, categories: Sequence[Ca
     """Images with these detections, in the colours of their categories."""
     names = Names.of(categories)
     items = []
+    made = thumbnails(images, folder)
     for image in images:
         rows = np.flatnonzero(results.image_ids == image.id)
         # The surest have their labels first.
         rows = rows[np.argsort(-results.scores[rows], kind="stable")]
-        jpeg, missing = _thumbnail(folder, image)
+        jpeg, missing = _parted(made[image.id])
         # The size of an image whose file cannot be read is not to be trusted with a mask.
         shapes = [submitted_shape(results, row, image, names, masks=not missing) for row in rows.tolist()]
         ids = results.category_ids[rows].tolist()

@@ -17,6 +17,7 @@ from datasets.images import decode, encode_jpeg, examine
 from datasets.masks import mask_to_rle
 from datasets.pages import axes, charts, figures, page, pictures
 from datasets.pages.charts import Axis, Chart, Line, Panel
+from datasets.pages.thumbnails import thumbnails
 from datasets.records import Annotation, Image
 from tests.browser import check_page, chromium
 
@@ -209,17 +210,23 @@ def test_thumbnails_keep_their_shape() -> None:
     assert decode(small, examine(small, 6, 3)).shape == (3, 6, 3)
 
 
-def test_a_thumbnail_of_a_file_or_why_there_is_none(tmp_path: Path) -> None:
-    (tmp_path / "a.jpg").write_bytes(encode_jpeg(np.zeros((30, 40, 3), np.uint8), 90))
-    (tmp_path / "b.jpg").write_bytes(b"no picture")
-    images = [Image(id=1, file_name=name, width=40, height=30) for name in ("a.jpg", "b.jpg", "c.jpg", "../d.jpg")]
-    good, *bad = [pictures.thumbnail_of(tmp_path, image) for image in images]
+def test_thumbnails_of_files_or_why_there_is_none(tmp_path: Path) -> None:
+    elsewhere, folder = tmp_path / "elsewhere.jpg", tmp_path / "images"
+    folder.mkdir()
+    elsewhere.write_bytes(encode_jpeg(np.zeros((30, 40, 3), np.uint8), 90))
+    (folder / "a.jpg").write_bytes(elsewhere.read_bytes())
+    (folder / "b.jpg").write_bytes(b"no picture")
+    (folder / "e.jpg").symlink_to(elsewhere)
+    names = ("a.jpg", "b.jpg", "c.jpg", "../elsewhere.jpg", "e.jpg")
+    shown = [Image(id=id_, file_name=name, width=40, height=30) for id_, name in enumerate(names)]
+    good, broken, missing, outside, link = thumbnails(shown, folder).values()
     assert isinstance(good, bytes)
-    assert bad == [
-        "expected a JPEG or PNG file, found something else or a damaged head",
-        "expected an image file, found none",
-        "climbs out of the image folder",
-    ]
+    assert broken == "expected a JPEG or PNG file, found something else or a damaged head"
+    assert str(missing).startswith("expected an image file, found none")
+    assert outside == "climbs out of the image folder"
+    assert "link" in str(link)
+    assert isinstance(thumbnails(shown, folder, follow_links=True)[4], bytes)
+    assert set(thumbnails(shown, None).values()) == {"the folder of the images is not known"}
 
 
 def test_a_picture_without_its_image_has_its_shapes_with_their_labels() -> None:

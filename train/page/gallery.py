@@ -10,10 +10,10 @@ from datasets.analysis import KINDS, Kind, Suspect
 from datasets.pages import pictures
 from datasets.pages.page import Choice
 from datasets.pages.pictures import Shape
+from datasets.pages.thumbnails import Thumbnail, thumbnails
 from datasets.records import Annotation, BoxXYWH
 from train.page.judged import Detection, Judged, JudgedImage
 from train.page.measured import Measured
-from train.page.shown_images import Thumbnail, thumbnails
 from train.page.story import Sentence
 
 if TYPE_CHECKING:

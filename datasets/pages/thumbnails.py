@@ -1,4 +1,4 @@
-"""Thumbnails of the images that a page shows; what cannot be read has a reason instead."""
+"""Thumbnails of the images that a page shows, or why there is none."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from datasets.images import Reading, read_file
 from datasets.pages.pictures import thumbnail
 from datasets.records import Image
 
+# A JPEG, or why there is none.
 Thumbnail = bytes | str
-"""A JPEG, or why there is none."""
 
 
 def thumbnails(images: Sequence[Image], folder: Path | None, *, follow_links: bool = False) -> dict[int, Thumbnail]:
-    """By image id. All follow one EXIF convention, as in training."""
+    """By image id. All follow one EXIF convention, as in training; links that lead out of the folder are not followed,
+    unless `follow_links`.
+    """
     if folder is None:
         return {image.id: "the folder of the images is not known" for image in images}
     files = [_file(image, folder.absolute()) for image in images]
