@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +23,8 @@ from scripts.experiments.numbers import spread
 HERE = Path(__file__).parent
 SETTINGS = HERE / "settings"
 LISTS = ("arms", "causes")
+# In the name of a job's folder.
+SEED = re.compile(r"\bseed(\d{1,9})\b")
 SETTINGS_OF = {"bccd": "bccd", "sample": "sample"}
 
 
@@ -53,10 +56,13 @@ class Evidence:
         train, val = experiment.read_splits(common)
         self.counts = splits.drawable(self.settings.images, train)
         images = _asked(request.images, self.counts, "--images")
+        self.seeds = _seeds(request.seeds, common.output)
         trials = self._trials()
         self.experiment = Experiment(common, self.arms, train, val, trials)
         self.chosen = [
-            item for item in trials if item.arm in names and item.images in images and item.length in lengths
+            item
+            for item in trials
+            if item.arm in names and item.images in images and item.length in lengths and item.seed < request.seeds
         ]
         self._aps: dict[tuple[str, ...], comparison.ArmAps] = {}
 
@@ -64,7 +70,7 @@ class Evidence:
         """One seed after the other, so that there is a whole table early."""
         return [
             Trial(arm.name, count, length, seed)
-            for seed in range(self.request.seeds)
+            for seed in self.seeds
             for length in self.settings.lengths
             for count in self.counts
             for arm in self.arms
@@ -92,8 +98,7 @@ class Evidence:
 
     def _seeds(self, arm: str, count: int, length: int) -> list[int]:
         """Those that are measured."""
-        seeds = range(self.request.seeds)
-        return [seed for seed in seeds if self.experiment.measured(Trial(arm, count, length, seed)) is not None]
+        return [seed for seed in self.seeds if self.experiment.measured(Trial(arm, count, length, seed)) is not None]
 
     def _cell(self, arm: Composed, count: int, length: int) -> Cell | None:
         seeds = self._seeds(arm.name, count, length)
@@ -170,6 +175,12 @@ def _list_folder(name: str) -> Path:
     if not folder.is_dir():
         raise DataError(f"--list {name}: expected a folder of YAML files or one of {', '.join(LISTS)}, found neither")
     return folder
+
+
+def _seeds(asked: int, output: Path) -> list[int]:
+    """Those that were asked for, and those of earlier runs, which stay on the page."""
+    names = (SEED.search(path.parent.name) for path in output.glob("*/*/job.json"))
+    return sorted({*range(asked), *(int(found[1]) for found in names if found is not None)})
 
 
 def _asked(asked: tuple[int, ...], known: tuple[int, ...], option: str) -> tuple[int, ...]:

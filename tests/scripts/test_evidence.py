@@ -76,6 +76,14 @@ def test_two_arms_on_two_numbers_of_images_and_again(
     assert (tmp_path / "runs/own.md").read_text(encoding="utf-8") == page
 
 
+def test_seeds_of_earlier_runs_stay_on_the_page(arguments: list[str], tmp_path: Path) -> None:
+    more = ["--arms", "original", "--images", "0"]
+    run_evidence(arguments, *more, "--seeds", "2")
+    run_evidence(arguments, "--arms", "mean", "--images", "0")
+    document = json.loads((tmp_path / "runs/own.json").read_bytes())
+    assert {item["arm"]: item["seeds"] for item in document["cells"]} == {"original": 2, "mean": 1}
+
+
 def test_checkpoints_are_removed_once_nothing_needs_them_and_that_is_all(arguments: list[str], tmp_path: Path) -> None:
     run_evidence(arguments, "--images", "0", "--remove-checkpoints")
     folder = tmp_path / "runs" / "evidence"
