@@ -19,29 +19,34 @@ from datasets.images import Pixels
 from datasets.masks import Points, clip_polygon, polygon_area
 from datasets.records import Annotation, BoxXYWH, Category, Dataset, Image
 from datasets.sample_outlines import Drawing
-from datasets.sample_scenes import Pose, Scene
+from datasets.sample_scenes import PALETTE, Pose, Scene
 from datasets.sample_things import CAR, CUP, FISH, HOUSE, LEAF, STAR, TREE, UMBRELLA
 from datasets.staging import staging
 
 
 class Thing(NamedTuple):
-    """A category: its id (with gaps, as COCO's), how common it is, and what it looks like."""
+    """A category: its id (with gaps, as COCO's), how common it is, and what it looks like.
+
+    `colours` are rows of `PALETTE`: the body has the one that differs most from the ground. Details may have any, and
+    several things share one, so that colour alone does not tell them apart.
+    """
 
     id: int
     name: str
     weight: int
     drawing: Drawing
+    colours: tuple[int, int]
 
 
 THINGS = (
-    Thing(1, "leaf", 100, LEAF),
-    Thing(2, "cup", 64, CUP),
-    Thing(3, "fish", 40, FISH),
-    Thing(5, "house", 26, HOUSE),
-    Thing(8, "star", 18, STAR),
-    Thing(13, "car", 13, CAR),
-    Thing(21, "umbrella", 10, UMBRELLA),
-    Thing(34, "tree", 8, TREE),
+    Thing(1, "leaf", 100, LEAF, (4, 3)),
+    Thing(2, "cup", 64, CUP, (12, 6)),
+    Thing(3, "fish", 40, FISH, (5, 1)),
+    Thing(5, "house", 26, HOUSE, (10, 12)),
+    Thing(8, "star", 18, STAR, (2, 9)),
+    Thing(13, "car", 13, CAR, (0, 7)),
+    Thing(21, "umbrella", 10, UMBRELLA, (8, 10)),
+    Thing(34, "tree", 8, TREE, (4, 5)),
 )
 # What lies in heaps, which are crowds.
 HEAPED = THINGS[0]
@@ -224,7 +229,7 @@ def _picture(image: Image, placed: list[Placed], rng: np.random.Generator) -> Pi
     """(height, width, 3) RGB: later things lie upon earlier ones."""
     scene = Scene(image.width, image.height, rng)
     for item in placed:
-        scene.draw(item.thing.drawing, item.pose)
+        scene.draw(item.thing.drawing, item.pose, PALETTE[list(item.thing.colours)])
     return scene.finished()
 
 

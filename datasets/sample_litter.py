@@ -13,12 +13,12 @@ from datasets.sample_painting import Ints
 
 
 class Litter(NamedTuple):
-    """A kind: what draws one, its least and greatest radius in px, and its (n, 3) colours; None for those of things."""
+    """A kind: what draws one, its least and greatest radius in px, and its (n, 3) colours."""
 
     draw: Callable[[np.random.Generator], Drawing]
     least: int
     greatest: int
-    palette: Ints | None = None
+    palette: Ints
 
 
 def _pebble(rng: np.random.Generator) -> Drawing:
@@ -56,5 +56,5 @@ LITTER = (
     Litter(_pebble, 5, 24, STONES),
     Litter(_pebble, 5, 24, STONES),
     Litter(_sheet, 14, 46, PAPERS),
-    Litter(_pencil, 24, 60),
+    Litter(_pencil, 24, 60, STONES),
 )

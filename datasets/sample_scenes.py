@@ -14,7 +14,7 @@ from datasets.sample_litter import LITTER
 from datasets.sample_outlines import Drawing, Outline, Part
 from datasets.sample_painting import ONE, Ints, Light, paint, shadow
 
-# Of things, whatever their category, and of litter: a colour tells nothing.
+# Of things and of their details.
 PALETTE = np.array(
     [
         (230, 84, 66), (244, 146, 62), (250, 202, 66), (150, 188, 72), (58, 144, 84), (24, 138, 140), (72, 158, 216),
@@ -29,7 +29,7 @@ GROUNDS = np.array(
 )  # fmt: skip
 DARK, LIGHT = np.array((54, 52, 60)), np.array((246, 240, 228))
 # How much a colour of these varies in each channel, and each pixel.
-JITTER, GRAIN = 10, 6
+JITTER, GRAIN = 6, 3
 # In `ONE`ths: what a shadow takes.
 SHADE = 84
 
@@ -58,10 +58,10 @@ class Scene:
         self._rng, self._light = rng, Light(round(ONE * math.cos(angle)), round(ONE * math.sin(angle)))
         self._ground = self._jittered(GROUNDS[rng.integers(len(GROUNDS))])
         self._canvas = ground(width, height, self._ground, self._light, rng)
-        for _ in range(int(rng.integers(3, 8))):
+        for _ in range(int(rng.integers(0, 4))):
             self._litter(width, height)
 
-    def draw(self, drawing: Drawing, pose: Pose, palette: Ints = PALETTE) -> None:
+    def draw(self, drawing: Drawing, pose: Pose, palette: Ints) -> None:
         """Paint a drawing in a colour of an (n, 3) palette over what is there, with its shadow."""
         body = self._colour(self._ground, palette)
         colours = {"body": body, "accent": self._colour(body, PALETTE), "dark": DARK, "light": LIGHT}
@@ -81,7 +81,7 @@ class Scene:
         kind = LITTER[integers(len(LITTER))]
         radius = int(integers(kind.least, kind.greatest + 1))
         pose = Pose(int(integers(width)), int(integers(height)), radius, int(integers(360)), mirrored=False)
-        self.draw(kind.draw(self._rng), pose, PALETTE if kind.palette is None else kind.palette)
+        self.draw(kind.draw(self._rng), pose, kind.palette)
 
     def _colour(self, beside: Ints, palette: Ints) -> Ints:
         """(3,): of the half of a palette that differs most from what it lies on."""

@@ -19,7 +19,7 @@ from datasets.sample import CROWDED, SPLITS, Split, write_sample
 from datasets.sources import Input, read_checked
 
 # Of all annotation files, then all images, in the order of their names.
-SHA256 = "eb5205403f06e8cc8efb6ed39310e17a44e5225d52bf969d4118ad8f6e81bfd0"
+SHA256 = "6ba7be97d787666c02a00b57182661bc4d795a1fcde7d7d3800e1005b734a39a"
 
 
 def test_bytes_are_the_same_everywhere(sample: Path) -> None:

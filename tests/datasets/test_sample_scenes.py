@@ -1,4 +1,4 @@
-"""What the sample shows: things that are whole outlines with their details inside, colours that tell no category."""
+"""What the sample shows: things that are whole outlines with their details inside, colours that stand out."""
 
 from __future__ import annotations
 
