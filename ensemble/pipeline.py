@@ -99,7 +99,7 @@ def read_models(
     lists categories), and for coordinates beyond MAX_COORDINATE.
     """
     if not paths:
-        raise DataError("expected at least one results file, found none")
+        raise DataError("expected at least one results file, found none; name each by --results")
     resolved = [path.resolve() for path in paths]
     twice = [str(path) for at, path in enumerate(paths) if resolved.index(path.resolve()) != at]
     if twice:

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from datasets import __version__
+from datasets.errors import DataError
 from datasets.outputs import file_to_write
-from datasets.staging import cannot_write, write_durably
+from datasets.staging import write_durably
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -53,4 +54,4 @@ def write(output: Path, page: str, inputs: tuple[Path, ...] = ()) -> None:
     try:
         write_durably(target, page)
     except OSError as error:
-        raise cannot_write(output, error) from None
+        raise DataError(f"{output}: cannot be written: {error.strerror or error}") from None

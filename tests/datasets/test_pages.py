@@ -263,3 +263,8 @@ def test_a_page_never_replaces_what_it_was_made_from(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="would replace an input"):
         page.write(source, "<p>", (source,))
     assert source.read_text(encoding="utf-8") == "{}"
+
+
+def test_a_page_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"nowhere/page\.html: cannot be written: No such file or directory$"):
+        page.write(tmp_path / "nowhere" / "page.html", "<p>")

@@ -250,7 +250,7 @@ def test_a_file_that_is_not_there_is_named(folder: Path, refused: Refused) -> No
 
 
 def test_no_results_at_all_are_refused(folder: Path, refused: Refused) -> None:
-    assert refused("fuse", *options(folder)) == "expected at least one results file, found none"
+    assert refused("fuse", *options(folder)) == "expected at least one results file, found none; name each by --results"
 
 
 @pytest.mark.parametrize("command", ["fuse", "tune"])

@@ -138,7 +138,7 @@ def test_detections_are_joined_by_image_id_whatever_their_order(images: Images, 
 
 
 def test_no_results_are_refused(images: Images) -> None:
-    assert str(refusal(images)) == "expected at least one results file, found none"
+    assert str(refusal(images)) == "expected at least one results file, found none; name each by --results"
 
 
 def test_the_same_file_twice_is_refused_by_any_name(
