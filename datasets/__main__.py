@@ -149,7 +149,7 @@ def subset(images: AskedFor, count: int, seed: int, include_empty: bool, output:
     "--compare",
     type=options.PATH,
     metavar="OTHER.json",
-    help="Show by how much OTHER.json is worse, with its interval.",
+    help="Show the difference from the AP of OTHER.json, with its interval, too.",
 )
 @options.json_output
 def evaluate(

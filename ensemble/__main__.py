@@ -41,7 +41,7 @@ main.add_command(report)
 @main.command(short_help="Suppress, fuse and write a submission.")
 @options.images_of("test", files_needed=False, about=reading.CONTENT)
 @reading.results
-@click.option("--recipe", default="per-category", show_default=True, help="per-category, paper or a YAML file.")
+@reading.recipe
 @click.option("--output", type=options.PATH, required=True, help="COCO results file to write.")
 @options.trained_on
 @reading.how_read

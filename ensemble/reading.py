@@ -27,6 +27,8 @@ results = click.option(
     help="A model's results; one option each. NAME: as the recipe calls the model, if the file's name does not tell.",
 )
 
+recipe = click.option("--recipe", default="per-category", show_default=True, help="per-category, paper or a YAML file.")
+
 # How results files are read.
 how_read = options.with_options(
     click.option(
@@ -47,12 +49,12 @@ def read_about(images: options.Images, read: Images) -> str:
     return f"images: {which}{images.annotations}: {len(read.images):,}, {'with' if read.truth else 'without'} objects"
 
 
-def choose(recipe: str, given: tuple[str, ...]) -> tuple[Path, Recipe, list[Path]]:
-    """The recipe's file, the recipe with its models in the order of the files, and these: the given, or its own."""
+def choose(name: str, given: tuple[str, ...]) -> tuple[Path, Recipe, list[Path]]:
+    """A recipe's file, the recipe with its models in the order of the files, and these: the given, or its own."""
     from ensemble import matching
     from ensemble import recipe as recipes
 
-    path = recipes.find(recipe)
+    path = recipes.find(name)
     loaded = recipes.load(path)
     files = [matching.parse(text) for text in given]
     if not files:

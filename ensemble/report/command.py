@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     "val", files_needed=False, about="Their folder, for pictures, and so that --trained-on knows them by content too."
 )
 @reading.results
-@click.option("--recipe", default="per-category", show_default=True, help="per-category, paper or a YAML file.")
+@reading.recipe
 @click.option("--output", type=options.PATH, required=True, help="HTML file to write.")
 @options.trained_on
 @reading.how_read
