@@ -56,7 +56,7 @@ class Evidence:
         train, val = experiment.read_splits(common)
         self.counts = splits.drawable(self.settings.images, train)
         images = _asked(request.images, self.counts, "--images")
-        self.seeds = _seeds(request.seeds, common.output)
+        self.seeds = _shown_seeds(request.seeds, common.output)
         trials = self._trials()
         self.experiment = Experiment(common, self.arms, train, val, trials)
         self.chosen = [
@@ -177,7 +177,7 @@ def _list_folder(name: str) -> Path:
     return folder
 
 
-def _seeds(asked: int, output: Path) -> list[int]:
+def _shown_seeds(asked: int, output: Path) -> list[int]:
     """Those that were asked for, and those of earlier runs, which stay on the page."""
     names = (SEED.search(path.parent.name) for path in output.glob("*/*/job.json"))
     return sorted({*range(asked), *(int(found[1]) for found in names if found is not None)})
