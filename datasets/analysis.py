@@ -91,12 +91,6 @@ class Suspect(NamedTuple):
     score: float
 
 
-class Curve(NamedTuple):
-    """Precision at each of RECALLS, as the mean of the categories with objects; the AP at this IoU is its mean."""
-
-    precision: npt.NDArray[np.float64]
-
-
 class Operating(NamedTuple):
     """The score from which on detections have the best F1 of all categories together, with its precision and recall."""
 
@@ -134,13 +128,15 @@ def calibration(dataset: Dataset, results: Results, *, bins: int = 10, max_dets:
     )
 
 
-def curve(dataset: Dataset, results: Results, *, max_dets: int = MAX_DETS) -> Curve:
+def curve(dataset: Dataset, results: Results, *, max_dets: int = MAX_DETS) -> npt.NDArray[np.float64]:
+    """(R,) precision at each of RECALLS, the mean of the categories with objects; AP at this IoU is its mean."""
     evaluation = _evaluated(dataset, results, max_dets)
     evaluation.accumulate()
     # (thresholds, R, K, areas, limits); -1 for categories without an object.
     precision = evaluation.eval["precision"][0, :, :, 0, 2]
     defined = precision[:, (precision > -1).all(axis=0)]
-    return Curve(defined.mean(axis=1) if defined.size else np.zeros(len(RECALLS)))
+    means: npt.NDArray[np.float64] = defined.mean(axis=1) if defined.size else np.zeros(len(RECALLS))
+    return means
 
 
 def operating_point(dataset: Dataset, results: Results, *, max_dets: int = MAX_DETS) -> Operating:

@@ -7,8 +7,11 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from datasets import comparison
-from datasets.analysis import Curve, Operating, curve, operating_point
+from datasets.analysis import Operating, curve, operating_point
 from datasets.comparison import ArmAps, Difference
 from datasets.evaluation import MAX_DETS, Evaluation, Interval, evaluate
 from datasets.records import Dataset
@@ -131,5 +134,6 @@ def operating_points(truth: Dataset, measures: Measures) -> list[Operating]:
     return [operating_point(truth, item.results, max_dets=measures.max_dets) for _, item in measures.compared]
 
 
-def curves(truth: Dataset, measures: Measures) -> list[Curve]:
+def curves(truth: Dataset, measures: Measures) -> list[npt.NDArray[np.float64]]:
+    """(recalls,) precision of each model and of the fusion, at `analysis.RECALLS`."""
     return [curve(truth, item.results, max_dets=measures.max_dets) for _, item in measures.compared]

@@ -156,7 +156,7 @@ def _cells(shares: Sequence[float], itself: int) -> list[tuple[str, float]]:
 
 def _curves(truth: Dataset, found: Measures) -> Chart:
     curves = zip(found.compared, measures.curves(truth, found), strict=True)
-    shown = [Line(name, RECALLS.tolist(), curve.precision.tolist()) for (name, _), curve in curves]
+    shown = [Line(name, RECALLS.tolist(), curve.tolist()) for (name, _), curve in curves]
     title = "Precision by recall at IoU 0.50, mean of the categories"
     chart = charts.lines("precision", title, shown, Axis("recall"), Axis("precision"))
     header = ["at a recall of", *(f"{line:g}" for line in RECALLS[::10].tolist())]

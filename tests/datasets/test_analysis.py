@@ -120,7 +120,7 @@ def test_nothing_found_and_nothing_to_find() -> None:
     truth = dataset([1], [7], objects(1, 7, HERE))
     assert analysis.operating_point(truth, results()) == (1, 0, 0, 0)
     assert analysis.operating_point(dataset([1], [7], []), results((1, 7, HERE, 0.5))) == (1, 0, 0, 0)
-    assert analysis.curve(dataset([1], [7], []), results((1, 7, HERE, 0.5))).precision.tolist() == [0] * 101
+    assert analysis.curve(dataset([1], [7], []), results((1, 7, HERE, 0.5))).tolist() == [0] * 101
     assert analysis.error_kinds(truth, results()).counts["Miss"] == 1
     assert analysis.calibration(truth, results()).bins == []
 
